@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ItemRows:
-    """Row indices in an embedding table for each of N items; an item may have several.
+    """For each of N items, the indices of its rows in an embedding table. An item may have several rows.
 
     Attributes:
       offsets: `[N + 1]` int64; item i has the rows `rows[offsets[i] : offsets[i + 1]]`.
@@ -29,7 +29,7 @@ class ItemRows:
 
     @classmethod
     def of_lists(cls, lists: list[list[int]]) -> ItemRows:
-        """Returns the `ItemRows` of N lists of rows."""
+        """Returns the `ItemRows` of N lists of row indices."""
         offsets = np.concatenate([[0], np.cumsum([len(each) for each in lists], dtype=np.int64)])
         return cls(offsets, np.fromiter((row for each in lists for row in each), np.int32, offsets[-1]))
 
@@ -55,17 +55,17 @@ class ItemRows:
         lengths = self.lengths
         most = int(lengths.max(initial=1))
         if width is not None and width < most:
-            raise ValueError(f"an item has {most} rows, more than {width}")
+            raise ValueError(f"an item has {most} rows, more than the width {width}; set a larger width")
         padded = np.full((len(self), most if width is None else width), -1, np.int32)
         padded[np.arange(padded.shape[1]) < lengths[:, None]] = self.rows
         return padded
 
 
 def embed_items(table: jax.Array, rows: jax.Array, *, mean: bool = False) -> jax.Array:
-    """Returns the sum of each item's rows, or their mean.
+    """Returns the sum or the mean of each item's rows of an embedding table.
 
     Args:
-      table: `[R, E]`, the parameters.
+      table: `[R, E]`, the embedding table.
       rows: `[..., W]` integers, from `ItemRows.padded`; negative entries are ignored.
       mean: whether to divide by the number of rows.
 

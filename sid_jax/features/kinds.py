@@ -1,4 +1,4 @@
-"""Fits features of each kind to items, and loads fitted features for later items."""
+"""Fits features of any kind to an ID table, and loads fitted features."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Features(Protocol):
 
     @property
     def num_rows(self) -> int:
-        """R, the number of rows of the table; all row indices are below R."""
+        """R, the number of rows of the embedding table. All row indices are below R."""
 
     def rows_of(self, item_ids: np.ndarray, semantic_ids: np.ndarray) -> ItemRows:
-        """Returns the rows of items `[N]` with their Semantic IDs `[N, L]`."""
+        """Returns the rows of N items, which have the ids `[N]` and the Semantic IDs `[N, L]`."""
 
     def save(self, folder: Path) -> None:
         """Writes the features to a folder."""
@@ -90,7 +90,9 @@ def load_features(kind: str, folder: Path) -> Features:
     try:
         return readers[kind](folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder}: has no features of the kind {kind!r}; make the features again") from error
+        raise UserError(
+            f"{folder}: the features of the kind {kind!r} cannot be read; make the features again"
+        ) from error
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -120,7 +122,7 @@ class ItemFeatures:
 
     Attributes:
       num_rows: R.
-      known: `[V]` ids as text; the id at index v has row v + 1.
+      known: `[V]` item ids as text; the item at index v has row v + 1.
     """
 
     num_rows: int
@@ -138,7 +140,7 @@ class ItemFeatures:
 
 
 def hash_ids(item_ids: np.ndarray, seed: int) -> np.ndarray:
-    """Returns a hash of each of `[N]` ids as text, `[N]` uint64, the same on every machine."""
+    """Returns the hash of the text of each of N item ids, `[N]` uint64; it is the same on every machine."""
     salt = seed.to_bytes(8, "little")
     digests = (hashlib.blake2b(str(each).encode(), digest_size=8, salt=salt).digest() for each in item_ids.tolist())
     return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)

@@ -26,11 +26,11 @@ _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NgramFeatures:
-    """Rows by n-gram: the most frequent n-grams have one row each, or a hash gives every n-gram a row.
+    """Features with one row per n-gram: only for the most frequent n-grams, or by a hash for all n-grams.
 
     Attributes:
       num_rows: R.
-      spans: the levels (first, last + 1) of each of an item's n-grams.
+      spans: for each n-gram of an item, its first level and its last level + 1.
       known: `[V, L]` int32 n-grams; the n-gram at index v has row v + 1. Row 0 is for items whose n-grams are all
         unknown. None if a hash determines the rows.
     """
@@ -40,10 +40,10 @@ class NgramFeatures:
     known: np.ndarray | None
 
     def rows_of(self, item_ids: np.ndarray, semantic_ids: np.ndarray) -> ItemRows:
-        """Returns the rows of items `[N]` by their Semantic IDs `[N, L]`; unknown n-grams have no row.
+        """Returns the rows of N items, which depend on their Semantic IDs `[N, L]` only. Unknown n-grams have no row.
 
         Raises:
-          UserError: if the IDs have a different length than the fitted ones.
+          UserError: if the IDs do not have the length of the IDs that the features were fitted to.
         """
         # For every kind the last n-gram ends at the last level.
         num_levels = self.spans[-1][1]
@@ -76,7 +76,7 @@ def fit_ngrams(
     length: int = 2,
     hashed: bool = False,
 ) -> NgramFeatures:
-    """Fits n-gram features: the most frequent n-grams that occur get one row each, up to R - 1 of them.
+    """Fits n-gram features: each of the R - 1 most frequent n-grams gets its own row.
 
     Args:
       kind: "unigram": each code; "prefix": each prefix; "window": each sequence of `length` consecutive codes.
@@ -85,7 +85,7 @@ def fit_ngrams(
         row.
       num_rows: R, including row 0.
       length: number of codes of a window.
-      hashed: whether a hash determines the rows instead, so that n-grams that did not occur have a row too.
+      hashed: whether a hash determines the rows. N-grams that do not occur in `semantic_ids` then have rows too.
 
     Raises:
       UserError: if a window is longer than an ID.
@@ -108,7 +108,7 @@ def load_ngrams(folder: Path) -> NgramFeatures:
 
 
 def ngrams_of(semantic_ids: np.ndarray, spans: tuple[tuple[int, int], ...]) -> np.ndarray:
-    """Returns the n-grams of each item, `[N, S, L]` int32, -1 outside an n-gram's levels."""
+    """Returns the S n-grams of each item, `[N, S, L]` int32, with -1 at levels that an n-gram does not contain."""
     found = np.full((len(semantic_ids), len(spans), semantic_ids.shape[1]), -1, np.int32)
     for place, (first, end) in enumerate(spans):
         found[:, place, first:end] = semantic_ids[:, first:end]
@@ -127,7 +127,7 @@ def _spans(kind: str, num_levels: int, length: int) -> tuple[tuple[int, int], ..
 
 
 def _places(wanted: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Returns the index of each of `wanted [n, L]` in `known [V, L]`, -1 if it is missing."""
+    """Returns, for each row of `wanted [n, L]`, its index in `known [V, L]`, or -1 if `known` does not have it."""
     found = pc.index_in(_as_bytes(wanted), value_set=_as_bytes(known))
     return pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int32)
 

@@ -2,10 +2,10 @@
 
 Each code of each level is a character, each ID is a sentence, and sentences are weighted by impressions. A piece is a
 sequence of codes at consecutive levels. Frequent sequences get their own piece. Rare sequences are composed of shorter
-pieces, down to single codes, which similar items share.
+pieces, down to single codes. Similar items have some of these shorter pieces in common.
 
-Pieces come from byte-pair encoding. The unigram language model of SentencePiece needs repeated substrings. IDs have few
-of them, since most items have only short substrings in common with other items.
+Pieces come from byte-pair encoding, not from SentencePiece's unigram language model. The unigram model needs long
+repeated substrings, but most items have only short substrings in common with other items.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from sid_jax.errors import UserError, reason
 from sid_jax.features.item_rows import ItemRows
 
 _MODEL_FILE, _SIZES_FILE = "pieces.model", "pieces.json"
-# Private-use characters, planes 15 and 16, which SentencePiece neither splits nor normalizes.
+# Each code is represented by a private-use character of Unicode planes 15 and 16, which SentencePiece neither splits
+# nor normalizes. The constants are the first character, and the number of characters per plane.
 _FIRST_CHARACTER, _PLANE = 0xF0000, 65_534
-# The last two code points of a plane are noncharacters.
+# The last two code points of a plane are noncharacters, and represent no code.
 _GAP = 2
 # This character represents a code that is not below its level's size, and therefore did not occur in training.
 _STRANGE = 0xE000
@@ -35,7 +36,7 @@ _STRANGE = 0xE000
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PieceFeatures:
-    """Rows by piece; row 0 is for codes that did not occur in training.
+    """Features with one row per piece. Row 0 is for codes that did not occur in training.
 
     Attributes:
       num_rows: R, at least the number of pieces.
@@ -48,7 +49,7 @@ class PieceFeatures:
     model: bytes
 
     def codes(self) -> np.ndarray:
-        """Returns the codes of each of P pieces, `[P, L]` int32: codes at their levels, -1 at all other levels."""
+        """Returns the codes of each of P pieces, `[P, L]` int32, with -1 at levels that a piece does not contain."""
         processor = _processor(self.model, "the trained model")
         found = np.full((processor.get_piece_size(), len(self.sizes)), -1, np.int32)
         starts = _starts(self.sizes)
@@ -59,7 +60,9 @@ class PieceFeatures:
         return found
 
     def rows_of(self, item_ids: np.ndarray, semantic_ids: np.ndarray, cuts: np.ndarray | None = None) -> ItemRows:
-        """Returns the rows of items `[N]` by their Semantic IDs `[N, L]`, in the order of the codes.
+        """Returns the rows of N items, which depend on their Semantic IDs `[N, L]` only.
+
+        The rows of an item are in the order of its codes.
 
         Args:
           item_ids: ignored.
@@ -69,7 +72,7 @@ class PieceFeatures:
             have longer pieces, and generalize better to later items (like subword regularization, Kudo, 1804.10959).
 
         Raises:
-          UserError: if the IDs have a different length than the fitted ones.
+          UserError: if the IDs do not have the length of the IDs that the features were fitted to.
         """
         if semantic_ids.shape[1] != len(self.sizes):
             raise UserError(
@@ -91,7 +94,7 @@ class PieceFeatures:
 
 
 def fit_pieces(semantic_ids: np.ndarray, impressions: np.ndarray, num_rows: int) -> PieceFeatures:
-    """Trains SentencePiece pieces, one per row; there are fewer than R if the IDs do not yield R pieces.
+    """Trains SentencePiece on IDs. The result has R pieces, or fewer if the IDs do not yield R pieces.
 
     Args:
       semantic_ids: `[N, L]` integers, 0 or more.
@@ -138,7 +141,8 @@ def load_pieces(folder: Path) -> PieceFeatures:
     return PieceFeatures(about["num_rows"], tuple(about["sizes"]), model)
 
 
-# Characters are codes, not text: nothing is normalized, split or dropped. One thread makes training deterministic.
+# The characters represent codes, so SentencePiece must not normalize, split or drop any. With one thread, training is
+# deterministic.
 _SETTINGS: dict[str, Any] = {
     "input_format": "tsv",
     "model_type": "bpe",

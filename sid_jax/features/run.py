@@ -26,7 +26,8 @@ from sid_jax.paths import as_path, typed
 
 FEATURES_FILE = "features.parquet"
 _COUNTS = "impressions"
-# If more than this share of the items in both tables has different rows, the IDs come from a different quantizer.
+# If more than this share of the items that are in both tables has different rows, the two tables are taken to come from
+# different quantizers.
 _MOST_MOVED = 0.1
 
 
@@ -51,9 +52,9 @@ def make_features(
       kind: one of `kinds.KINDS`.
       num_rows: R, the number of rows of the embedding table.
       impressions: a table of how often items are seen; None weights all items equally.
-      fitted: a folder that this function wrote for other items, such as yesterday's. Its pieces, n-grams or hash are
-        reused, so that every row keeps its meaning. `num_rows` and `impressions` must then not be given, and the other
-        arguments of the fit are ignored.
+      fitted: a folder that this function wrote for another ID table, such as an earlier version. Its pieces, n-grams or
+        hash are reused, so that every row keeps its meaning. `num_rows` and `impressions` must then not be given, and
+        the other arguments of the fit are ignored.
       window, hashed, seed: see `fit_features`.
       messages: where to print; standard output if None.
 
@@ -118,7 +119,7 @@ def read_item_rows(folder: str | Path) -> tuple[np.ndarray, ItemRows]:
 
 
 def _read_fitted(folder: Path) -> tuple[str, Features, dict[str, Any]]:
-    """Returns the kind, the features, and the manifest's entries on the fit."""
+    """Returns the kind of a folder's features, the features, and the manifest's entries about their fit."""
     about = read_manifest(folder, verify=True).get("features")
     if not isinstance(about, dict) or about.get("kind") not in KINDS:
         raise UserError(f"{folder} has no features; make them with sid-jax features")
@@ -127,7 +128,7 @@ def _read_fitted(folder: Path) -> tuple[str, Features, dict[str, Any]]:
 
 
 def _codebooks_of(ids: str) -> str | None:
-    """Returns the SHA-256 of an export's model, which all versions of a catalog share; None for other ID tables."""
+    """Returns the SHA-256 of an export's codebooks, which are the same in all versions; None for other ID tables."""
     path = as_path(parse_id_source(ids)[0])
     files = read_manifest(path).get("files", {}) if is_export(path) else {}
     return files.get("codebooks.safetensors", {}).get("sha256")
@@ -136,10 +137,11 @@ def _codebooks_of(ids: str) -> str | None:
 def _refuse_other_training(
     item_ids: np.ndarray, rows: ItemRows, ids: str, fitted: Path, about: Mapping[str, Any]
 ) -> None:
-    """Raises a UserError if IDs and features come from different quantizers; compares the rows of shared items.
+    """Raises a UserError if the IDs and the fitted features come from different quantizers.
 
-    Without common items, the codebooks are compared if both tables came from exports. If only a few common items have
-    different rows, a warning is logged.
+    The check compares the rows of the items that are in both ID tables. If only a few of them have different rows, a
+    warning is logged. If no item is in both tables, the check compares the codebooks, provided that both tables come
+    from exports.
     """
     before_ids, before = read_item_rows(fitted)
     new, old = common_rows(item_ids, before_ids)
@@ -148,8 +150,10 @@ def _refuse_other_training(
     here, there = _codebooks_of(ids), about.get("fitted_to", {}).get("codebooks")
     remedy = "codes of different quantizers have different meanings; make new features, without --fitted"
     if not len(new) and here and there and here != there:
-        raise UserError(f"--fitted={fitted}: {ids} has other codebooks (SHA-256 {here[:12]}); {remedy}")
-    words = f"--fitted={fitted}: {num_other:,} of the {len(new):,} common items have new IDs, and would get other rows"
+        raise UserError(
+            f"--fitted={fitted}: {ids} has other codebooks (SHA-256 {here[:12]}) than the fitted features; {remedy}"
+        )
+    words = f"--fitted={fitted}: {num_other:,} of the {len(new):,} items in both tables have new IDs and other rows"
     if num_other > _MOST_MOVED * len(new):
         raise UserError(f"{words}; {remedy}")
     if num_other:
@@ -167,7 +171,7 @@ def _described(table: IdTable) -> dict[str, Any]:
 
 
 def read_impressions(path: str | Path, item_ids: np.ndarray, id_column: str = "item_id") -> np.ndarray:
-    """Reads the impressions of `[N]` items, `[N]` int64; 0 for an item that is not in the file.
+    """Reads the number of impressions of each of N items, `[N]` int64: 0 for an item that is not in the file.
 
     Args:
       path: .parquet, .csv, .feather or .jsonl files, in the format of `find_files`. With a column `impressions` of

@@ -53,7 +53,7 @@ class TrainedRecommender:
 
     Attributes:
       config: from `sid_jax.recommend.config`.
-      candidates: the items.
+      candidates: the catalog, of which some or all items may be recommended.
       params: the model's parameters by name, float32.
       step: the training step of the parameters.
       figures: test metrics of the recommender; empty if it was not tested.
@@ -68,7 +68,7 @@ class TrainedRecommender:
     room: Room = dataclasses.field(default_factory=Room)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Returns the state for pickling, without `ranker`, which holds devices and is made on demand."""
+        """Returns the state for pickling, without `ranker`, which holds arrays on devices and is built on demand."""
         return {name: value for name, value in self.__dict__.items() if name != "ranker"}
 
     @functools.cached_property
@@ -92,7 +92,7 @@ class TrainedRecommender:
         mapped = any(name.endswith("items.content.kernel") for name in self.params)
         blends = candidates.blend is not None and candidates.blend.projection is not None
         if not mapped and not blends:
-            # The model does not use content.
+            # Neither the model nor the blend uses content vectors.
             candidates = dataclasses.replace(candidates, content=None)
         graphdef, abstract = nnx.split(nnx.eval_shape(lambda: build_model(self.config, candidates)))
         leaves, structure = jax.tree_util.tree_flatten_with_path(abstract)
@@ -127,7 +127,7 @@ def write_recommender(trained: TrainedRecommender, folder: Path, *, list_length:
     Args:
       trained: the recommender.
       folder: a new or empty folder.
-      list_length: length of the lists of `recommender.stablehlo`; None if this file is not written.
+      list_length: length of the lists that `recommender.stablehlo` returns; None if this file is not written.
 
     Raises:
       UserError: if the folder is not empty or cannot be written; see also
@@ -176,7 +176,7 @@ def _items_of(candidates: Candidates) -> dict[str, np.ndarray]:
 
 
 def publish_recommender(trained: TrainedRecommender, folder: Path) -> None:
-    """Writes a recommender's folder; replaces an existing one that has other settings, parameters or items."""
+    """Writes a recommender's folder. An existing folder is replaced if its settings, parameters or items differ."""
     if folder.exists():
         try:
             old = read_recommender(folder)
@@ -216,11 +216,11 @@ def read_recommender(folder: str | Path, *, verify: bool = False) -> TrainedReco
         )
         candidates = dataclasses.replace(candidates, blend=blend)
         params = _read_tensors(folder / _MODEL)
-        if config.model.kind == "sasrec" and "items" in params:  # The parameter's name in version 0.2.
+        if config.model.kind == "sasrec" and "items" in params:  # Files of version 0.2 have this name.
             params["items.embedding"] = params.pop("items")
         trained = TrainedRecommender(config, candidates, params, manifest["step"], manifest["metrics"])
         if any(len(array) != len(table) for array in items.values()):
-            raise ValueError("its arrays differ in length")
+            raise ValueError("the arrays of items.safetensors do not have one row for each item of ids.parquet")
     except (
         pa.ArrowException,
         SafetensorError,

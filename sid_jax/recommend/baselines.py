@@ -1,7 +1,7 @@
 """Baseline recommenders: popularity, item-kNN, transitions between items, and content similarity.
 
-The constants of item-kNN and transitions were chosen on the validation data of Amazon Beauty and MovieLens-100K; they
-are the same for all data sets.
+The constants of item-kNN and transitions were chosen on the validation data of Amazon Beauty and MovieLens-100K. The
+same constants are used for all data sets.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Popularity:
 
 
 def top_items(scores: np.ndarray, k: int, exclude: np.ndarray | None = None) -> np.ndarray:
-    """Returns each row's items with the highest scores; tied items are in the order of their indices.
+    """Returns the items with the highest scores in each row. Tied items are in the order of their indices.
 
     Args:
       scores: `[B, N]`; items with score 0 are not recommended. Excluded items are set to 0 in place.
@@ -43,7 +43,7 @@ def top_items(scores: np.ndarray, k: int, exclude: np.ndarray | None = None) -> 
         scores[rows, exclude[rows, columns]] = 0
     num_items = scores.shape[1]
     size = min(k, num_items)
-    # All items that tie at rank k are kept for the sort, since a partition alone would keep arbitrary ones of them.
+    # All items that tie at rank k are sorted, since a partition alone would select an arbitrary subset of them.
     least = np.partition(scores, num_items - size, axis=1)[:, num_items - size, None]
     rows, items = np.nonzero((scores >= least) & (scores > 0))
     order = np.lexsort((items, -scores[rows, items], rows))
@@ -60,7 +60,7 @@ _BLOCK_ITEMS = 512
 
 
 class ItemKNN:
-    """Recommends the items that are most similar to the items of a history; similar items share many users.
+    """Recommends the items that are most similar to the items of a history: those with many users in common.
 
     Args:
       train: the histories of U users over N items.
@@ -77,11 +77,11 @@ class ItemKNN:
 
     @classmethod
     def tuned(cls, train: Histories) -> ItemKNN:
-        """Returns item-kNN with tuned parameters, as in the tables; it is far better than with plain cosines."""
+        """Returns item-kNN with the tuned parameters of the result tables, which are far better than plain cosines."""
         return cls(train, 1000, shrinkage=10.0, decay=0.6)
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
-        """Returns the items with the highest sums of similarities to a history's items; repeated items count once.
+        """Returns the items with the highest sums of similarities to a history's items. Repeated items count once.
 
         Args:
           batch: B histories.
@@ -97,7 +97,10 @@ class ItemKNN:
 
 
 def _recent(batch: HistoryBatch, num_items: int, decay: float) -> sparse.csr_array:
-    """Returns weights `[B, N]` of histories' items: `decay` ** age; a repeated item counts at its last position."""
+    """Returns the weights of each history's items, `[B, N]`: `decay` ** age, where the last item has age 0.
+
+    A repeated item has the weight of its last occurrence.
+    """
     items, lengths = np.asarray(batch.items), np.asarray(batch.lengths)[:, None]
     age = lengths - 1 - np.arange(items.shape[1])
     weights = np.where(age >= 0, float(decay) ** np.maximum(age, 0), 0.0)
@@ -113,8 +116,8 @@ class Transitions:
     one to three transitions from a history's last items, ordered by content and by transition counts. Here the order
     depends on transitions alone. Transitions to later items than the next one count too, with a weight that falls with
     the distance. Backward transitions, and transitions from or to popular items, have a lower weight. All items of the
-    history have an influence, which is greatest for the last item. A second step in the graph made no difference in
-    validation.
+    history have an influence, which is greatest for the last item. Adding paths of two transitions made no difference
+    in validation.
 
     Args:
       train: the histories of U users over N items.
@@ -135,7 +138,7 @@ class Transitions:
         )
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
-        """Returns the items with the highest sums of transition weights, `[B, count]` int32; -1 after the last item."""
+        """Returns the items with the highest sums of transition weights, `[B, count]` int32, padded with -1."""
         scores = _recent(batch, self._graph.shape[0], self._DECAY) @ self._graph
         return top_items(scores.toarray(), count, exclude)
 
@@ -144,7 +147,7 @@ def cosine_neighbors(train: Histories, num_neighbors: int, shrinkage: float = 0.
     """Returns the similarities of each item to its nearest neighbors.
 
     The similarity of two items is the cosine of their columns in the binary user-item matrix, with shrinkage:
-    users of both / (sqrt(users of one * users of the other) + shrinkage).
+    n_ij / (sqrt(n_i * n_j) + shrinkage), where n_i users interacted with item i, and n_ij users with both items.
 
     Args:
       train: the histories of U users over N items.
@@ -168,12 +171,12 @@ def cosine_neighbors(train: Histories, num_neighbors: int, shrinkage: float = 0.
 def _nearest(
     shared: sparse.csr_array, first_item: int, num_users: np.ndarray, num_neighbors: int, shrinkage: float
 ) -> sparse.csr_array:
-    """Returns the nearest neighbors of a block of items, from `[n, N]` counts of users shared with each item."""
+    """Returns the nearest neighbors of n items, from the numbers `[n, N]` of users that two items have in common."""
     table = shared.tocoo()
     others = table.row + first_item != table.col
     rows, columns, counts = table.row[others], table.col[others], table.data[others]
-    # The similarities are computed from integers in one step, so that equal similarities are exactly equal and ties are
-    # detected.
+    # The similarities are computed from integers in one step. Rounding therefore cannot make equal similarities differ,
+    # and ties are detected.
     similarities = counts / (np.sqrt(num_users[rows + first_item] * num_users[columns]) + shrinkage)
     order = np.lexsort((columns, -similarities, rows))
     rows, columns, similarities = rows[order], columns[order], similarities[order]
@@ -188,16 +191,16 @@ def _binary_matrix(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]
     return matrix
 
 
-# Weight of an item relative to the item after it, chosen on the validation data of Amazon Beauty. The alternatives were
-# the last item alone, the mean of the last 3, the last 5 or all items, the highest cosine with any of the last 5 or all
-# items, and decays from .3 to .9. Decays from .5 to .8 are about equal.
+# Weight of an item of the history relative to the item after it, chosen on the validation data of Amazon Beauty. The
+# alternatives were the last item alone, the mean of the last 3, the last 5 or all items, the highest cosine with any of
+# the last 5 or all items, and decays from .3 to .9. Decays from .5 to .8 are about equal.
 _DECAY = 0.7
 
 
 class SemanticKNN:
     """Recommends the items whose vectors have the highest cosine with a weighted mean of the history's vectors.
 
-    The last item has the highest weight.
+    The last item of the history has the highest weight.
 
     This is TIGER's baseline for cold items (Rajput et al., 2305.05065, section 4.3).
 

@@ -22,7 +22,7 @@ class HistoryBatch:
     Attributes:
       items: `[B, W]` int32 row numbers in the catalog, the oldest first, left-aligned.
       lengths: `[B]` int32, the number of valid items, from 1 to W.
-      users: `[B]` int32, a non-negative number for each user; two users may have the same number, but rarely.
+      users: `[B]` int32, a non-negative number for each user. Two users rarely have the same number.
     """
 
     items: Array
@@ -50,7 +50,9 @@ class Ranker(Protocol):
 
 
 def history_shares(lengths: Array, window: int, decay: float | jax.Array) -> jax.Array:
-    """Returns weights `[B, window]` float32 of histories' items that sum to 1; each is `decay` times the next weight.
+    """Returns the weights of each history's items, `[B, window]` float32.
+
+    The weights of a history sum to 1. The weight of an item is `decay` times the weight of the item after it.
 
     Args:
       lengths: `[B]` int32, the number of valid items, from the left.
@@ -63,5 +65,5 @@ def history_shares(lengths: Array, window: int, decay: float | jax.Array) -> jax
 
 
 def user_numbers(user_ids: np.ndarray) -> np.ndarray:
-    """Returns `[U]` int32 for `[U]` user ids: a hash of the id's text, which is the same in every data set."""
+    """Returns a number for each of U user ids, `[U]` int32: a hash of the id's text, the same in every data set."""
     return np.array([zlib.crc32(str(user).encode()) & 0x7FFFFFFF for user in user_ids.tolist()], np.int32)

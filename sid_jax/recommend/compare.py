@@ -73,7 +73,7 @@ class Compared:
 
     @property
     def rules(self) -> tuple[Compared, ...]:
-        """These results, followed by those under the other rule if there are any."""
+        """These results, followed by the results under the other rule if it was evaluated."""
         return (self,) if self.other is None else (self, self.other)
 
 
@@ -90,7 +90,7 @@ def compare(
 
     The number of epochs is the same for all tables. It is the number that the slowest recommender completes in
     `minutes`. This number is measured once and saved, so an interrupted comparison continues with the same number. Each
-    table and seed has its own run in the workdir; users and training examples are the same for all runs.
+    pair of a table and a seed has its own run in the workdir. Users and training examples are the same for all runs.
 
     Args:
       config: from `sid_jax.recommend.config`; its number of epochs is replaced.
@@ -183,7 +183,7 @@ def _unused(name: str, taken: list[str]) -> str:
 
 
 def _budgeted(config: ConfigDict, tasks: list[Task], workdir: Path, minutes: float, console: Console) -> ConfigDict:
-    """Returns the config with the number of epochs that `minutes` allows, or that an earlier start saved on disk."""
+    """Returns the config with the number of epochs that `minutes` allows, or the number that an earlier start saved."""
     plan = workdir / PLAN_FILE
     config = config.copy_and_resolve_references()
     if plan.exists():
@@ -196,8 +196,8 @@ def _budgeted(config: ConfigDict, tasks: list[Task], workdir: Path, minutes: flo
         config.train.num_epochs = decided["num_epochs"]
     else:
         timed = [_time_a_call(config, task) for task in tasks]
-        # The number of epochs is a whole number of calls, since a shorter last call would need its own compilation in
-        # every run.
+        # The number of steps is a multiple of the steps per call, since a shorter last call would need its own
+        # compilation in every run.
         calls = max(1, int(minutes * 60 / max(seconds for seconds, _ in timed)))
         config.train.num_epochs = calls * timed[0][1]
         workdir.mkdir(parents=True, exist_ok=True)
@@ -208,7 +208,7 @@ def _budgeted(config: ConfigDict, tasks: list[Task], workdir: Path, minutes: flo
 
 
 def _time_a_call(config: ConfigDict, task: Task) -> tuple[float, float]:
-    """Returns the time of a compiled call of many steps, in seconds without compilation, and its number of epochs."""
+    """Returns the seconds that a compiled call of many steps takes without compilation, and its number of epochs."""
     mesh = all_devices()
     examples = training_examples(config, task)
     model = build_model(config, task.candidates)
@@ -245,7 +245,7 @@ def _train_seeds(config: ConfigDict, task: Task, workdir: Path, num_seeds: int, 
 
 
 def write_comparison(path: Path, results: list[Compared], samples: int) -> None:
-    """Writes each table's metrics and paired differences from the first table, under both rules for seen items."""
+    """Writes each table's metrics and its paired differences from the first table, under each rule for seen items."""
     write_json(path, [_content(each, results[0], samples) for each in results])
 
 
@@ -266,7 +266,7 @@ def _content(each: Compared, first: Compared, samples: int) -> dict[str, Any]:
 
 
 def comparison_tables(results: list[Compared], config: ConfigDict, num_items: int, width: int = 120) -> list[Table]:
-    """Returns tables of the metrics, and of paired differences from the first ID table, for each rule."""
+    """Returns two tables for each rule for seen items: metrics, and paired differences from the first ID table."""
     by_rule = zip(*(each.rules for each in results), strict=True)
     return [table for each in by_rule for table in _tables_of_rule(each, config, num_items, width)]
 
@@ -291,7 +291,7 @@ def _tables_of_rule(results: Sequence[Compared], config: ConfigDict, num_items: 
         figures.add_row(each.name, *(wrapped(cell, width, len(cells)) for cell in cells), str(each.num_invalid))
     for each in results[1:]:
         cells = [_difference(each, first, metric, samples) for metric in _METRICS]
-        # A difference has signs, so its cell is 1.5 times as wide as that of a metric.
+        # The numbers of a difference have signs, so its cell is 1.5 times as wide as the cell of a metric.
         differences.add_row(each.name, *(wrapped(cell, 2 * width // 3, len(cells)) for cell in cells))
     return [figures, differences] if len(results) > 1 else [figures]
 

@@ -37,7 +37,7 @@ BASELINES = ("popularity", "item_knn", "transitions", "semantic_knn", "sasrec", 
 OF_CONTENT = ("semantic_knn", "sasrec_content")
 STOPPABLE = ("encoder", "codebooks")
 MADE_IDS = ("kmeans", "lsh", "random")
-# Length of a list in which `eval.cold_slots` slots are for cold items.
+# Number of list positions that contain `eval.cold_slots` slots for cold items.
 PLACES = 10
 
 _DATA: Declaration = {
@@ -49,7 +49,7 @@ _DATA: Declaration = {
         "unless `quantizer.data` names another one.",
         choices=("sequences", "interactions", *CATALOGS),
     ),
-    "path": Setting("", "File of histories. For a named catalog, as in the quantizer's `data.path`."),
+    "path": Setting("", "File of histories; for a named catalog, its files, as in `quantizer.data.path`."),
     "user_column": Setting("user_id", "interactions: name of the column of users."),
     "item_column": Setting("item_id", "interactions: name of the column of items."),
     "time_column": Setting("timestamp", "interactions: name of the column of times."),
@@ -104,7 +104,7 @@ _MODEL: Declaration = {
     ),
     "item_parts": Setting(
         ITEM_PARTS,
-        "scorer: components of an item's vector, which is their sum. item: an embedding of the item. codes: "
+        "scorer: components, whose sum is an item's vector. item: an embedding of the item. codes: "
         "embeddings of its codes and of the pair of its first two codes. content: a map of its vector from "
         "`quantizer.data`; omitted if no vectors are set.",
         choices=ITEM_PARTS,
@@ -137,7 +137,7 @@ _MODEL: Declaration = {
     ),
     "head_features": Setting(64, "encoder_decoder: number of features per attention head.", range=ONE_OR_MORE),
     "num_user_tokens": Setting(
-        2000, "encoder_decoder: number of user tokens, which users share by a hash.", range=ONE_OR_MORE
+        2000, "encoder_decoder: number of user tokens. A hash maps users to tokens.", range=ONE_OR_MORE
     ),
     "dtype": Setting("float32", "dtype of activations.", choices=("float32", "bfloat16")),
 }
@@ -170,7 +170,7 @@ _TRAIN: Declaration = {
     ),
     "batch_size": Setting(
         32,
-        "Number of rows of histories (encoder_decoder: examples) per step, over all devices.",
+        "Number of packed rows of histories (encoder_decoder: of examples) per step, over all devices.",
         range=ONE_OR_MORE,
     ),
     "row_length": Setting(64, "Number of items per row; several histories are packed into one row.", range=ONE_OR_MORE),
@@ -197,7 +197,7 @@ _TRAIN: Declaration = {
     ),
     "best_mode": Setting("max", "The highest value is the best.", choices=("max",)),
     "keep_checkpoints": Setting(
-        2, "Number of checkpoints to keep: the latest one and the best others.", range=ONE_OR_MORE
+        2, "Number of checkpoints to keep: the latest one, and the best of the others.", range=ONE_OR_MORE
     ),
 }
 
@@ -234,7 +234,7 @@ _EVAL: Declaration = {
 _BACKOFF: Declaration = {
     "sharpness": Setting(
         10.0,
-        "Sharpness of the similarity weight exp(sharpness * cosine) of a warm item for the score of a cold item.",
+        "Sharpness of the weight exp(sharpness * cosine) that a warm item has in the score of a similar cold item.",
         range=(0, 1000),
     ),
     "history_share": Setting(

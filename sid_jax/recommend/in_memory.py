@@ -1,4 +1,4 @@
-"""Trains and evaluates a recommender on histories and vectors in any form, for the Python API."""
+"""Trains and evaluates a recommender on histories and vectors of any supported type, for the Python API."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ class ColdRanker:
       ranker: the model's ranker of its training items.
       cold: the trie of the cold items.
       content: `[N, D]` float32 vectors of length 1 of all items.
-      back_off: parameters of the back-off score. None is possible for a model that generates IDs: items are then scored
-        by the log-probability of their full IDs, although the model was not trained on these IDs.
+      back_off: parameters of the back-off score. None is possible only for a model that generates IDs. Items are then
+        scored by the log-probability of their full IDs, although the model was not trained on these IDs.
     """
 
     def __init__(self, ranker: ModelRanker, cold: Trie, content: np.ndarray, back_off: BackOff | None):
@@ -50,7 +50,7 @@ class ColdRanker:
         self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns the result of `recommend`, and the items' scores `[B, count]` float32."""
-        # The count is rounded up to a power of two, so that few programs are compiled.
+        # The number of retrieved items is rounded up to a power of two, so that few programs are compiled.
         found, scores = _find_cold(
             self._ranker.graphdef,
             self._ranker.params,
@@ -83,7 +83,7 @@ def _find_cold(
 ) -> tuple[jax.Array, jax.Array]:
     model: Any = nnx.merge(graphdef, params)
     if isinstance(model, ItemModel):
-        assert back_off is not None  # Such a model has no probabilities of IDs.
+        assert back_off is not None  # A model that scores items has no probabilities of IDs.
         scores = cold_scores_of_items(model, histories, known, vectors, cold, content, back_off, num_beams)
     elif back_off is None:
         scores = prefix_scores(model, histories, known, cold, len(cold.sizes))
@@ -94,14 +94,14 @@ def _find_cold(
 
 
 class SlotRanker:
-    """Ranks warm items, with slots for cold items.
+    """Ranks all items, in lists with slots for cold items.
 
     Args:
-      name: name in tables.
+      name: name of the ranker in tables.
       known: the ranker of warm items.
       cold: the ranker of cold items.
       slots: number of slots for cold items in every `places` positions of a list.
-      places: 1 or more.
+      places: number of positions that contain `slots` slots; 1 or more.
     """
 
     def __init__(self, name: str, known: Ranker, cold: Ranker, slots: int, places: int = PLACES):
@@ -118,8 +118,8 @@ class SlotRanker:
 def slot_rankers(config: ConfigDict, candidates: Candidates, ranker: ModelRanker) -> list[Ranker]:
     """Returns rankers with `config.eval.cold_slots` slots for cold items: two of the model, one of semantic kNN.
 
-    One ranker of the model ranks cold items by back-off scores. The other one ranks them by the probability of their
-    full IDs, or by the model's own scores if it scores items.
+    One ranker of the model ranks cold items by back-off scores. The other one ranks cold items by the probability
+    of their full IDs, or by the model's own scores if the model scores items.
 
     Args:
       config: from `sid_jax.recommend.config`.
@@ -160,8 +160,8 @@ def with_cold(known: np.ndarray, cold: np.ndarray, count: int, slots: int, place
       known: `[B, M]` int32 warm items, the best first, -1 for none.
       cold: `[B, n]` int32 cold items, the best first, -1 for none.
       count: k, length of the lists.
-      slots: from 0 to `places`.
-      places: 1 or more.
+      slots: number of slots for cold items, from 0 to `places`.
+      places: number of positions that contain `slots` slots; 1 or more.
 
     Returns:
       `[B, k]` int32; -1 past the last item.
@@ -172,7 +172,7 @@ def with_cold(known: np.ndarray, cold: np.ndarray, count: int, slots: int, place
 
 
 def slot_order(known: np.ndarray, cold: np.ndarray, slots: int, places: int) -> np.ndarray:
-    """Returns the order `[B, M + n]` of the concatenated warm and cold items by the rule of `with_cold`."""
+    """Returns the indices `[B, M + n]` that order the concatenated warm and cold items by the rule of `with_cold`."""
     together = np.concatenate([known, cold], axis=1)
     place = np.concatenate(
         [
@@ -184,7 +184,7 @@ def slot_order(known: np.ndarray, cold: np.ndarray, slots: int, places: int) -> 
 
 
 def _places(number: int, first: int, width: int, places: int) -> np.ndarray:
-    """Returns the positions `[number]` int64 of items that get `width` of every `places` positions, from `first` on."""
+    """Returns the positions of items, `[number]` int64: `width` of every `places` positions, starting at `first`."""
     if not width:
         # Items without a slot come after all other items.
         return np.arange(number) + np.iinfo(np.int32).max

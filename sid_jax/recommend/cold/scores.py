@@ -5,11 +5,12 @@ codes. The model also predicts which warm items come next. The score of a cold i
 
   score(u | h) = w log p(first codes of u | h) + log sum_i q(i | h) k(u | i)
 
-p is the model's probability of the codes; for a model that scores items it is p(u | h) among the cold items. q is a
-distribution over warm items: a mixture of the model's distribution, truncated to its most likely items, and of the
-items of the history, in which later items have higher weights. k is the similarity weight exp(b * cosine) of the items'
-content vectors, normalized over the cold items, so a warm item that is similar to many cold items contributes little to
-each of them. The sum is the Nadaraya-Watson estimate of the distribution over cold items.
+w is a weight. p is the model's probability of the codes; for a model that scores items, p is its probability of u among
+the cold items. q is a distribution over warm items. It is a mixture of two distributions: the model's, truncated to its
+most likely items, and one over the items of the history, in which later items have higher weights. k is the similarity
+weight exp(b * cosine) of the items' content vectors, normalized over the cold items, so a warm item that is similar to
+many cold items contributes little to each of them. The sum is the Nadaraya-Watson estimate of the distribution over
+cold items.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def prefix_scores(model: CodeModel, histories: HistoryBatch, known: Catalog, col
     """Returns log p of the first codes of each cold item's ID, `[B, C]` float32, in the order of `cold.items`.
 
     Each level's softmax is over all K codes, since a new ID may have other codes than the IDs of warm items. All
-    prefixes of the cold items are scored, without pruning; items that share a prefix share its computation.
+    prefixes of the cold items are scored, without pruning. A prefix of several items is scored only once.
 
     Args:
       model, histories, known, cold: see `cold_scores`.
@@ -144,7 +145,7 @@ def prefix_scores(model: CodeModel, histories: HistoryBatch, known: Catalog, col
         if level + 1 < num_levels:
             everyone = (len(totals), len(codes))
             beams = model.extend(beams, level, jnp.broadcast_to(parents, everyone), jnp.broadcast_to(codes, everyone))
-    # Each item's node is its leaf first, and then, level by level, the ancestor with a prefix of `num_levels` codes.
+    # The nodes of the items start at the leaves and move up, level by level, to the prefixes of `num_levels` codes.
     nodes = _owners(cold.first_item, len(cold.items))
     for level in reversed(range(num_levels, len(cold.sizes))):
         nodes = _owners(cold.first_child[level], len(cold.codes[level]))[nodes]
@@ -154,7 +155,10 @@ def prefix_scores(model: CodeModel, histories: HistoryBatch, known: Catalog, col
 def _expected(
     model: CodeModel, histories: HistoryBatch, known: Catalog, back_off: BackOff, num_beams: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns `[B, M + W]` items (the first of each beam's ID, then those of the history), and q of each item."""
+    """Returns the items that q is over, `[B, M + W]`, and the weight q of each item.
+
+    These are the first item of each of the M generated IDs, followed by the W items of the history.
+    """
     generated = beam_search(model, histories, known, num_beams)
     there = generated.leaves >= 0
     beams = known.trie.items[known.trie.first_item[jnp.maximum(generated.leaves, 0)]]
@@ -165,7 +169,7 @@ def _expected(
 def _with_history(
     items: jax.Array, expected: jax.Array, histories: HistoryBatch, back_off: BackOff
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the model's items and those of the history, `[B, M + W]`, and their weights q."""
+    """Returns the model's items followed by the history's items, `[B, M + W]`, and the weight q of each item."""
     had = history_shares(histories.lengths, histories.items.shape[1], back_off.decay)
     share = back_off.history_share
     return (
@@ -175,5 +179,5 @@ def _with_history(
 
 
 def _owners(firsts: jax.Array, number: int) -> jax.Array:
-    """Returns `[number]` int32: for each index below `number`, the v whose `firsts[v] : firsts[v + 1]` contains it."""
+    """Returns, for each index below `number`, the v whose range `firsts[v] : firsts[v + 1]` contains the index."""
     return jnp.searchsorted(firsts, jnp.arange(number), side="right").astype(jnp.int32) - 1

@@ -28,7 +28,7 @@ class Candidates:
       available: `[n]` row numbers of the items that may be recommended.
       num_trained: number of items in the table when the model was trained; they are the first rows of the current
         table.
-      content: `[N, D]` float32 content vectors of length 1, or 0 for an item without one; None if there are none.
+      content: `[N, D]` float32 content vectors of length 1, zeros for an item without content; None if no item has any.
       blend: terms that are added to a model's scores of items; None if there are none.
     """
 
@@ -81,7 +81,10 @@ class Candidates:
         return bool(self.cold[self.available].any())
 
     def most_popular(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the most popular items, `[count]` int32, and the logarithms of their shares; ties in table order."""
+        """Returns the most popular items, `[count]` int32, and the logarithms of their shares of the interactions.
+
+        Tied items are in the order of the table.
+        """
         counts = self.popularity[self.available]
         order = np.argsort(-counts, kind="stable")[:count]
         # Add one to each count, so that no share is 0.
@@ -120,7 +123,7 @@ class Candidates:
             self.sizes,
             np.append(ours, np.arange(len(old), len(old) + len(new))),
             self.num_trained,
-            # The saved content has no vectors of new items.
+            # New items have zero vectors, since the saved content does not contain theirs.
             None if self.content is None else np.pad(self.content, ((0, len(new)), (0, 0))),
             None if self.blend is None else self.blend.with_more_items(len(new)),
         )
@@ -142,7 +145,7 @@ def _refuse_another_table(old: IdTable, newer: IdTable, ours: np.ndarray, theirs
     if len(moved):
         row = ours[moved[0]]
         raise UserError(
-            f"{newer.name}: {len(moved)} items have other Semantic IDs than the recommender was trained on; the first "
+            f"{newer.name}: {len(moved)} items have other Semantic IDs than in the recommender's training; the first "
             f"one is {old.item_ids[[row]].tolist()[0]!r}, with {newer.semantic_ids[theirs[moved[0]]].tolist()} in the "
             f"table and {old.semantic_ids[row].tolist()} in training; give a version that sid-jax export --append_to "
             "made from these IDs"
@@ -154,7 +157,7 @@ def _refuse_unknown_codes(newer: IdTable, new: np.ndarray, sizes: tuple[int, ...
     if len(unknown):
         (row, level), number = unknown[0], len(np.unique(unknown[:, 0]))
         raise UserError(
-            f"{newer.name}: {number} new items have codes that the recommender was not trained with, the first one is "
+            f"{newer.name}: {number} new items have codes that the recommender was not trained with; the first one is "
             f"{newer.item_ids[[new[row]]].tolist()[0]!r}, whose code {newer.semantic_ids[new[row], level]} at level "
             f"{level} is not below {sizes[level]}; train on this version, or drop these items"
         )

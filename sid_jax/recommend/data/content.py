@@ -34,7 +34,7 @@ def needs_content(config: ConfigDict) -> bool:
 
 
 def uses_content(config: ConfigDict, has_cold: bool) -> bool:
-    """Returns whether the config's model reads content vectors, or scores cold items by them."""
+    """Returns whether the config's model, its blend, or the scores of its cold items use content vectors."""
     if config.model.kind == "scorer":
         return "content" in (*config.model.item_parts, *config.model.blend)
     return has_cold and config.model.kind in GENERATIVE
@@ -73,8 +73,8 @@ def load_content(
       config: from `sid_jax.recommend.config`.
       item_ids: `[N]` ids of the catalog.
       cold: `[N]` bool, items that are excluded from the center.
-      available: `[n]` row numbers of the items that may be recommended, which must have a vector; None for all. Another
-        item without a vector gets a zero vector, whose cosine with every item is 0.
+      available: `[n]` row numbers of the items that may be recommended, which must have a vector; None for all. Any
+        other item without a vector gets a zero vector, whose cosine with every item is 0.
 
     Returns:
       `[N, D]` float32 vectors of length 1 (or 0).
@@ -87,7 +87,10 @@ def load_content(
 
 
 def unit_content(vectors: np.ndarray, cold: np.ndarray) -> np.ndarray:
-    """Scales vectors `[N, D]` to length 1, centers them on warm items, and scales them again; a NaN row becomes 0."""
+    """Scales vectors `[N, D]` to length 1, centers them on warm items, and scales them again.
+
+    A row with NaN becomes a zero vector.
+    """
     fitted = ~cold & ~np.isnan(vectors).any(axis=1)
     scaling = fit_scaling(vectors[fitted], unit_norm=True, center=True, standardize="none")
     centered = np.nan_to_num(apply_scaling(scaling, vectors))
@@ -95,7 +98,7 @@ def unit_content(vectors: np.ndarray, cold: np.ndarray) -> np.ndarray:
 
 
 def content_vectors(data_config: ConfigDict, item_ids: np.ndarray, available: np.ndarray | None = None) -> np.ndarray:
-    """Loads the vectors of a catalog's items, without collaborative vectors of histories.
+    """Loads the vectors of a catalog's items, without vectors that are computed from histories.
 
     Args:
       data_config: the `data` section of a quantizer.
@@ -103,8 +106,8 @@ def content_vectors(data_config: ConfigDict, item_ids: np.ndarray, available: np
       available: see `load_content`.
 
     Returns:
-      `[N, D]` float32, unscaled, or for vectors with parts the result of `dense_vectors`; NaN for items that are not
-      available and have no vector.
+      `[N, D]` float32, not scaled; vectors with parts are converted by `dense_vectors`. A row is NaN if its item is not
+      available and has no vector.
 
     Raises:
       UserError: if there are no vectors, or an available item has none.
@@ -130,8 +133,8 @@ def vectors_of(data: VectorSet, item_ids: np.ndarray, available: np.ndarray | No
     missing = (rows < 0) & needed
     if missing.any():
         raise UserError(
-            f"config.quantizer.data has no vectors for {missing.sum()} of {len(item_ids)} items, the first one is "
-            f"{item_ids[missing].tolist()[0]!r}; give the vectors from which the IDs were made, including those of new "
+            f"config.quantizer.data has no vectors for {missing.sum()} of {len(item_ids)} items; the first one is "
+            f"{item_ids[missing].tolist()[0]!r}. Give the vectors from which the IDs were made, including those of new "
             "items"
         )
     vectors = dense_vectors(data.vectors, data.layout)[rows]

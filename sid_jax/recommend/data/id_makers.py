@@ -31,16 +31,16 @@ def make_ids(
     seed: int,
     cold: np.ndarray | None = None,
 ) -> IdTable:
-    """Returns unique IDs of a catalog, with L codes and a suffix; the name of the table is the kind of IDs.
+    """Returns a table of unique IDs with L codes and a suffix. The name of the table is the kind of IDs.
 
     Args:
       kind: "random", "lsh" or "kmeans".
       item_ids: `[N]`, all integers or all str.
       vectors: `[N, D]` float32, finite; random IDs need none.
-      num_levels: L, codes before the suffix.
+      num_levels: L, the number of codes before the suffix.
       num_codes: K of each level.
       seed: seed of all random draws.
-      cold: `[N]` bool, items that are excluded from any fit; None if there are none.
+      cold: `[N]` bool, items that are excluded from fits of centers and centroids; None if there are none.
 
     Raises:
       ValueError: if the shapes do not match.
@@ -71,8 +71,8 @@ def lsh_ids(
 ) -> np.ndarray:
     """Returns codes by locality-sensitive hashing (Rajput et al., 2305.05065, section 4.2): `[N, L]` int32.
 
-    Each level has log2(K) random hyperplanes through the center of the catalog. Each bit of an item's code is the side
-    of a hyperplane on which the item lies; the first hyperplane gives the lowest bit.
+    Each level has log2(K) random hyperplanes through the center of the catalog. Each bit of an item's code tells
+    on which side of a hyperplane the item lies. The first hyperplane gives the lowest bit.
 
     Args:
       vectors: `[N, D]` float32.
@@ -118,7 +118,7 @@ def kmeans_ids(
 
 
 def _with_suffix(codes: np.ndarray, item_ids: np.ndarray, cold: np.ndarray | None) -> np.ndarray:
-    """Appends suffixes to codes; cold items get higher suffixes than the other items, as if they were added later."""
+    """Appends suffixes to codes. Cold items get higher suffixes than warm items, as if they were added later."""
     new = np.zeros(len(codes), bool) if cold is None else cold
     suffixes = np.empty(len(codes), np.int32)
     for kind in (~new, new):

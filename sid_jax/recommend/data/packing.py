@@ -51,7 +51,13 @@ class PrefixExamples:
 
 @dataclasses.dataclass(frozen=True)
 class _Pieces:
-    """Arrays `[M]` for M pieces: the start in `items`, the number of inputs, and how many inputs are only context."""
+    """M pieces of histories, as arrays `[M]`.
+
+    Attributes:
+      starts: the index in the histories' `items` at which a piece starts.
+      lengths: the number of inputs.
+      unweighted: the number of inputs, at the start of a piece, that are only context.
+    """
 
     starts: np.ndarray
     lengths: np.ndarray
@@ -76,7 +82,7 @@ def pack_rows(train: Histories, window: int, row_length: int) -> PackedRows:
     """
     if row_length < window:
         raise UserError(
-            f"a row of {row_length} positions is shorter than a piece of {window} items; set a larger "
+            f"a row of {row_length} positions is shorter than config.model.window={window}; set a larger "
             "config.train.row_length"
         )
     pieces = _cut(train, window)
@@ -101,7 +107,7 @@ def pack_rows(train: Histories, window: int, row_length: int) -> PackedRows:
 
 
 def prefix_examples(train: Histories, window: int, users: np.ndarray) -> PrefixExamples:
-    """Returns one example per item after a user's first: the earlier items are the history, the item is the target.
+    """Returns one example per item except a user's first: the item is the target, the earlier items are the history.
 
     Args:
       train: histories of U users.

@@ -20,8 +20,8 @@ from sid_jax.training.quantizer import train
 def quantizer_config(config: ConfigDict) -> ConfigDict:
     """Returns the quantizer's settings in a recommender's config.
 
-    Seed and cold items are those of the recommender. If the quantizer's settings name no data, or the same catalog as
-    the histories, its data is the catalog of the histories.
+    The seed and the cold items are those of the recommender. If the quantizer's settings name no data, or name the same
+    catalog as the settings of the histories, the quantizer is trained on that catalog.
     """
     settings = fill(default_config(), config.quantizer.to_dict())
     settings.seed = config.seed
@@ -32,7 +32,7 @@ def quantizer_config(config: ConfigDict) -> ConfigDict:
 
 
 def share_catalog(data: ConfigDict, of_histories: ConfigDict) -> None:
-    """Fills in settings of the quantizer's `data` from the catalog that the histories' `data` names."""
+    """Completes `data`, a section of the quantizer, with the catalog of `of_histories`, a section of the recommender."""
     data.cache_dir = data.cache_dir or of_histories.cache_dir
     if of_histories.source not in CATALOGS:
         return

@@ -49,7 +49,7 @@ class Split:
     """Histories, split for training and evaluation.
 
     Attributes:
-      train: the training histories of U users; a user may have no items in it.
+      train: the training histories of U users, some of which may be empty.
       validation: each user's second-to-last item as the target, with the items before it as the history.
       test: each user's last item as the target, with all items before it as the history, including the validation
         target.
@@ -80,7 +80,7 @@ def leave_one_out(histories: Histories, cold: np.ndarray | None = None) -> Split
     if train.lengths.max(initial=0) < 2:
         raise UserError(
             f"there is no training data: without the last two items of each user and {cold.sum()} cold items, none of "
-            f"{len(histories)} users has two items left; give longer histories"
+            f"{len(histories)} users has two items left; give longer histories or fewer cold items"
         )
     return Split(
         train=train,
@@ -123,7 +123,7 @@ def choose_cold_items(histories: Histories, amount: float, seed: int) -> np.ndar
     if not 0 < amount < max(1, len(targets)):
         raise UserError(
             f"--draw_cold={amount:g} is not possible; give a share above 0 and below 1, or a number below "
-            f"{len(targets)}, the number of users' last items"
+            f"{len(targets)}, the number of distinct last items of users"
         )
     number = max(1, round(amount * len(targets) if amount < 1 else amount))
     cold = np.zeros(len(histories.item_ids), bool)
@@ -136,7 +136,7 @@ def _without_items(histories: Histories, unwanted: np.ndarray) -> Histories:
 
 
 def _examples(histories: Histories, known: Histories, back: int) -> EvaluationExamples:
-    """Returns examples with the histories in `known` and the item `back` places from the end of the whole history."""
+    """Returns examples with the histories in `known`. The target is the item at index `-back` of the whole history."""
     asked = known.lengths > 0
     targets = histories.items[histories.offsets[1:][asked] - back]
     return EvaluationExamples(known.keep_users(asked), targets, left_out=int((~asked).sum()))
@@ -161,8 +161,8 @@ def configured_histories(config: ConfigDict, item_ids: np.ndarray) -> Histories:
 def draw_cold_items(config: ConfigDict, amount: float) -> int:
     """Draws cold items and writes them to the file `config.data.cold_items`, one id per line.
 
-    The draw is a function of the histories and of `config.seed`. If the run itself makes the IDs, they need not exist
-    yet: the items are then those of `config.quantizer.data`.
+    The draw is a function of the histories and of `config.seed`. If the run itself makes the IDs, there is no
+    ID table yet, and the items are read from `config.quantizer.data`.
 
     Args:
       config: from `sid_jax.recommend.config`.
@@ -192,7 +192,7 @@ def draw_cold_items(config: ConfigDict, amount: float) -> int:
 def _catalog(config: ConfigDict) -> np.ndarray:
     if config.ids == "rqvae" or config.ids in MADE_IDS:
         settings = quantizer_config(config).data
-        settings.cold_items = ""  # The file does not exist yet.
+        settings.cold_items = ""  # The file of cold items does not exist yet.
         settings.histories.source = "none"
         return load_vectors(settings).ids
     path, offset = parse_id_source(config.ids)

@@ -31,7 +31,7 @@ class Task:
 
     Attributes:
       candidates: the N items with their Semantic IDs; all of them may be recommended.
-      split: the users' split histories, whose items are rows of the table.
+      split: the users' split histories, whose items are row numbers of the table.
     """
 
     candidates: Candidates
@@ -56,7 +56,7 @@ class Task:
         """Returns the SHA-256 of IDs and histories, and of the content vectors if `with_content`."""
         parts = [self.table.fingerprint(), self.split.train.fingerprint()]
         parts += [examples.histories.fingerprint() for examples in (self.split.validation, self.split.test)]
-        if self.split.cold.any():  # Cold items are not candidates in training.
+        if self.split.cold.any():  # Training depends on the cold items, since they are not candidates.
             parts.append(self.split.cold.tobytes().hex())
         if with_content and self.candidates.content is not None:
             parts.append(hashlib.sha256(np.ascontiguousarray(self.candidates.content).tobytes()).hexdigest())
@@ -81,7 +81,7 @@ def load_task(config: ConfigDict, trained_ids: Path | None = None) -> Task:
 def make_task(
     table: IdTable, split: Split, sizes: Sequence[int] | None = None, content: np.ndarray | None = None
 ) -> Task:
-    """Returns the task of a table and its histories; items that share an ID are ranked by popularity in training.
+    """Returns the task of a table and its histories. The training histories give the popularity of the items.
 
     Args:
       table: the N items.

@@ -61,7 +61,7 @@ class Evaluation:
         return bootstrap_interval(PER_USER[metric](self.places), samples=samples)
 
     def figures(self, samples: int) -> dict[str, Any]:
-        """Returns the metrics with their intervals; those under the other rule are an entry with that rule's name."""
+        """Returns the metrics with their intervals. The metrics under the other rule are an entry named after it."""
         content: dict[str, Any] = {
             "name": self.name,
             "num_users": len(self.places),
@@ -74,7 +74,10 @@ class Evaluation:
         return content
 
     def of_users(self, asked: np.ndarray, samples: int) -> dict[str, Any]:
-        """Returns metrics and intervals of a subset of users, `[E]` bool; only `num_users`, 0, if it is empty."""
+        """Returns the metrics and intervals of the users for whom `asked`, `[E]` bool, is True.
+
+        If there are no such users, the result has only the entry `num_users`, 0.
+        """
         if not asked.any():
             return {"num_users": 0}
         each = {metric: of(self.places[asked]) for metric, of in PER_USER.items()}
@@ -86,7 +89,7 @@ class Evaluation:
 
 
 def rule_name(exclude_seen: bool) -> str:
-    """Returns the name of a rule for seen items, the items of a user's history."""
+    """Returns the name of a rule for seen items."""
     return "seen excluded" if exclude_seen else "seen allowed"
 
 
@@ -111,7 +114,7 @@ def evaluate(
       exclude_seen: whether items of the user's whole history are excluded from the list.
       both_rules: whether to evaluate under the other rule for seen items too.
       users: `[n]` rows of the examples to evaluate; None for all.
-      messages: where progress is shown; None shows none.
+      messages: where progress is shown; None shows no progress.
     """
     users = np.arange(len(examples.targets)) if users is None else users
     rules = (exclude_seen, not exclude_seen) if both_rules else (exclude_seen,)
@@ -135,7 +138,7 @@ def evaluate(
 def _ask(ranker: Ranker, batch: HistoryBatch, seen: np.ndarray, rules: tuple[bool, ...]) -> list[np.ndarray]:
     """Returns the lists `[B, 50]` under each rule; a rule says whether the items `seen`, `[B, S]`, are excluded."""
     if len(rules) > 1 and isinstance(ranker, ModelRanker):
-        # One search serves both rules: excluded items are removed from longer lists afterwards.
+        # One search is enough for both rules: seen items are removed from longer lists afterwards.
         found = ranker.recommend(batch, LIST_LENGTH + seen.shape[1])
         allowed = first_allowed(found, np.zeros(found.shape, np.float32), seen, LIST_LENGTH)[0]
         return [allowed if excluded else found[:, :LIST_LENGTH] for excluded in rules]
@@ -143,9 +146,11 @@ def _ask(ranker: Ranker, batch: HistoryBatch, seen: np.ndarray, rules: tuple[boo
 
 
 def _by_length(lengths: np.ndarray, window: int, batch_size: int) -> list[tuple[np.ndarray, int]]:
-    """Returns batches of users and their width, so that short histories are not padded to the length of long ones.
+    """Returns batches of users, and the width to which each batch's histories are padded.
 
-    There are only two widths and one batch size, to limit compilation; the last batch of a width repeats users.
+    Short histories are in batches of their own, so that they are not padded to the length of long ones. There are only
+    two widths and one batch size, so that few programs are compiled. The last batch of a width is completed by
+    repeating users.
     """
     short = max(1, window // 4)
     batches = []

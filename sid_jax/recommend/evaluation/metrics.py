@@ -45,12 +45,12 @@ def reciprocal_rank(ranks: np.ndarray) -> np.ndarray:
 
 
 def coverage(lists: np.ndarray, num_items: int) -> float:
-    """Returns the catalog coverage: the share of `num_items` items that are in any list of `[U, k]`, -1 for none."""
+    """Returns the catalog coverage: the share of `num_items` items that the lists `[U, k]` contain; -1 is padding."""
     return len(np.unique(lists[lists >= 0])) / num_items
 
 
 def entropy(lists: np.ndarray) -> float:
-    """Returns the Shannon entropy, in bits, of the items in lists `[U, k]`, -1 for none.
+    """Returns the Shannon entropy, in bits, of the items in the lists `[U, k]`; -1 is padding.
 
     It is 0 if all entries are the same item, and log2(n) if n items occur equally often.
     """
@@ -120,7 +120,7 @@ def bootstrap_interval(
 def mean_interval(
     values: np.ndarray, *, seed: int = 0, samples: int = 1000, level: float = 0.95
 ) -> tuple[float, float, float]:
-    """Returns the mean of one recommender over training seeds and users, and the two ends of its bootstrap interval.
+    """Returns a metric's mean over training seeds and users, and the two ends of its bootstrap interval.
 
     Both users and seeds are resampled, so the interval is for a new training run, evaluated on new users. Each sample
     has the same users for every seed, as in the experiment. With few seeds, the variance between seeds is
@@ -140,9 +140,9 @@ def paired_difference(
 ) -> tuple[float, float, float]:
     """Returns the mean difference of `a` and `b` on the same users, and the ends of its paired bootstrap interval.
 
-    A user who is hard for one recommender is usually hard for the other, so each sample has the same users for both.
-    Seeds are resampled separately, because two different recommenders with the same seed have nothing in common. See
-    `mean_interval` on the variance between few seeds.
+    Each sample has the same users for `a` and `b`, since targets that one recommender misses are often missed by the
+    other. Seeds are resampled separately, because two different recommenders with the same seed have nothing in common.
+    See `mean_interval` on the variance between few seeds.
 
     Args:
       a, b: `[S, U]`, a metric for each training seed and user; S may differ.
@@ -152,7 +152,7 @@ def paired_difference(
       ValueError: if the users differ in number.
     """
     if a.shape[1:] != b.shape[1:]:
-        raise ValueError(f"both must have shape [S, U] with the same users, not {list(a.shape)} and {list(b.shape)}")
+        raise ValueError(f"a and b must have shape [S, U] with the same users, not {list(a.shape)} and {list(b.shape)}")
     random = np.random.default_rng(seed)
     means = _resampled_means(np.concatenate([a, b]), random, samples)
     differences = _over_drawn_seeds(means[:, : len(a)], random) - _over_drawn_seeds(means[:, len(a) :], random)

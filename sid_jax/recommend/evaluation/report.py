@@ -107,9 +107,10 @@ def print_evaluations(
     evaluations: list[Evaluation],
     with_slots: list[Evaluation],
 ) -> None:
-    """Prints a table with one column per recommender; if there are cold items, also tables of users with cold targets.
+    """Prints a table with one column per recommender.
 
-    Metrics under the config's rule for seen items come first, then those under the other rule.
+    If there are cold items, tables of the users with cold targets follow. Metrics under the config's rule for seen
+    items come first, then those under the other rule.
 
     Args:
       console: where to print.
@@ -135,7 +136,7 @@ def print_evaluations(
             console.print(_cold_table(task, by_rule, config.eval.bootstrap_samples, console.width))
     if task.split.test.left_out:
         console.print(
-            f"{task.split.test.left_out:,} users have only cold items, and were excluded from the test.",
+            f"{task.split.test.left_out:,} users have only cold items in their history and were not tested.",
             highlight=False,
         )
     if ranker.num_generated:

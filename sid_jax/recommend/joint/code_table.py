@@ -23,7 +23,7 @@ class CodeTable:
     """The codes of N items, and the codes that follow each prefix, as bit masks.
 
     The shapes of a trie's arrays depend on its number of nodes, so new IDs would need another compilation. The arrays
-    here have room for the maximum number of prefixes, at most N K / 8 bytes per level.
+    here have the size for the maximum number of prefixes, at most N K / 8 bytes per level.
 
     Attributes:
       codes: `[N, L]` int32.
@@ -51,7 +51,7 @@ def build_code_table(codes: np.ndarray, sizes: Sequence[int]) -> CodeTable:
 
 
 def allowed_codes(table: CodeTable, items: jax.Array, level: int, size: int) -> jax.Array:
-    """Returns the mask of codes that follow the prefixes of items: `[..., K]` bool; a single row at the first level.
+    """Returns the mask of the codes that follow the prefix of each item, `[..., K]` bool; one row for the first level.
 
     Args:
       table: the table of the IDs.
@@ -68,12 +68,15 @@ def allowed_codes(table: CodeTable, items: jax.Array, level: int, size: int) -> 
 
 
 def code_loss(logits: jax.Array, table: CodeTable, items: jax.Array, level: int) -> jax.Array:
-    """Returns the cross-entropy `[...]` of logits `[..., K]`, like `sid_jax.recommend.models.catalog.code_loss`."""
+    """Returns the cross-entropy of items' codes, `[...]`, from logits `[..., K]`.
+
+    The loss is the one of `sid_jax.recommend.models.catalog.code_loss`.
+    """
     allowed = allowed_codes(table, items, level, logits.shape[-1])
     return cross_entropy(jnp.where(allowed, logits.astype(jnp.float32), MASKED), table.codes[items, level])
 
 
-# The item at an empty position.
+# The item number that marks an empty position.
 _NONE = -1
 
 

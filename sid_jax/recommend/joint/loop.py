@@ -71,7 +71,7 @@ def train_jointly(
 
     Args:
       config: from `sid_jax.recommend.config`, with `joint.estimator` other than "none".
-      workdir: folder for the joint phase, its export, the recommender, and the tokenizer if it is trained first.
+      workdir: folder for the joint phase, its export, the recommender, and the tokenizer if this run trains it.
       console: where to print.
       name: name of the recommender in tables; the model's kind if empty.
       quiet: whether to omit the line that each validation prints.
@@ -115,7 +115,7 @@ def _train(job: _JointJob, folder: Path, messages: Messages) -> JointState | Non
 
 
 class _JointJob(Job[JointState]):
-    """The run loop's job for the joint phase; an evaluation refreshes the ID table."""
+    """The run loop's job for the joint phase. Each evaluation refreshes the ID table."""
 
     kind = "ids"
 
@@ -173,7 +173,7 @@ class _JointJob(Job[JointState]):
         return with_model(self._tokenizer.config, self._tokenizer.data, self._quantizer(state))
 
     def fingerprint(self) -> str:
-        """Returns the SHA-256 of tokenizer, vectors and histories."""
+        """Returns the SHA-256 of the tokenizer, the vectors and the histories."""
         parts_of_it = [model_hash(self._tokenizer.model), self._tokenizer.data.fingerprint(), self._task.fingerprint()]
         return hashlib.sha256("".join(parts_of_it).encode()).hexdigest()
 
@@ -188,7 +188,10 @@ class _JointJob(Job[JointState]):
         )
 
     def _refresh(self, state: JointState) -> tuple[JointState, IdChanges]:
-        """Returns the state with codes from its current quantizer, after a reset of dead codes."""
+        """Returns the state with the codes of its current quantizer, and the changes of the codes.
+
+        Dead codes are reset first, except in the last part of the joint phase or if the codebooks are not trained.
+        """
         before, codes = np.asarray(state.codes), self._codes(state)
         settling = self._recipe.course.noiseless(int(state.step)) or not self.config.joint.codebook_rate
         if settling or min(usage(codes, self.sizes)) == 1:
@@ -251,7 +254,7 @@ def revive_unused(
     Args:
       recipe: provides `quantizer` and `optimizer`.
       params, statistics: parameters and statistics of the RQ-VAE.
-      opt_state: state of its optimizer.
+      opt_state: state of the RQ-VAE's optimizer.
       vectors: `[N, D]`, the vectors of all items.
       codes: `[N, L]` int32, the codes of all items.
       key: PRNG key of the draw.

@@ -51,7 +51,7 @@ class JointState:
     """The training state of the joint phase, as saved in checkpoints; it holds no random state.
 
     Attributes:
-      recommender: state of the recommender, with the step.
+      recommender: state of the recommender, which includes the step.
       quantizer: parameters of encoder, codebooks and decoder.
       statistics: the quantizer's statistics, which contain the scaling of the vectors.
       opt_state: state of the quantizer's optimizer.

@@ -28,7 +28,9 @@ def load_tokenizer(config: ConfigDict, folder: Path) -> TrainedRun:
         raise UserError(f"config.ids is {config.ids!r}, but joint training needs the folder of an export, or 'rqvae'")
     export = load_export(folder)
     if not {"config", "data"} <= export.manifest.keys():
-        raise UserError(f"{folder} is not the export of a training run; export with --workdir, or set config.ids=rqvae")
+        raise UserError(
+            f"{folder} is not the export of a training run; run sid-jax export --workdir, or set config.ids=rqvae"
+        )
     settings = fill(default_config(), export.manifest["config"])
     _find_moved(settings.data, quantizer_config(config).data)
     set_as_exported(settings)

@@ -41,8 +41,8 @@ def beam_search(
 ) -> Generated:
     """Generates the M most likely IDs after each history.
 
-    In a constrained search the candidates of a beam are the children of its prefix in the trie, which are gathered from
-    CSR arrays, so only existing IDs are generated. STATIC (2602.22647) also uses CSR arrays, but to mask all K logits;
+    In a constrained search, only existing IDs are generated: the candidates of a beam are the children of its prefix in
+    the trie, which are gathered from CSR arrays. STATIC (2602.22647) also uses CSR arrays, but to mask all K logits;
     this search sorts only the scores of existing children.
 
     Args:
@@ -92,7 +92,7 @@ def generated_items(generated: Generated, trie: Trie, count: int) -> tuple[jax.A
 
 
 def score_leaves(model: CodeModel, histories: HistoryBatch, catalog: Catalog, leaves_at_once: int) -> jax.Array:
-    """Returns the log-probability of every ID of the trie, `[B, n_L]` float32, equal to its score in a beam search.
+    """Returns the log-probability of each of the trie's n IDs, `[B, n]` float32, equal to its score in a beam search.
 
     Args:
       model: the model that scores the codes.
