@@ -14,12 +14,13 @@ from sid_jax.settings import set_by_name
 
 _PRESET = "recommend"
 _IN_MEMORY = "in memory"
-# The sections in which a setting's short name is searched; those of the quantizer and of baselines are excluded.
+# The sections in which a setting's short name is searched. The sections of the quantizer and the baselines are
+# excluded.
 _SECTIONS = ("data", "model", "train", "eval", "backoff")
 
 
 def config_of(preset: str, model: str, ids: str | None, settings: Mapping[str, Any]) -> ConfigDict:
-    """Returns the settings of a recommender whose IDs and histories are arguments, not those of a preset's catalog.
+    """Returns the settings of a recommender that gets IDs and histories as arguments, not from a preset's catalog.
 
     Args:
       preset, settings: see `sid_jax.recommender.Recommender`.

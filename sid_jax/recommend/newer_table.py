@@ -15,7 +15,7 @@ from sid_jax.recommend.data.content import load_content
 
 
 def with_newer_table(trained: TrainedRecommender, ids: Any) -> TrainedRecommender:
-    """Returns a recommender over a newer version of its ID table, in which new items are cold.
+    """Returns the recommender with a newer version of its ID table. The new items are cold.
 
     Raises:
       UserError: if the model uses no Semantic IDs, or the table is not a newer version.
@@ -62,6 +62,6 @@ def table_of(ids: Any) -> IdTable:
     table = ids if isinstance(ids, IdTable) else getattr(ids, "table", None)
     if not isinstance(table, IdTable):
         raise UserError(
-            f"Semantic IDs are {type(ids).__name__}; give a fitted SemanticIdTokenizer, an IdTable or a path"
+            f"the Semantic IDs are a {type(ids).__name__}; give a fitted SemanticIdTokenizer, an IdTable or a path"
         )
     return table

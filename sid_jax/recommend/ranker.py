@@ -90,7 +90,7 @@ class ModelRanker:
     def full_lists(
         self, batch: HistoryBatch, count: int, exclude: np.ndarray | None, window: int, *, exact: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns lists that are as long as possible: after a search with too few items, a second one has more beams.
+        """Returns lists that are as long as possible: if a search finds too few items, another one uses more beams.
 
         With `exact=False`, a large catalog on a CPU is searched by a shortlist: see `models.shortlist`.
 
@@ -142,8 +142,8 @@ class ModelRanker:
         size, histories = len(batch.lengths), self.shared_out(batch)
         rank_all = False
         if self.scores_items:
-            # This is enough that `count` items remain after the exclusion. It is a power of two, so that few shapes are
-            # compiled.
+            # With this many items, `count` items remain after the exclusion. The number is a power of two, so that few
+            # shapes are compiled.
             num_beams = 1 << (count + (0 if exclude is None else exclude.shape[1]) - 1).bit_length()
         elif num_beams > self.num_beams:
             rank_all = num_beams >= min(_MOST_BEAMS, self.catalog.trie.first_item.shape[0] - 1)
@@ -214,7 +214,7 @@ class ModelRanker:
         )
 
     def shared_out(self, batch: Any) -> Any:
-        """Returns arrays with leading axis B sharded equally over all devices, padded to a multiple of their number."""
+        """Pads the leading axis B of arrays to a multiple of the number of devices, and shards it over all devices."""
         padding = -len(jax.tree.leaves(batch)[0]) % self.mesh.size
         padded = jax.tree.map(lambda leaf: np.pad(leaf, ((0, padding),) + ((0, 0),) * (leaf.ndim - 1), "edge"), batch)
         return jax.tree.map(lambda leaf: share_out(leaf.shape, self.mesh, leaf.__getitem__), padded)

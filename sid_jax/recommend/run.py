@@ -115,8 +115,8 @@ def train_configured(
 ) -> tuple[Task, Trained] | None:
     """Trains the config's recommender, on fixed IDs or jointly; returns its task and the trained model.
 
-    Returns None if joint training was interrupted before its IDs were final. If `task` is None, the task is prepared;
-    joint training prepares its own.
+    Returns None if joint training was interrupted before its IDs were final. If `task` is None, the task is prepared.
+    Joint training ignores `task`, and prepares its own.
     """
     if config.joint.estimator != "none":
         return train_jointly(config, workdir, console=console, name=name, quiet=quiet)
@@ -133,7 +133,10 @@ def ask_for_last_items(config: ConfigDict, task: Task, ranker: Ranker, messages:
 def ask_for_cold_items(
     config: ConfigDict, task: Task, rankers: Sequence[Ranker], messages: Messages
 ) -> list[Evaluation]:
-    """Evaluates recommenders on users whose second-to-last item is cold, for choosing settings; [] if there is none."""
+    """Evaluates recommenders on the users whose second-to-last item is cold, for the choice of settings.
+
+    Returns an empty list if there are no such users.
+    """
     validation = task.split.validation
     users = np.flatnonzero(task.split.cold[validation.targets])
     return (

@@ -34,8 +34,8 @@ class Recommendation:
     Attributes:
       item_id: as in the ID table.
       title: from the ID table; None if the table has no titles.
-      score: the natural logarithm of a probability, 0 or less. It is the model's probability of the item's Semantic ID,
-        or of the item if the model scores items, after the history; after an empty history, it is the item's share of
+      score: the natural logarithm of a probability, 0 or less. After a history, it is the model's probability of the
+        item's Semantic ID, or of the item if the model scores items. After an empty history, it is the item's share of
         all interactions. The score of a cold item in a slot for cold items is only comparable with scores of other cold
         items.
     """
@@ -211,7 +211,7 @@ class Server:
                 yield chosen, HistoryBatch(items, np.minimum(lengths[chosen], width).astype(np.int32), numbers)
 
     def _side_by_side(self, find: Callable[..., Any], batches: list[Any], exact: bool) -> Iterator[Any]:
-        """Returns the result of each batch. Shortlist searches run in several threads, since each uses one core."""
+        """Returns the result of `find` for each batch. Shortlist searches run in threads, since each uses one core."""
         if exact or len(batches) < 2 or self._trained.ranker.shortlist is None:
             return itertools.starmap(find, batches)
         with concurrent.futures.ThreadPoolExecutor(min(len(batches), os.cpu_count() or 1)) as threads:

@@ -29,12 +29,13 @@ _MOST_BYTES = 2**31
 def stablehlo_bytes(trained: TrainedRecommender, count: int) -> bytes:
     """Returns the content of `recommender.stablehlo`, a program that recommends items for any number n of histories.
 
-    The program has two arguments: the histories, `[n, W]` int32 row numbers of the ID table, with W =
-    `config.model.window`, left-aligned and with the oldest item first; and their lengths, `[n]` int32 from 0 to W. It
-    returns the lists, `[n, k]` int32 row numbers, the best first, without the items of the history; and their scores,
-    `[n, k]` float32, those of `Recommendation`. Shorter lists are padded with -1. The lists are those of
-    `Recommender.recommend(exact=True)` without a user id, except that a model that generates IDs never does a second
-    search with more beams.
+    The program has two arguments. The histories are `[n, W]` int32 row numbers of the ID table, left-aligned and with
+    the oldest item first, where W is `config.model.window`. The lengths of the histories are `[n]` int32, from 0 to W.
+
+    The program returns the lists and their scores. The lists are `[n, k]` int32 row numbers, the best first, without
+    the items of the history. Shorter lists are padded with -1. The scores are `[n, k]` float32, as in `Recommendation`.
+    The lists are those of `Recommender.recommend(exact=True)` without a user id, except that a model that generates IDs
+    never does a second search with more beams.
 
     The program runs on CPU, CUDA and TPU, whichever machine wrote it. It contains the weights.
 

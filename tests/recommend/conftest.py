@@ -15,7 +15,7 @@ NUM_ITEMS = 40
 
 @pytest.fixture
 def world(tmp_path: Path) -> Path:
-    """A folder with `sequences.txt` and two ID tables: `ids.npy`, and `shuffled.npy` with the same IDs mixed up."""
+    """A folder with `sequences.txt` and two ID tables: `ids.npy`, and `shuffled.npy`, its IDs in random order."""
     random = np.random.default_rng(0)
     lines = []
     for user in range(120):
@@ -31,7 +31,7 @@ def world(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(world: Path) -> dict[str, object]:
-    """The settings of a small run, as flags without `--config.`."""
+    """The settings of a small run, by the name of the flag without `--config.`."""
     return {
         "ids": world / "ids.npy",
         "data.path": world / "sequences.txt",

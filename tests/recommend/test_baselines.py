@@ -13,7 +13,8 @@ from sid_jax.recommend.baselines import ItemKNN, Popularity, SemanticKNN, Transi
 from sid_jax.recommend.batch import HistoryBatch
 from tests.data.test_histories import make
 
-# Users of each item: item 0 has 0 1 2; item 1 has 0 1; item 2 has 1 2 3; item 3 has 3; item 4 has none.
+# Item 0 has the users 0, 1 and 2; item 1 the users 0 and 1; item 2 the users 1, 2 and 3; item 3 the user 3; item 4 no
+# user.
 TRAIN = make([0, 1, 0], [1, 0, 2], [2, 0], [2, 3], num_items=5)
 SIMILARITIES = np.zeros((5, 5))
 SIMILARITIES[0, 1] = SIMILARITIES[1, 0] = 2 / math.sqrt(3 * 2)
@@ -66,7 +67,8 @@ def test_neighbors_that_tie_are_the_lowest_items():
 def test_knn_sums_similarities_to_the_history():
     recommender = ItemKNN(TRAIN)
     asked = batch(*padded([1], [3, 3], [0, 3], [4]))
-    # [1]: 0 (.82) and 2 (.41). [0, 3]: 1 (.82), 2 (.67 + .58). A padded 0 is no item of the history.
+    # The history [1] gives item 0 the score .82, and item 2 the score .41. The history [0, 3] gives item 1 the score
+    # .82, and item 2 the score .67 + .58. A 0 in the padding is not an item of the history.
     assert recommender.recommend(asked, 3).tolist() == [
         [0, 2, -1],
         [2, -1, -1],
@@ -85,7 +87,8 @@ def test_knn_sums_similarities_to_the_history():
 def test_shrinkage_and_decay_by_hand():
     found = cosine_neighbors(TRAIN, 4, 2.0).toarray()
     assert found[0, 1] == pytest.approx(2 / (math.sqrt(6) + 2)) and found[2, 3] == pytest.approx(1 / (math.sqrt(3) + 2))
-    # After 1 comes 0 (.82) of the last item, or half of it, beside 3 (.58) of item 2.
+    # Item 1 adds .82 to the score of item 0, and item 2 adds .58 to the score of item 3. The first item of the history
+    # counts half.
     asked = batch(*padded([2, 1], [1, 2]))
     found = ItemKNN(TRAIN, decay=0.5).recommend(asked, 5, np.array([[1, 2], [1, 2]], np.int32))
     assert found.tolist() == [[0, 3, -1, -1, -1], [0, 3, -1, -1, -1]]
@@ -93,7 +96,8 @@ def test_shrinkage_and_decay_by_hand():
 
 def test_what_follows_is_recommended_by_hand():
     train = make([0, 1, 2], [0, 1], num_items=4)
-    # From 1: to 2 1 / sqrt(2), back to 0 .6 * 2 / (sqrt(2) * 2 ** .3) = .69. From 2: to 1 .6 / 2 ** .3, to 0 .9 of it.
+    # The transition from 1 to 2 has the weight 1 / sqrt(2), and from 1 back to 0 .6 * 2 / (sqrt(2) * 2 ** .3) = .69.
+    # The transition from 2 to 1 has the weight .6 / 2 ** .3, and from 2 to 0 .9 times this weight.
     transitions = Transitions(train)
     asked = batch(*padded([1], [2], [1, 2], [3], [2, 2]))
     assert transitions.recommend(asked, 3).tolist() == [
@@ -161,7 +165,7 @@ def test_what_is_like_the_last_items_comes_first():
     content = np.array([[1, 0], [0.8, 0.6], [0, 1], [-1, 0], [0.6, 0.8]], np.float32)
     asked = batch(*padded([0], [0, 2], [2, 0]))
     found = SemanticKNN(content).recommend(asked, 5)
-    # After 0 and then 2 these are asked for in the ratio .7 : 1, and after 2 and then 0 the other way round.
+    # In the history [0, 2], items 0 and 2 have weights in the ratio .7 : 1. In the history [2, 0], the ratio is 1 : .7.
     assert found.tolist() == [[0, 1, 4, 2, 3], [4, 1, 2, 0, 3], [1, 4, 0, 2, 3]]
     some = SemanticKNN(content, np.array([False, True, False, True, True]))
     assert some.recommend(asked, 3, np.array([[1], [-1], [4]], np.int32)).tolist() == [

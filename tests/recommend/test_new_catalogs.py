@@ -29,7 +29,7 @@ def made_table(number: int) -> IdTable:
 
 
 def made_recommender(kind: str) -> Recommender:
-    """A recommender whose parameters are random."""
+    """Returns a recommender with random parameters."""
     random = np.random.default_rng(1)
     config = default_config()
     config.model.kind = kind
@@ -51,7 +51,7 @@ def made_recommender(kind: str) -> Recommender:
 
 
 def asked(recommender: Recommender) -> list:
-    """Returns the lists of one history, of many, and of one whose list needs a search with more beams."""
+    """Returns lists for many histories, a list for one history, and a longer list, whose search needs more beams."""
     random = np.random.default_rng(2)
     histories = [random.integers(OLD, size=length).tolist() for length in random.integers(3, 9, size=12)]
     return [

@@ -26,7 +26,7 @@ def test_lists_are_those_of_recommend_for_any_batch_size(kind, tmp_path):
     content = (folder / "recommender.stablehlo").read_bytes()
     assert listed["bytes"] == len(content) and not re.search(rb"\w\.py\b", content)
     assert jax.export.deserialize(bytearray(content)).platforms == PLATFORMS
-    # Items of the best list are excluded if the history has them; an empty history gets the most popular ones.
+    # The best items are excluded if the history contains them. An empty history gets the most popular items.
     best = [each.item_id for each in recommender.recommend([5, 6, 7], 2)]
     lengths = np.array([3, 0, WINDOW, 1, 5], np.int32)
     items = random.integers(OLD, size=(5, WINDOW)).astype(np.int32)

@@ -32,7 +32,7 @@ def quantizer_config(config: ConfigDict) -> ConfigDict:
 
 
 def share_catalog(data: ConfigDict, of_histories: ConfigDict) -> None:
-    """Completes `data`, a section of the quantizer, with the catalog of `of_histories`, a section of the recommender."""
+    """Completes the quantizer's section `data` with the catalog of the recommender's section, `of_histories`."""
     data.cache_dir = data.cache_dir or of_histories.cache_dir
     if of_histories.source not in CATALOGS:
         return

@@ -1,4 +1,4 @@
-"""The catalog as input of models: each item's Semantic ID, and the codes that may follow each prefix."""
+"""The catalog as an input of the models: each item's Semantic ID, and the codes that may follow each prefix."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Catalog:
       prefixes: `[N, L]` int32, the trie node of an item's first l codes, for l from 0 to L - 1; 0 for an item that is
         not in the trie.
       trie: the trie of the IDs that may be recommended: those of all items, or of a subset.
-      content: `[N, D]` float32 content vectors of length sqrt(D), 0 for an item without one; None if no model uses
-        them.
+      content: `[N, D]` float32 content vectors of length sqrt(D), zeros for an item without content; None if the model
+        does not use them.
       cold: `[N]` float32, 1 for an item on which the model was not trained; None if there are none.
       evidence: terms that are added to a model's scores of items; None if there are none.
     """

@@ -18,7 +18,7 @@ Beams = Any
 
 
 class CodeModel(Protocol):
-    """A generative model: scores the next code of an ID, given a history and the codes before it."""
+    """A generative model, which scores the next code of an ID, given a history and the codes before it."""
 
     def loss(self, batch: Any, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         """Returns each level's cross-entropy, summed over the targets, `[L]`, and the targets' total weight.
@@ -44,7 +44,7 @@ class CodeModel(Protocol):
         ...
 
     def extend(self, beams: Beams, level: int, parents: jax.Array, codes: jax.Array) -> Beams:
-        """Returns new beams: beam m is beam `parents[b, m]` followed by the code `codes[b, m]`, each `[B, M]`."""
+        """Returns new beams: beam m of user b is the beam `parents[b, m]`, extended by the code `codes[b, m]`."""
         ...
 
 
@@ -54,7 +54,7 @@ def choose_beams(beams: Beams, parents: jax.Array) -> Beams:
 
 
 class CodeEmbedding(nnx.Module):
-    """Code embeddings of each level, tied with the output layer: logits are inner products with hidden vectors.
+    """Code embeddings of each level, also used as the output layer: hidden vectors times embeddings give logits.
 
     Args:
       sizes: K of each of the L levels.

@@ -134,7 +134,7 @@ class EncoderDecoder(nnx.Module):
     def _encode(
         self, histories: HistoryBatch, catalog: Catalog, key: jax.Array | None
     ) -> list[tuple[KeysValues, jax.Array]]:
-        """Returns the keys and values `[B, 1 + W L, H, E]` that each decoder block attends to, and their bias."""
+        """Returns the keys and values `[B, 1 + W L, H, E]` for each decoder block, and the bias that masks padding."""
         codes = self.embedding.codes(catalog.semantic_ids[histories.items])
         batch, window, num_levels, features = codes.shape
         user = self.users[...].astype(codes.dtype)[histories.users % self.users.shape[0]]

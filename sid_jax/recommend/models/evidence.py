@@ -13,20 +13,20 @@ from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.config import TERMS
 from sid_jax.recommend.data.blend import Blend
 
-# The decay of an item's weight per step back in the history, for the term "transitions" and for the term "content"; and
-# the number of last items that both terms use. Older items would have transition weights below .65 ** 20. The values
-# were chosen on the same validation data as those in training/blend.py.
+# The first two values are the decay of an item's weight per position back in the history, for the terms "transitions"
+# and "content". The third value is the number of last items of a history that these terms use. The transition weights
+# of older items would be below .65 ** 20. The values were chosen on the validation data named in training/blend.py.
 _TRANSITIONS_DECAY, _CONTENT_DECAY, _LAST_ITEMS = 0.65, 0.8, 20
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """The data of the blend's terms for N items; None for a term that is not used.
+    """The data of the blend's terms for N items. The data of unused terms are None.
 
     Attributes:
       weights, followers, strengths: see `Blend`.
-      profiles: `[N, d]` float32, projected content of length 1; 0 for an item without content.
+      profiles: `[N, d]` float32, projected content of length 1, zeros for an item without content.
       log_popularity: `[N]` float32, log(1 + interactions in training).
       num_items: float32 scalar, the number of items without padding.
     """
@@ -71,7 +71,7 @@ class Evidence:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Heard:
-    """Evidence from the last items of B histories; None for a term that is not used.
+    """The data of the blend's terms for the last items of B histories. The data of unused terms are None.
 
     Attributes:
       followers: `[B, w * k]` int32, the followers of the last items in the transition graph.
@@ -85,7 +85,7 @@ class Heard:
 
 
 def hear(histories: HistoryBatch, evidence: Evidence) -> Heard:
-    """Computes the evidence from the last items of histories."""
+    """Computes the data of the terms from the last items of histories."""
     followers = shares = profile = None
     if evidence.followers is not None and evidence.strengths is not None:
         last, weights = _last_items(histories, _TRANSITIONS_DECAY)
@@ -138,10 +138,10 @@ def blended_at(scores: jax.Array, heard: Heard, evidence: Evidence, shares: jax.
 
 
 def terms(heard: Heard, evidence: Evidence, first: jax.Array | int, count: int) -> dict[str, jax.Array]:
-    """Returns the terms by name, each `[B, n]` or `[1, n]` float32, of the n = `count` items from `first` on.
+    """Returns the terms by name, `[B, n]` or `[1, n]` float32, for n = `count` items, starting with item `first`.
 
-    `transitions` is log(1 + N * share), with an item's share in the total weight of the followers; `content` is the
-    cosine between the history's profile and the item's content; `popularity` is `log_popularity`.
+    `transitions` is log(1 + N * share), where share is the item's part of the total weight of the followers. `content`
+    is the cosine between the history's profile and the item's content. `popularity` is `log_popularity`.
     """
     found: dict[str, jax.Array] = {}
     transitions, content, popularity = TERMS

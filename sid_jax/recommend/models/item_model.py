@@ -38,10 +38,10 @@ class ItemModel(Protocol):
         ...
 
     def scores(self, known: Any, vectors: Any) -> jax.Array:
-        """Returns scores `[B, n]` float32; a softmax over all items that may be recommended gives their probabilities.
+        """Returns scores `[B, n]` float32. A softmax of the scores of all candidate items gives the probabilities.
 
         Args:
           known: the result of `read`.
-          vectors: rows of the result of `item_vectors`, of the n items to score.
+          vectors: the rows, from the result of `item_vectors`, of the n items to score.
         """
         ...

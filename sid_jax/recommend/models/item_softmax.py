@@ -19,7 +19,7 @@ _MOST_ABOVE_TARGET = 60.0
 def full_cross_entropy(
     hidden: jax.Array, items: jax.Array, targets: jax.Array, weights: jax.Array, smoothing: float
 ) -> jax.Array:
-    """Returns the weighted sum of the cross-entropies over all items, a float32 scalar.
+    """Returns the weighted sum over positions of the cross-entropy of a softmax over all items, a float32 scalar.
 
     The products are computed in the dtype of `hidden`, with float32 sums; everything else is float32.
 
@@ -49,10 +49,11 @@ def sampled_cross_entropy(
     weights: jax.Array,
     smoothing: float,
 ) -> jax.Array:
-    """Returns the weighted sum of the cross-entropies over each target and the sampled items, a float32 scalar.
+    """Returns the weighted sum over positions of the cross-entropy of a softmax over a sample, a float32 scalar.
 
-    The logarithm of a sampled item's expected count in the sample is subtracted from its logit. The sum of exponentials
-    over the sample then estimates the sum over all items (Bengio and Senécal, 2008).
+    The softmax at a position is over the target and the sampled items. The logarithm of a sampled item's expected count
+    in the sample is subtracted from its logit. The sum of exponentials over the sample then estimates the sum over all
+    items (Bengio and Senécal, 2008).
 
     Args:
       hidden: `[B, P, F]`, hidden states, whose products with the items' vectors are the logits.
@@ -101,7 +102,7 @@ def _partition_forward(
     by_block = functools.partial(_blocks, width=width)
     table = items.astype(hidden.dtype)
     transposed = table.T
-    # With a column of ones, the sum of the exponentials is one more column of the product with the items.
+    # The column of ones makes the sum of the exponentials a column of the product with the items.
     with_ones = jnp.concatenate([table, jnp.ones((len(table), 1), table.dtype)], axis=1)
 
     def add_block(
@@ -143,6 +144,6 @@ def _block_width(rows: int, places: int, num_items: int) -> int:
 
 
 def _blocks(values: jax.Array, width: int) -> jax.Array:
-    """Reshapes `[B, P, ...]` to `[P / width, B, width, ...]`: blocks span all rows, which are sharded over devices."""
+    """Reshapes `[B, P, ...]` to `[P / width, B, width, ...]`: a block has all rows, which are sharded over devices."""
     rows, places = values.shape[:2]
     return jnp.moveaxis(values.reshape(rows, places // width, width, *values.shape[2:]), 1, 0)

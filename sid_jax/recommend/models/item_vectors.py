@@ -28,7 +28,7 @@ class ItemVectors(nnx.Module):
     codes.
 
     Args:
-      parts: the parts of the sum, out of `PARTS`.
+      parts: the components of the sum, out of `PARTS`.
       num_items: N, number of items with an item embedding.
       sizes: K of each of the L levels.
       features: F.
@@ -84,7 +84,7 @@ class ItemVectors(nnx.Module):
     def by_part(
         self, catalog: Catalog, rows: jax.Array | None = None, key: jax.Array | None = None
     ) -> dict[str, jax.Array]:
-        """Returns the summands of `__call__`, by the name of the part."""
+        """Returns the components whose sum `__call__` returns, by name."""
         item_key, content_key = split_key(key, 2)
         summands = {
             "item": lambda: self._own(catalog, rows, item_key),
@@ -97,7 +97,7 @@ class ItemVectors(nnx.Module):
         embedding = self.embedding[...]
         number = len(catalog.semantic_ids) if rows is None else len(rows)
         if rows is not None or number != len(embedding):
-            # Items that a newer ID table added come last and have no item embedding; they get 0.
+            # Items that a newer ID table added come last. They have no item embedding, so this component is 0.
             places = jnp.arange(number) if rows is None else rows
             embedding = embedding.at[places].get(mode="fill", fill_value=0.0)
         there = jnp.ones((number, 1)) if catalog.cold is None else 1.0 - _chosen(catalog.cold, rows)[:, None]
@@ -115,7 +115,7 @@ class ItemVectors(nnx.Module):
         return vectors + rows[number % jnp.uint32(size)]
 
     def _of_content(self, catalog: Catalog, rows: jax.Array | None, key: jax.Array | None) -> jax.Array:
-        assert catalog.content is not None  # This part exists only with content features.
+        assert catalog.content is not None  # This component exists only with content vectors.
         content = _chosen(catalog.content, rows)
         if self.hidden is not None:
             content = dropout(gelu(self.hidden(content)), self.dropout, key)

@@ -198,7 +198,7 @@ def split_key(key: jax.Array | None, count: int) -> list[jax.Array | None]:
 
 
 def dropout(values: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Sets a random share `rate` of the values to 0 and scales up the rest; does nothing without a key or at rate 0."""
+    """Sets a random share `rate` of the values to 0 and scales up the others; without a key, returns the values."""
     if key is None or rate == 0.0:
         return values
     kept = _random_bits(key, values.shape) >= jnp.uint32(round(rate * 2**32))

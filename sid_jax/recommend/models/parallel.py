@@ -87,7 +87,7 @@ class Parallel(nnx.Module):
         )
 
     def _logits(self, known: jax.Array) -> list[jax.Array]:
-        """Returns for each level the logits `[..., K]` float32 of its codes."""
+        """Returns the logits `[..., K]` float32 of each level's codes."""
         heads = self.heads[...].astype(known.dtype)
         logits = []
         for level, table in enumerate(self.codes):

@@ -63,7 +63,7 @@ class Scorer(nnx.Module):
         return last_hidden(self.encoder(vectors[histories.items], segments), histories.lengths)
 
     def scores(self, known: jax.Array, vectors: jax.Array) -> jax.Array:
-        """Returns the scores `[B, n]` float32 of the items with these vectors `[n, F]`."""
+        """Returns the scores `[B, n]` float32 of the n items with the given vectors `[n, F]`."""
         return jnp.matmul(known, vectors.T, preferred_element_type=jnp.float32)
 
     def by_part(self, histories: HistoryBatch, catalog: Catalog, vectors: jax.Array) -> dict[str, jax.Array]:

@@ -171,7 +171,7 @@ def _moments(
     unwanted: jax.Array,
     counts: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    assert catalog.evidence is not None  # The weights are those of the evidence's terms.
+    assert catalog.evidence is not None  # The ranker's catalog has the blend's terms.
     model: Any = nnx.merge(graphdef, params)
     scores = model.scores(model.read(histories, vectors), vectors)
     added = terms(hear(histories, catalog.evidence), catalog.evidence, 0, scores.shape[1]).values()

@@ -124,8 +124,8 @@ def train_recommender(
     if ended.finished:
         ended.interruption.pass_on()
     candidates = job.blended(state) if ended.finished and config.model.kind == "scorer" else task.candidates
-    # Cold items were not candidates in training, since training would have lowered their scores. Now they are
-    # candidates.
+    # Cold items are not candidates in training, since training would lower their scores. They are candidates of the
+    # trained ranker.
     everything = on_every_device(catalog_of(candidates, task.trie), mesh)
     return Trained(job.ranker(state, everything), candidates, best or 0, ended.finished, ended.seconds)
 
@@ -212,7 +212,7 @@ class _RecommenderJob(Job[TrainState]):
 
 
 def opening(config: ConfigDict, task: Task) -> str:
-    """Returns the text about the training data, with the number of targets that cannot be recommended."""
+    """Returns the first text of a run: facts about its data, and how many targets cannot be recommended."""
     table, distinct = task.table, len(np.unique(task.table.semantic_ids, axis=0))
     lines = [
         f"{len(task.split.train):,} users, {len(table.item_ids):,} items with {distinct:,} Semantic IDs of "

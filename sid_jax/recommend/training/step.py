@@ -55,7 +55,7 @@ class Recipe(BaseRecipe):
 
 
 def make_state(model: nnx.Module, optimizer: optax.GradientTransformation, *, averaged: bool = False) -> TrainState:
-    """Returns the state at step 0; `averaged`: whether the run keeps an average of the parameters."""
+    """Returns the state at step 0, with an average of the parameters if `averaged` is True."""
     params = nnx.state(model, nnx.Param)
     # The parameters after the first step replace the zeros.
     average = jax.tree.map(jnp.zeros_like, params) if averaged else None

@@ -33,7 +33,7 @@ def console():
 
 @pytest.fixture
 def cold_config(config, world):
-    """Items are on a circle, and neighbors on the circle are consecutive in histories; three items are cold."""
+    """A config with three cold items. Item vectors are on a circle; neighbors on it are consecutive in histories."""
     angles = 2 * np.pi * np.arange(NUM_ITEMS) / NUM_ITEMS
     np.save(world / "vectors.npy", np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
     (world / "cold.txt").write_text("".join(f"{item}\n" for item in COLD))
@@ -41,7 +41,8 @@ def cold_config(config, world):
     config.quantizer.data.path = str(world / "vectors.npy")
     config.eval.cold_slots = 1
     config.eval.baselines = ("popularity",)
-    # One program for tests and single requests, on 8 devices; no history is so short that it needs another one.
+    # With these sizes, one compiled program serves the test and single requests on 8 devices. No history is so short
+    # that it needs another program.
     config.eval.batch_size = 8
     config.model.window = 8
     return config
@@ -70,7 +71,7 @@ def test_cold_items_are_found_in_their_places(cold_config, world, tmp_path, cons
     assert [each["name"] for each in results["validation_cold"]] == [each.name for each in slotted]
     assert "R@10, cold" in console.file.getvalue()
 
-    # The saved files suffice: no training data is read, and nothing is written.
+    # The saved files suffice for recommendations: no training data is read, and nothing is written.
     (tmp_path / "run" / "decoder").rename(tmp_path / "gone")
     for name in ("sequences.txt", "vectors.npy", "cold.txt"):
         (world / name).rename(tmp_path / f"gone-{name}")
@@ -78,12 +79,13 @@ def test_cold_items_are_found_in_their_places(cold_config, world, tmp_path, cons
     recommender = load_recommender(tmp_path / "run")
     first, *_, last = (each.item_id for each in recommender.recommend([4, 5, 6], 5, cold_slots=1))
     assert (first, last) == (8, 7)
-    # A history may contain a cold item: its codes are read like those of any item.
+    # A history may contain a cold item, whose codes are read like those of a warm item.
     assert recommender.recommend([5, 6, 7], 3, cold_slots=1)[-1].item_id in (20, 33)
     with pytest.raises(UserError, match="cold_slots is 6; it must be from 0 to k, 5"):
         recommender.recommend([4], 5, cold_slots=6)
 
-    # Later 40 and 41 come, between 13 and 14 and between 30 and 31, and 14 leaves, as does the cold 20.
+    # The newer table has two new items on the circle: 40 between 13 and 14, and 41 between 30 and 31. It does not have
+    # item 14 and the cold item 20.
     there = np.setdiff1d(np.arange(42), [14, 20])
     places = np.append(np.arange(NUM_ITEMS), [13.5, 30.5])[there]
     write_newer(tmp_path / "newer", there, np.append(np.load(world / "ids.npy"), [[1, 5], [3, 6]], axis=0)[there])
@@ -98,14 +100,15 @@ def test_cold_items_are_found_in_their_places(cold_config, world, tmp_path, cons
     )
     assert newer.recommend([11, 12], 5, cold_slots=1)[-1].item_id == 40
     assert newer.recommend([28, 29], 5, cold_slots=1)[-1].item_id == 41
-    # Its codes are those of 13, so that it is read as 13 is; and a history may have 14, which is not recommended.
+    # Item 40 has the codes of item 13, so the model reads both items in the same way. A history may contain item 14,
+    # although item 14 is not recommended.
     read = [newer.recommend([11, 12, item], 5, exclude_seen=False) for item in (13, 40)]
     assert read[0] == read[1]
     assert newer.recommend([13, 14], 1)[0].item_id == 15
     everything = newer.recommend([12, 13], 20, cold_slots=4)
     assert {7, 33, 40, 41} < {each.item_id for each in everything}
     assert {14, 20}.isdisjoint(each.item_id for each in everything)
-    # Without vectors, new items cannot be scored; existing ones still can.
+    # Without vectors, cold items cannot be scored.
     with pytest.raises(UserError, match="the recommender has none"):
         load_recommender(tmp_path / "run", ids=tmp_path / "newer.csv").recommend([11], 5, cold_slots=1)
     assert saved == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
@@ -161,7 +164,7 @@ def test_where_vectors_come_from_may_change_where_ids_are_given(cold_config):
 
 def test_nothing_that_is_learned_knows_of_cold_items(cold_config, world, tmp_path, console):
     seen = []
-    # Their IDs, vectors and interactions.
+    # The second pass exchanges the IDs, vectors and interactions of the cold items.
     for others, names in ((COLD, {}), ([20, 33, 7], {"7": "33", "20": "7", "33": "20"})):
         for file in ("ids.npy", "vectors.npy"):
             rows = np.load(world / file)
@@ -179,7 +182,8 @@ def test_nothing_that_is_learned_knows_of_cold_items(cold_config, world, tmp_pat
         model = build_model(cold_config, task.candidates)
         losses = [np.asarray(jax.jit(model.loss)(examples, each, None)[0]) for each in catalogs]
         seen.append((*jax.tree.leaves((examples, catalogs[0].trie)), losses[0], content[~COLD_MASK]))
-        # Training would lower the scores of candidates that are never a target.
+        # The loss is larger if cold items are candidates. Training would then lower their scores, since they are never
+        # targets.
         assert losses[1].sum() > losses[0].sum() + 1
         fingerprint = task.fingerprint()
     for one, other in zip(*seen, strict=True):
@@ -223,7 +227,7 @@ def test_without_vectors_cold_items_cannot_be_told_apart(cold_config, world):
     np.save(world / "few.npy", np.ones((30, 2), np.float32))
     for path, words in (
         ("", "has no vectors"),
-        (str(world / "few.npy"), "no vectors for 10 of 40 items, the first one is 30"),
+        (str(world / "few.npy"), "no vectors for 10 of 40 items; the first one is 30"),
     ):
         cold_config.quantizer.data.path = path
         cold_config.data.cold_items = ""

@@ -10,17 +10,18 @@ from sid_jax.recommend.batch import HistoryBatch, history_shares
 from sid_jax.recommend.cold.scores import BackOff, cold_scores, cold_scores_of_items, prefix_scores, spread
 from sid_jax.recommend.models.catalog import build_catalog
 
-# Items 0 to 3 are known, 4 to 6 cold; 4 and 5 share their first code, and only 6 has the last code of a known item.
+# Items 0 to 3 are warm, and items 4 to 6 are cold. Items 4 and 5 have the same first code. Of the cold items, only
+# item 6 has the last code of a warm item.
 IDS = np.array([[0, 0], [0, 1], [1, 0], [2, 1], [1, 2], [1, 3], [2, 0]])
+# The log-probabilities of the first code, and those of the second code after each first code.
 FIRST = np.log([0.2, 0.5, 0.3])
-# After each first code; K = 4.
 SECOND = np.log([[0.4, 0.4, 0.1, 0.1], [0.5, 0.1, 0.3, 0.1], [0.25, 0.6, 0.1, 0.05]])
 ANGLES = np.array([0.0, 0.3, 1.0, 1.5, 0.9, 0.1, 1.4])
 CONTENT = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1).astype(np.float32)
 
 
 class Told:
-    """A model with the probabilities above, for any history."""
+    """A model with the log-probabilities `FIRST` and `SECOND` after any history."""
 
     def begin(self, histories, catalog):
         return None, jnp.zeros((len(histories.lengths), 1), jnp.int32)
@@ -69,7 +70,7 @@ def test_what_known_items_say_of_cold_ones_by_hand():
 
 
 class Scored:
-    """A model that gives items 0 to 6 these probabilities, for any history."""
+    """A model that gives items 0 to 6 the probabilities `CHANCES` after any history."""
 
     CHANCES = np.array([0.3, 0.1, 0.15, 0.05, 0.2, 0.12, 0.08], np.float32)
 
@@ -92,7 +93,7 @@ def test_the_score_of_a_model_that_scores_items_by_hand():
     vectors = Scored().item_vectors(known)
     given = (Scored(), histories, known, vectors, cold, jnp.asarray(CONTENT), back_off)
     scores = cold_scores_of_items(*given, num_best=3)
-    # Of the known items 0 to 3 the best three are expected.
+    # The model's distribution is truncated to the three most likely of the warm items 0 to 3.
     expected = {item: Scored.CHANCES[item] / 0.55 for item in (0, 1, 2)}
     for row, had in enumerate(({3: 1.0}, {0: 1 / 3, 2: 2 / 3})):
         for column, item in enumerate((4, 5, 6)):
@@ -108,7 +109,7 @@ def test_the_score_by_hand():
     model, histories, known, cold = worlds()
     back_off = BackOff(sharpness=3.0, history_share=0.4, decay=0.5, prefix_weight=0.25, prefix_levels=1)
     scores = cold_scores(model, histories, known, cold, jnp.asarray(CONTENT), back_off, num_beams=10)
-    # Among known items alone: after code 0 it is 0 or 1, after 1 and 2 one each.
+    # In the IDs of warm items, the first code 0 has two second codes, 0 and 1. The first codes 1 and 2 have one each.
     model_says = {0: 0.2 * 0.5, 1: 0.2 * 0.5, 2: 0.5, 3: 0.3}
     for row, had in enumerate(({3: 1.0}, {0: 1 / 3, 2: 2 / 3})):
         for column, item in enumerate((4, 5, 6)):

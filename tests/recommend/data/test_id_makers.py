@@ -11,7 +11,7 @@ NAMES = np.array([f"item {row}" for row in range(60)], dtype=object)
 
 @pytest.fixture(scope="module")
 def vectors():
-    """Items about four far corners, 15 each."""
+    """Vectors near four points that are far from each other, 15 near each point."""
     draw = np.random.default_rng(0)
     corners = np.repeat(10 * np.eye(8)[:4], 15, axis=0)
     return (corners + 0.1 * draw.normal(size=(60, 8))).astype(np.float32)
@@ -33,7 +33,7 @@ def test_random_codes_are_even_over_levels_and_codes():
     codes = random_ids(4000, 3, 8, seed=0)
     counts = np.stack([np.bincount(level, minlength=8) for level in codes.T])
     assert counts.shape == (3, 8)
-    # 500 expected, with a standard deviation of 21.
+    # The expected count of a code is 500, with a standard deviation of 21.
     assert 400 < counts.min() <= counts.max() < 600
     assert abs(np.corrcoef(codes.T)[0, 1]) < 0.1
 
@@ -43,7 +43,7 @@ def test_random_ids_need_no_vectors():
 
 
 def test_lsh_puts_each_half_of_the_items_on_its_side_of_the_middle():
-    # All far from the origin on the same side: only planes through the center of the catalog separate them.
+    # All vectors are on the same side of the origin. Only planes through the center of the catalog separate them.
     angles = np.array([0.10, 0.11, 0.30, 0.31])
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     codes = lsh_ids(vectors, 4, 2, seed=0)

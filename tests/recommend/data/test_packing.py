@@ -14,7 +14,7 @@ from tests.data.test_histories import make
 
 
 def pieces(rows: PackedRows) -> list[tuple[list[int], list[int], list[float]]]:
-    """Inputs, targets and weights of each piece, row by row."""
+    """Returns the inputs, targets and weights of each piece, row by row."""
     found = []
     for inputs, targets, segments, weights in zip(rows.inputs, rows.targets, rows.segments, rows.weights, strict=True):
         for segment in range(1, segments.max(initial=0) + 1):
@@ -49,7 +49,8 @@ def test_a_long_sequence_is_cut_into_pieces_half_a_window_apart():
 
 
 def test_pieces_fill_the_fullest_row_that_they_fit_into():
-    # Inputs of 5, 4, 3, 2 and 2 items. The 3 does not go with the 4 if the row is of 6; the 2 goes there.
+    # The pieces have 5, 4, 3, 2 and 2 inputs. In a row of 6, a piece of 2 fits beside the piece of 4, but the piece of
+    # 3 does not.
     train = make([1] * 6, [2] * 5, [3] * 4, [4] * 3, [5] * 3)
     rows = pack_rows(train, window=6, row_length=6)
     assert rows.inputs.tolist() == [[1, 1, 1, 1, 1, 0], [2, 2, 2, 2, 4, 4], [3, 3, 3, 5, 5, 0]]
@@ -57,7 +58,7 @@ def test_pieces_fill_the_fullest_row_that_they_fit_into():
 
 
 def sequences_of_users() -> st.SearchStrategy[list[list[int]]]:
-    """Sequences in which every interaction is a different item, so that its user and position are known."""
+    """Sequences in which every interaction has a different item, which determines its user and position."""
     lengths = st.lists(st.integers(0, 40), max_size=12)
     return lengths.map(lambda found: [list(range(100 * user, 100 * user + n)) for user, n in enumerate(found)])
 
@@ -114,7 +115,7 @@ def test_packing_is_the_same_each_time():
 
 
 def test_a_row_shorter_than_the_window_is_refused():
-    with pytest.raises(UserError, match="a row of 5 positions is shorter than a piece of 6 items"):
+    with pytest.raises(UserError, match="a row of 5 positions is shorter than config.model.window=6"):
         pack_rows(make([1, 2, 3]), window=6, row_length=5)
 
 

@@ -17,7 +17,7 @@ from tests.recommend.conftest import NUM_ITEMS
 
 @pytest.fixture(scope="session")
 def tokenizer(tmp_path_factory) -> Path:
-    """The export of a quantizer of 2 levels of 8 codes, trained on vectors of 40 items in 8 groups."""
+    """The export of a quantizer with 2 levels of 8 codes, trained on the vectors of 40 items in 8 groups."""
     folder = tmp_path_factory.mktemp("tokenizer")
     random = np.random.default_rng(0)
     vectors = random.normal(size=(8, 6))[np.arange(NUM_ITEMS) // 5] + 0.5 * random.normal(size=(NUM_ITEMS, 6))
@@ -42,7 +42,8 @@ def joint_config(config, tokenizer):
     config.joint.warmup_epochs = 0.5
     config.joint.min_usage = 0.1
     config.model.dropout = 0.1
-    # The sum of an item's codes determines the next item; a transformer would only take time to compile.
+    # The code embeddings of the last item suffice to predict the next item. A transformer would only take time to
+    # compile.
     config.model.num_layers = 0
     config.train.num_epochs = 10.0
     config.train.eval_every_epochs = 2.0

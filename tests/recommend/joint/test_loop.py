@@ -45,7 +45,8 @@ def test_a_run_leaves_ids_that_others_read_and_a_recommender_on_them(joint_confi
     steps = read_records(joint, "train")[-1]["step"]
     assert steps == export.manifest["joint"]["steps"] < read_records(decoders, "train")[-1]["step"]
     assert read_records(decoders, "train")[0]["step"] == steps + joint_config.train.log_every_steps
-    # No noise at the end: the codes of training are those of export, and the last table is what was exported.
+    # At the end there is no noise: the codes in training agree with those of the ID table, and the last ID table is the
+    # exported one.
     last = read_records(joint, "train")[-1]
     assert last["agreement"] == 1
     refreshed = read_records(joint, "ids")
@@ -74,7 +75,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(joint_config, tmp_path,
         patched.setattr(loop, "joint_steps", interrupted)
         assert loop.train_jointly(joint_config, tmp_path / "stopped", console=console) is None
     assert not (tmp_path / "stopped" / "ids-joint").exists()
-    # A kill during the export, and one after it, before the recommender's first checkpoint.
+    # This call stops after the export, before the recommender's first checkpoint.
     monkeypatch.setattr(loop, "train_recommender", lambda *args, **kwargs: None)
     loop.train_jointly(joint_config, tmp_path / "stopped", console=console)
     monkeypatch.undo()

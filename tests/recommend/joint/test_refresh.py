@@ -8,7 +8,7 @@ def test_churn_and_usage_as_counted_by_hand():
     before = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.int32)
     after = np.array([[0, 0], [0, 2], [0, 2], [1, 1]], np.int32)
     refreshed = IdChanges.between(before, after, (2, 4))
-    # Items 1 and 2 changed: of the first level item 2 alone, of the second both.
+    # Items 1 and 2 changed. Item 2 changed at both levels, item 1 only at the second level.
     assert refreshed.churn == 0.5
     assert refreshed.churn_by_level == [0.25, 0.5]
     assert refreshed.usage == [1.0, 0.75]

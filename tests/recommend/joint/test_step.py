@@ -37,7 +37,7 @@ STEP = 3
 
 @dataclasses.dataclass
 class Begun:
-    """A joint run at its start, and its first batch."""
+    """The initial state of a joint run, and its first batch."""
 
     recipe: JointRecipe
     state: JointState
@@ -48,7 +48,7 @@ class Begun:
     table: CodeTable
 
     def gradients(self, *variants):
-        """Returns metrics and gradients of each variant of the recipe, out of one program."""
+        """Returns the metrics and gradients of each variant of the recipe, computed by one compiled program."""
         recipes = [dataclasses.replace(self.recipe, **changes) for changes in variants]
 
         def of(params, recipe):
@@ -105,7 +105,7 @@ def test_switches_keep_the_recommenders_loss_from_a_group_and_not_the_anchor(beg
     assert largest(without_encoder["recommender"]["embedding"]) > 1e-4
     quantizer = without_codebooks["quantizer"]
     assert largest(quantizer["quantizer"]) == 0 < largest(quantizer["encoder"])
-    # With both gradients stopped, only that of the anchor remains, and it changes all three parts.
+    # With both gradients of the recommender's loss stopped, the anchor's gradient still reaches all three groups.
     assert all(largest(anchored["quantizer"][group]) > 1e-4 for group in ("encoder", "quantizer", "decoder"))
 
 
@@ -131,7 +131,7 @@ def test_the_loss_is_the_decoders_and_the_draw_to_what_is_expected_moves_assignm
             strict=True,
         )
     )
-    assert first > 1e-4 and second == 0  # it is of the first level
+    assert first > 1e-4 and second == 0  # The additional term acts on the first level only.
 
 
 def test_a_group_of_rate_0_holds_still(joint_config):
@@ -150,7 +150,7 @@ def test_a_group_of_rate_0_holds_still(joint_config):
 def test_another_table_is_the_same_program(begun):
     mesh, programs = all_devices(), set()
     state, examples, vectors = on_every_device((begun.state, begun.examples, begun.vectors), mesh)
-    # IDs that differ, and share few prefixes or all.
+    # The number of distinct IDs of the 40 items.
     for distinct in (40, 5, 1):
         codes = np.stack(np.divmod(np.arange(40) % distinct, SIZES[1]), axis=1).astype(np.int32)
         table = on_every_device(build_code_table(codes, SIZES), mesh)
@@ -161,7 +161,8 @@ def test_another_table_is_the_same_program(begun):
 
 
 def test_what_is_expected_everywhere_is_no_information():
-    # Two positions that count, and one that does not. Code 0 is as likely at both, codes 1 and 2 at one of them.
+    # Two positions have weight 1, and one has weight 0. Code 0 is equally likely at the first two positions. Codes 1
+    # and 2 are each likely at one of these positions.
     probabilities = jnp.array([[[0.5, 0.4, 0.1], [0.5, 0.1, 0.4], [0.9, 0.05, 0.05]]])
     lack = _lack_of_information(jnp.log(probabilities), jnp.array([[1.0, 1.0, 0.0]]))
     expected = np.log([0.5, 0.25, 0.25]) - np.log(probabilities)

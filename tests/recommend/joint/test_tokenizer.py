@@ -1,4 +1,4 @@
-"""The start of joint training: an export with its vectors."""
+"""Joint training starts from an export and the vectors of its items."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from sid_jax.training.quantizer import train
 
 @pytest.mark.parametrize(("weight", "features"), [(0.5, 6 + 2), (0.0, 6)])
 def test_what_histories_gave_an_export_is_found_again_where_its_files_now_are(joint_config, tmp_path, weight, features):
-    """Histories as a second part of the vectors, or only as a loss; the recommender's config has neither."""
+    """The export's run used histories in its vectors, or only in a loss; the recommender's config sets neither."""
     old, new = tmp_path / "old", tmp_path / "new"
     old.mkdir()
     np.save(old / "items.npy", np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32))

@@ -17,7 +17,7 @@ def _plain_attention(attention, source, bias):
 
 
 def test_attention_is_a_softmax_over_what_is_visible():
-    """Values and gradients, with large logits, and a query that sees nothing."""
+    """Values and gradients agree with large logits, and for a query that attends to no key."""
     attention = Attention(8, 2, rngs=nnx.Rngs(0))
     source = 30 * jax.random.normal(jax.random.key(0), (2, 5, 8))
     visible = jnp.tril(jnp.ones((5, 5), bool)).at[3].set(False)
@@ -41,7 +41,7 @@ def test_attention_is_a_softmax_over_what_is_visible():
 
 
 def test_gelu_and_its_gradient_are_the_formulas():
-    """x Phi(x) by the tanh form, whose derivative is taken by central differences in float64."""
+    """The formula is the tanh form of x Phi(x). Its derivative is computed by central differences in float64."""
     x = np.linspace(-5, 5, 101)
 
     def formula(x):

@@ -30,7 +30,7 @@ def test_a_gated_block_adds_branches_times_a_sigmoid_of_the_stream():
     wanted = inner.down(jax.nn.silu(inner.gate(normed)) * inner.up(normed))
     gate = 1 / (1 + jnp.exp(-hidden @ feed_forward_gate.kernel[...]))
     np.testing.assert_allclose(fed, hidden + gate * wanted, rtol=1e-4, atol=1e-5)
-    # The last position alone sees the last item.
+    # Only the last position attends to the last item.
     changed = block(hidden.at[:, 3].add(1.0), visible, None)
     np.testing.assert_allclose(changed[:, :3], fed[:, :3], rtol=1e-5)
     assert np.abs(attended - hidden).max() > 1e-3

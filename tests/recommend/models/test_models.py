@@ -24,7 +24,7 @@ from sid_jax.recommend.models.scorer import Scorer
 from sid_jax.recommend.ranker import ModelRanker
 from sid_jax.training.sharding import all_devices
 
-# Nine IDs of 3 codes out of 4 x 3 x 2 = 24; items 3 and 9 share one.
+# Nine of the 4 x 3 x 2 = 24 possible IDs. Items 3 and 9 have the same ID.
 IDS = np.array(
     [[0, 0, 0], [0, 0, 1], [0, 2, 1], [1, 1, 0], [3, 0, 0], [3, 1, 1], [3, 2, 0], [3, 2, 1], [1, 0, 1], [1, 1, 0]],
     np.int32,
@@ -82,7 +82,7 @@ def scorer(parts, dtype=FLOAT32, num_negatives=0, smoothing=0.0, dropout=0.0, nu
 
 
 def stirred(model):
-    """Parameters that are initialized as 0 would hide an error."""
+    """Returns the model with random changes to its parameters, since parameters that are 0 could hide an error."""
     graphdef, params = nnx.split(model)
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
@@ -112,7 +112,7 @@ def prefix(history, target, user=0):
 
 
 def log_probability(model, history, item, user=0):
-    """The model's own loss on one history and one item."""
+    """Returns the log-probability of an item after a history, computed by the model's loss."""
     if isinstance(model, EncoderDecoder):
         total, weight = loss(model, prefix(history, item, user), catalog(), None)
     else:
@@ -165,7 +165,7 @@ def test_an_unconstrained_beam_searches_all_codes():
 def test_all_ids_have_the_score_that_a_beam_search_gives_them(make):
     model = make()
     found = search(model, histories(), catalog(), 9)
-    # In chunks, the last of which is not full.
+    # The IDs are scored in chunks of 4, the last of which is not full.
     scores = jax.jit(score_leaves, static_argnums=3)(model, histories(), catalog(), 4)
     leaves = np.asarray(found.leaves)
     assert sorted(leaves[0].tolist()) == list(range(9))
@@ -252,7 +252,7 @@ def test_sasrec_scores_all_items_with_the_loss_it_learns_from():
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(FLOAT32, 1e-5), (jnp.dtype("bfloat16"), 0.03)])
 def test_the_loss_over_all_items_and_its_gradients_are_those_of_a_plain_cross_entropy(monkeypatch, dtype, tolerance):
-    # Three blocks of two places.
+    # This block size gives three blocks of two positions per row.
     monkeypatch.setattr(item_softmax, "_BLOCK_BYTES", {"cpu": 4 * 2 * 2 * len(IDS)})
     random = np.random.default_rng(0)
     hidden, items = (jnp.asarray(random.normal(size=shape), jnp.float32) for shape in ((2, 6, 5), (len(IDS), 5)))
@@ -272,7 +272,8 @@ def test_the_loss_over_all_items_and_its_gradients_are_those_of_a_plain_cross_en
 
 
 def test_a_sample_of_all_items_has_the_loss_over_all_items():
-    # Each item once, as often as it is expected: the estimate is exact, and a target in the sample counts once.
+    # The sample has each item once, which is its expected count, so the estimate is exact. A target in the sample
+    # counts only once.
     random = np.random.default_rng(0)
     hidden, items = (jnp.asarray(random.normal(size=shape), jnp.float32) for shape in ((2, 3, 5), (len(IDS), 5)))
     targets, weights = random.integers(0, len(IDS), (2, 3)), np.ones((2, 3), np.float32)
@@ -301,7 +302,8 @@ def test_an_items_vector_is_the_sum_of_its_parts_and_a_cold_item_has_no_embeddin
     # Items 3 and 9 share an ID.
     np.testing.assert_array_equal(by_part["codes"][3], by_part["codes"][9])
     codes = [table[...] for table in model.codes]
-    assert float(np.abs(by_part["codes"][4] - codes[0][3] - codes[1][0] - codes[2][0]).max()) > 0.01  # the pair's
+    # The difference is the embedding of the pair.
+    assert float(np.abs(by_part["codes"][4] - codes[0][3] - codes[1][0] - codes[2][0]).max()) > 0.01
     some = np.array([4, 4, 9])
     for part, vectors in model.by_part(known, some).items():
         np.testing.assert_allclose(vectors, by_part[part][some], rtol=1e-6)

@@ -24,7 +24,7 @@ MESH = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.d
 
 
 class Products(nnx.Module):
-    """A model whose scores are products of item vectors; the history is its last item."""
+    """A model whose scores are inner products of items' vectors with the vector of the history's last item."""
 
     def __init__(self, decay):
         table = jax.random.normal(jax.random.key(0), (N, F)) * decay ** np.arange(F)[None]
@@ -82,7 +82,7 @@ def test_lists_and_scores_are_those_of_all_items(short, blend):
     assert asked.shortlist.rows.shape[1] == 64 < F
     np.testing.assert_array_equal(found, exact)
     assert not (found % 9 == 0).any()
-    # Only the sum over all items is estimated: the difference is the same for all items of a user, and small.
+    # Only the normalizer is estimated, so the error of the scores is the same for all items of a user. It is small.
     difference = estimated - scores
     np.testing.assert_allclose(difference, difference[:, :1] * np.ones((1, 10)), atol=2e-4)
     assert np.abs(difference).max() < 0.05
@@ -90,7 +90,7 @@ def test_lists_and_scores_are_those_of_all_items(short, blend):
 
 def test_an_item_with_many_transitions_is_found_whatever_its_vector(short):
     blend = a_blend()
-    # The last item of a history is followed by the item that the model likes least, and by nothing else.
+    # The only follower of a history's last item is the item with the lowest score of the model.
     batch = histories()
     last = batch.items[:, -1]
     table = np.asarray(ranker(0.5).vectors)

@@ -44,7 +44,8 @@ def batch_of(*lists, window=6):
 def test_transitions_count_gaps_ways_back_and_popularity():
     train = histories_of([0, 1, 2], [0, 1], num_items=3)
     graph = transition_graph(train, gap_decay=0.5, back=0.25, from_power=1.0, to_power=0.5, next_bonus=3.0).toarray()
-    # Item 1 comes directly after item 0 twice; each time counts 1 and the bonus 3, and items 0 and 1 were met twice.
+    # Item 1 comes directly after item 0 twice, and each time counts 1 plus the bonus 3. Items 0 and 1 have two
+    # interactions each.
     assert graph[0, 1] == pytest.approx(2 * (1 + 3) / 2 / 2**0.5)
     assert graph[0, 2] == pytest.approx(0.5 / 2 / 1)
     assert graph[2, 0] == pytest.approx(0.25 * 0.5 / 1 / 2**0.5)
@@ -64,7 +65,8 @@ def test_terms_are_those_of_hand_arithmetic():
     heard = hear(batch_of([0, 1], [3]), evidence)
     found = {name: np.asarray(term) for name, term in terms(heard, evidence, 0, 4).items()}
     assert tuple(found) == TERMS
-    # The last item, 1, speaks for item 2 with 2; the one before it with .65 of its 1, and of 3 for item 1.
+    # The last item, 1, has the follower 2 with strength 2. The item before it, 0, has the followers 1 and 2 with
+    # strengths 3 and 1, which count with weight .65.
     shares = np.array([0, 0.65 * 3, 2 + 0.65, 0]) / (2 + 0.65 * 4)
     np.testing.assert_allclose(found["transitions"], [np.log1p(4 * shares), [0] * 4], rtol=1e-6)
     user = np.array([0.8, 1]) / np.hypot(0.8, 1)
@@ -76,7 +78,7 @@ def test_terms_are_those_of_hand_arithmetic():
 
 
 class Noise(nnx.Module):
-    """A model with constant scores."""
+    """A model whose scores are random, but fixed."""
 
     def __init__(self):
         self.table = nnx.Param(jax.random.normal(jax.random.key(0), (N, N)))
@@ -96,7 +98,10 @@ class Noise(nnx.Module):
 
 @pytest.fixture(scope="module")
 def fitted():
-    """Data in which the next item follows the last one, a model with constant scores, and the blend of both."""
+    """A blend before and after the fit, a function that makes a ranker with a blend, and the examples of the fit.
+
+    In the histories, each item is the successor of the item before it. The model's scores are random.
+    """
     random = np.random.default_rng(0)
     lists = [(start + np.arange(5)) % N for start in random.integers(N, size=200)]
     train = histories_of(*[each[:-1] for each in lists])

@@ -1,4 +1,4 @@
-"""An equal second run of the recommender compiles nothing, its validation included."""
+"""A second run of the recommender with equal settings compiles nothing, not even for its validation."""
 
 import jax
 import pytest

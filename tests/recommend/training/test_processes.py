@@ -1,4 +1,4 @@
-"""Two processes of one device each train one recommender, as one process of two devices does."""
+"""Two processes with one device each train the same recommender as one process with two devices."""
 
 import json
 
@@ -30,7 +30,7 @@ def test_the_result_is_that_of_one_process_with_as_many_devices(settings, tmp_pa
     first, second = run_together(2, *words(settings, tmp_path / "two"))
     assert (first.returncode, second.returncode) == (0, 0), (first.stderr, second.stderr)
     assert "2 cpu devices of 2 processes" in first.stdout
-    # A log line of the library that connects the processes.
+    # The second process prints only a log line of the library that connects the processes.
     assert second.stdout.startswith("[Gloo]") and second.stdout.count("\n") == 1
     folders = [tmp_path / name / "decoder" for name in ("one", "two")]
     losses, others = ([row["loss"] for row in read_records(folder, "train")] for folder in folders)

@@ -1,4 +1,4 @@
-"""Early stopping, on an average of the parameters, and exact resumption."""
+"""Early stopping, with an average of the parameters, and exact resumption."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ FIGURES = [0.1, 0.2, 0.5, 0.4, 0.3, 0.9]
 
 
 class Killed(Exception):
-    """As if the process had ended here."""
+    """Raised where the process would be killed."""
 
 
 @pytest.fixture
 def scripted(config, monkeypatch):
-    """The config of a scorer whose validations give `FIGURES`, and a function that stops it before one of them."""
+    """The config of a scorer whose validations give `FIGURES`, and an object that sets which validation kills it."""
     config.model.kind, config.train.average_epochs, config.train.patience = "scorer", 2.0, 2
     config.train.num_epochs, config.train.eval_every_epochs = 60.0, 1.0
     config.train.log_every_steps = load_steps(config)
@@ -64,7 +64,7 @@ def test_it_ends_after_two_validations_without_a_better_one_and_resumes_bit_for_
     script.killed_at = None
     resumed = train(config, tmp_path / "killed")
     assert (resumed.finished, resumed.step) == (True, 3 * each)
-    again = train(config, tmp_path / "killed")  # over already: nothing more is trained
+    again = train(config, tmp_path / "killed")  # The run is finished, so nothing is trained.
     assert (again.finished, again.step, again.seconds) == (True, 3 * each, 0.0)
     expected = named_params(whole.ranker.params)
     for found in (in_memory, resumed, again):
