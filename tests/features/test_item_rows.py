@@ -21,5 +21,5 @@ def test_padded_and_back():
     found = ItemRows.of_lists(lists)
     again = ItemRows.of_padded(found.padded(5))
     assert [again.of(item).tolist() for item in range(3)] == lists and len(again) == 3
-    with pytest.raises(ValueError, match="more than 2"):
+    with pytest.raises(ValueError, match="more than the width 2"):
         found.padded(2)
