@@ -96,7 +96,7 @@ WRONG_FILES: dict[str, tuple[Files, str]] = {
     "no rows, npy": (npy(VECTORS[:0]), "a.npy: has no rows"),
     "no rows, parquet": (parquet(pa.array([], "string"), pa.array([], pa.list_(pa.float32()))), "has no rows"),
     "no rows, arrow": (file("a.arrow", lambda path: write_stream(path, table([], VECTORS[:0]))), "has no rows"),
-    "one row": (npy(VECTORS[:1]), "a.npy: has one item; give at least two, since IDs distinguish items"),
+    "one row": (npy(VECTORS[:1]), "a.npy: there is only one item; give at least two, since IDs distinguish items"),
     "all rows identical": (
         npy(np.ones((300, 12), np.float32)),
         "all 300 vectors are equal, so IDs cannot distinguish items",
@@ -190,7 +190,7 @@ WRONG_FILES: dict[str, tuple[Files, str]] = {
     "text of 1 MB as vectors": (parquet(["a"], [LONG]), f"column 'vector': expected lists of {FLOATS}, found string"),
     "not UTF-8": (npy_with_lines(VECTORS[:3], b"a\nb\n\xe9\n"), "ids.txt: line 3 is not UTF-8"),
     "UTF-16": (npy_with_lines(VECTORS[:3], "a\nb\nc\n".encode("utf-16")), "ids.txt: "),
-    "unicode in a name": (parquet(["é"], [[1.0]], "naïve 🎬.parquet"), "naïve 🎬.parquet: has one item"),
+    "unicode in a name": (parquet(["é"], [[1.0]], "naïve 🎬.parquet"), "naïve 🎬.parquet: there is only one item"),
     "no such column": (
         file("a.parquet", lambda path: pq.write_table(pa.table({"größe\n": [1], "vector": [[1.0]]}), path)),
         "a.parquet: has no 'item_id'; set --config.data.id_column to one of größe, vector",
@@ -305,7 +305,7 @@ WRONG_RUNS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no checkpoint": (lambda run: shutil.rmtree(run / "checkpoints"), "has no checkpoint yet; run its train command"),
     "data that has changed": (
         lambda run: edit(run / "run.json", lambda content: content.update(data_fingerprint="0")),
-        "is not the data on which",
+        "is not the data of the run in",
     ),
 }
 

@@ -1,6 +1,6 @@
 """An export, in memory and as a folder: a trained model, the ID table of a catalog, and the manifest of both.
 
-JAX is imported only when a model is needed: the table of a saved export is read without it.
+JAX is imported only when a model is needed. The table of a saved export is read without JAX.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 # The ID table is one file, or a folder of files with `ROWS_A_FILE` rows each, which Parquet readers read as one table.
 WHOLE_FILE = "ids.parquet"
 ROWS_A_FILE = 2**18
-# Removed items, which keep their Semantic IDs; see `sid_jax.append`.
+# Table of removed items, whose IDs are retired; see `sid_jax.append`.
 RETIRED_FILE = "retired.parquet"
-# Former Semantic IDs of moved items, which are also reserved.
+# Table of the former IDs of moved items. No other item gets these IDs.
 FORMER_FILE = "former.parquet"
 # Metrics of an export that are shown with its table.
 _SHOWN = ("r2", "distinct_rate", "max_distinct_rate")
@@ -49,7 +49,7 @@ class Export:
       manifest: settings, quality metrics, and how the IDs were made; see docs/export-format.md. The manifest of a saved
         export also has `created`, `versions`, `files` and `digest`.
       table: items, Semantic IDs, codes and further columns.
-      retired: a table of removed items, whose Semantic IDs are kept, with a column `removed_in`; or None.
+      retired: a table of removed items and their retired IDs, with a column `removed_in`; or None.
       former: former Semantic IDs of moved items, with a column `moved_in` and one row per move; or None.
       measured: figures for the report, from `sid_jax.metrics.vectors.report_figures`.
       rows_a_file: rows per file if the table is written as several files; None for one file.
@@ -70,7 +70,7 @@ class Export:
         programs: Collection[str] = (),
         folder: Path | None = None,
     ):
-        """Sets the parts of the export; `model` may be a function that returns the model, called at the first use."""
+        """Sets the parts of the export. `model` may be a function, which is called when the model is first used."""
         self.manifest, self.table, self.retired, self.former = dict(manifest), table, retired, former
         self.measured, self.rows_a_file, self.folder = dict(measured or {}), rows_a_file, folder
         self.programs = tuple(programs)
@@ -94,7 +94,7 @@ class Export:
     def encode(self, vectors: Any) -> np.ndarray:
         """Returns the codes `[n, L]` int32 of unscaled vectors `[n, D]` of any real dtype; the model scales them.
 
-        For a model with parts, `vectors` may be a mapping of part names to their vectors or columns of `n` rows.
+        For a model with parts, `vectors` may be a mapping from part names to vectors or columns of n rows each.
 
         Raises:
           UserError: if the vectors are not numbers, do not have the model's D features, or are not finite.
@@ -102,7 +102,7 @@ class Export:
         return self._encoder.encode(self.join_parts(vectors))
 
     def join_parts(self, vectors: Any) -> Any:
-        """Joins the values of a mapping of part names to vectors `[n, D]` float32; returns any other value unchanged.
+        """Joins a mapping from part names to values into vectors `[n, D]` float32; returns any other argument unchanged.
 
         Raises:
           UserError: if the model has no such parts.
@@ -111,7 +111,7 @@ class Export:
             return vectors
         if "parts" not in self.manifest:
             raise UserError(
-                "vectors are named parts, but this model was trained on vectors without parts; give an array"
+                "vectors is a mapping of parts, but this model was trained on vectors without parts; give an array"
             )
         from sid_jax.data.join_parts import vectors_of_parts
 
@@ -264,7 +264,7 @@ def shard_name(number: int, count: int) -> str:
 def table_files(folder: Path) -> list[Path]:
     """Returns the one or several files of an export's ID table, in the order of the rows."""
     whole, several = folder / WHOLE_FILE, "ids-*-of-*.parquet"
-    # In older exports, these files are directly in the export's folder.
+    # In older exports, the files of a table in several files are directly in the export's folder.
     return [whole] if whole.is_file() else sorted(whole.glob(several)) or sorted(folder.glob(several))
 
 

@@ -29,8 +29,8 @@ def atomic_folder(destination: str | Path) -> Iterator[Path]:
     """Yields a temporary folder, which is renamed to the destination if the block succeeds.
 
     The temporary folder is `.NAME.partial` in the destination's parent folder, so that the rename stays within one file
-    system. If the block raises, the temporary folder is removed. If the process is killed, the folder stays; its lock
-    is then released, and the next writer in the same parent folder removes it.
+    system. If the block raises, the temporary folder is removed. If the process is killed, the temporary folder
+    stays, but its lock is released. The next process that writes to the same parent folder removes the folder.
 
     Args:
       destination: a folder that does not exist or is empty; missing parents are created.
@@ -78,7 +78,7 @@ def publish(partial: Path, destination: str | Path) -> None:
     """Renames the folder of `partial_folder` to the destination, or copies it if folders cannot be renamed.
 
     In a copy, the manifest is written last, since an export without a manifest is incomplete. If the destination is the
-    local copy of an address in a bucket, the folder is uploaded first, and its manifest last.
+    local copy of an address in a bucket, the folder is first uploaded, with its manifest as the last file.
     """
     target = Path(destination).resolve()
     _sync(partial)
@@ -145,7 +145,7 @@ def refuse_taken(target: Path, unless: str = "") -> None:
 
 
 def _collect(parent: Path) -> None:
-    """Removes the temporary folders that killed writers to other destinations left in a folder."""
+    """Removes the temporary folders that killed processes left in a folder."""
     for lock in parent.glob(f".*{_PARTIAL}{_LOCK}"):
         with contextlib.suppress(OSError):
             if is_free(lock):

@@ -20,7 +20,7 @@ from sid_jax.export.torch_file import write_torch_file
 from sid_jax.paths import as_path
 
 _SAFETENSORS = "codebooks.safetensors"
-# Arrays of every scaling. For vectors with parts, there is also a "filler".
+# Arrays that every scaling has. For vectors with parts, a scaling also has a "filler".
 _SCALING = ("mean", "scale")
 
 

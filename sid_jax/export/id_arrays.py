@@ -27,7 +27,7 @@ Content = tuple[np.ndarray, np.ndarray, pa.ChunkedArray | None]
 
 
 def read_npy(path: Path) -> Content:
-    """Reads an array of integers `[N, L]`, or `[L, N]` with more than 256 items; items are row numbers."""
+    """Reads an array of integers `[N, L]`, or `[L, N]` with more than 256 items; item ids are row numbers."""
     codes = open_npy(path)
     if codes.ndim != 2 or codes.dtype.kind not in "iu":
         raise UserError(f"{path}: expected whole numbers [N, L], found {codes.dtype} {list(codes.shape)}")
@@ -103,7 +103,7 @@ def without_offsets(path: Path, token_ids: np.ndarray) -> np.ndarray:
 
 
 def check_lengths(lengths: np.ndarray, item_ids: np.ndarray, path: Path) -> None:
-    """Raises a UserError unless the IDs `[N]` of some items have the same number of codes, from 1 to 256."""
+    """Raises a UserError unless the IDs of all items have the same number of codes, `lengths` `[N]`, from 1 to 256."""
     if not len(lengths):
         raise UserError(f"{path}: has no items; give at least one")
     uneven = np.flatnonzero(lengths != lengths[0])

@@ -1,4 +1,4 @@
-"""Reads Semantic IDs from files of this package and of other tools. Name and content determine the format.
+"""Reads Semantic IDs from files of this package and of other tools. A file's name and content determine its format.
 
 Files of arrays are read by `sid_jax.export.id_arrays`.
 """
@@ -31,13 +31,13 @@ from sid_jax.ids.convert import is_text
 # OpenOneRec writes <s_a_12>, RecTokens <item_L0_C12>.
 _TOKEN = re.compile(r"<(?:[A-Za-z]+_)+(?:L[0-9]+_C)?([0-9]{1,18})>")
 _JOINED_TOKENS = re.compile(rf"(?:{_TOKEN.pattern})+")
-# Separators between the codes in a .csv file: our own, and those of a list that pandas wrote.
+# Separators between the codes in a .csv file: those of this package, and those of a list that pandas wrote.
 _BETWEEN_CODES = re.compile(r"[-,\[\]()\s]+")
 _WHOLE_CODE = re.compile(r"[0-9]{1,18}")
-# A hyphen that does not follow a number is a sign.
+# A hyphen that does not follow a digit is a minus sign.
 _NEGATIVE = re.compile("(?<![0-9])-[0-9]")
 # Columns of codes in .parquet files, in order of preference. `semantic_id` is in exports, `codebook` in TorchEasyRec's
-# files, `sid` in OpenOneRec's files, and `codes` in predictions of these tools.
+# files, `sid` in OpenOneRec's files, and `codes` in predictions of these two tools.
 _CODE_COLUMNS = ("semantic_id", "codebook", "codes", "sid")
 # A key in FlashRec's files: codes joined by commas.
 _JOINED = re.compile(r"[0-9]{1,18}(,[0-9]{1,18})+")
@@ -153,7 +153,10 @@ def _csv_columns(path: Path) -> pa.Table:
         names = csv_names(path)
         name = next((name for name in ("semantic_id", "sid") if name in names[1:]), None)
         if name is None:
-            raise UserError(f"{path}: no column 'semantic_id' or 'sid' after the first; its columns are {names}")
+            raise UserError(
+                f"{path}: no column after the first is 'semantic_id' or 'sid', but {names}; rename the column of the "
+                "Semantic IDs"
+            )
         table = pa_csv.read_csv(path, convert_options=as_text([names[0], name]))
     except (OSError, pa.ArrowException, UnicodeError) as error:
         raise UserError(f"{path}: not a readable .csv file ({reason(error)}); write the file again") from error
@@ -201,7 +204,7 @@ def _plain_ids(ids: list[Any], path: Path) -> np.ndarray:
         return np.array(ids, object)
     if all(type(item) is int and abs(item) < 2**63 for item in ids):
         return np.array(ids, np.int64)
-    raise UserError(f"{path}: some item ids are whole numbers and others text; give ids of one type")
+    raise UserError(f"{path}: some item ids are whole numbers and others are text; give ids of one type")
 
 
 def _read_jsonl(path: Path) -> Content:
@@ -220,7 +223,7 @@ def _read_jsonl(path: Path) -> Content:
 
 
 def _read_item(path: Path) -> Content:
-    """Reads RecBole's items, with their tokens in a column `sid:token_seq`."""
+    """Reads RecBole's file of items, whose column `sid:token_seq` has the items' tokens."""
     table = read_columns(path, ["item_id", "sid"])
     item_ids = numbers_if_whole(table["item_id"].to_pylist())
     tokens = [each or [] for each in table["sid"].to_pylist()]
@@ -236,8 +239,8 @@ def _read_info(path: Path) -> Content:
     for number, row in enumerate(rows, 1):
         if len(row) < 3 or not _JOINED_TOKENS.fullmatch(row[0]) or not _WHOLE_CODE.fullmatch(row[-1]):
             raise UserError(
-                f"{path}: line {number} is not an item's tokens, title and number, separated by tabs, as in "
-                "<a_1><b_2><c_3>; give a file that has IDs"
+                f"{path}: line {number} is not an item's tokens (such as <a_1><b_2><c_3>), title and number, separated "
+                "by tabs; give a file that has IDs"
             )
     numbers = np.array([int(row[-1]) for row in rows], np.int64)
     codes = [list(map(int, _TOKEN.findall(row[0]))) for row in rows]

@@ -89,7 +89,7 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
 
 
 def is_export(path: Path) -> bool:
-    """Returns whether a path is a folder with a manifest of sid_jax; TorchEasyRec's bundles also have a manifest."""
+    """Returns whether a path is an export, and not a bundle of TorchEasyRec, which also has a `manifest.json`."""
     return (path / "manifest.json").is_file() and _of_tool(path) == path
 
 
@@ -103,7 +103,7 @@ def _of_tool(path: Path) -> Path:
 
 
 def _table_files(path: Path) -> list[Path]:
-    """Returns the file of a table, or the files of a folder, a pattern, or a list with commas, all of one kind."""
+    """Returns the files of a path: a file, a folder, a pattern or a comma-separated list. All files are of one kind."""
     if path.is_file():
         return [path]
     several = path.is_dir() or bool(set("*?[,") & set(str(path)))

@@ -60,8 +60,8 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
         "format_version": FORMAT_VERSION,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {
-            # The version is not read from the package's metadata, since an editable installation keeps the version at
-            # the time of the installation.
+            # The version is not read from the package's metadata, which in an editable installation has the version at
+            # the time of installation.
             "sid_jax": __version__,
             **{package: _version(package) for package in _PACKAGES},
             "python": platform.python_version(),
@@ -143,7 +143,7 @@ def write_measured(folder: Path, measured: Mapping[str, Any], records: Path | No
     """Writes `report.json`: the measured metrics, and the training curves from a folder with records."""
     content = dict(measured)
     if records is not None:
-        # Imported here, since this module imports JAX, which is not needed to read an export.
+        # `records` is imported here, since it imports JAX, which is not needed to read an export.
         from sid_jax.training.records import read_records
 
         rows = (row for kind in ("train", "eval") for row in read_records(records, kind))

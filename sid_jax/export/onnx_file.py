@@ -13,7 +13,7 @@ from sid_jax.errors import UserError
 from sid_jax.export.weights import scaling_of, torch_weights
 from sid_jax.models.rqvae import RQVAE
 
-# ONNX Runtime reads these versions since its version 1.14.
+# ONNX Runtime 1.14 and later can read these versions.
 OPSET, IR_VERSION = 18, 8
 # The maximum size of a Protocol Buffers message, with a margin.
 _MOST_BYTES = 2**31 - 2**20
@@ -93,8 +93,8 @@ def _normalized(graph: _Graph, model: RQVAE) -> str:
 
 def _unit(graph: _Graph, vectors: str) -> str:
     axis, zero, one = graph.constant("features", [1], np.int64), graph.constant("zero", 0.0), graph.constant("one", 1.0)
-    # Vectors are first divided by their largest entry, since squares of very large or small numbers leave float32's
-    # range.
+    # Vectors are first divided by their largest absolute entry, since squares of very large or small numbers leave the
+    # range of float32.
     largest = graph.node("ReduceMax", graph.node("Abs", vectors), axis, keepdims=1)
     shrunk = graph.node("Div", vectors, graph.node("Where", graph.node("Greater", largest, zero), largest, one))
     square = graph.node("ReduceSum", graph.node("Mul", shrunk, shrunk), axis, keepdims=1)

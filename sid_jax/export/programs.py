@@ -12,8 +12,8 @@ from sid_jax.errors import UserError
 if TYPE_CHECKING:
     from sid_jax.models.rqvae import RQVAE
 
-# `PROGRAMS` has the file of each program in an export. `_PACKAGES` has the packages, besides JAX, that are needed to
-# write it.
+# `PROGRAMS` maps each program to its file in an export. `_PACKAGES` maps a program to the package, besides JAX, that is
+# needed to write it.
 PROGRAMS = {"onnx": "encoder.onnx", "stablehlo": "encoder.stablehlo"}
 _PACKAGES = {"onnx": "onnx"}
 

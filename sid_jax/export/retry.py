@@ -1,4 +1,4 @@
-"""Recognizes retries of a command, for example by a scheduler: an existing export has a digest of its inputs."""
+"""Recognizes retries of a command, for example by a scheduler, by the digest of inputs in the existing export."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ROWS_A_BLOCK = 2**16
 
 
 def request_digest(*parts: Any) -> str:
-    """Returns the SHA-256 of inputs and settings: of the values of Arrow tables, and of the JSON of all others."""
+    """Returns the SHA-256 of inputs and settings. Arrow tables are hashed by their values, other parts as JSON."""
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, (pa.Table, pa.ChunkedArray)):

@@ -47,7 +47,7 @@ def export(
 
     Args:
       workdir: the run's folder.
-      out: destination: a new path, an empty folder, or a folder with this same export; then nothing is written.
+      out: destination: a new path or an empty folder. If it already is the same export, nothing is written.
       step: step of the checkpoint; None takes the best one of a finished run.
       unique: "relocate", "suffix" or "none"; None for the setting of the run's config.
       align_to: IDs of an older model, see `read_id_table`. Codes are renumbered so that few IDs change.
@@ -167,7 +167,7 @@ def make_export(
 
 
 def _semantic_ids(run: TrainedRun, codes: np.ndarray, sizes: list[int], scheme: str, capacity: int) -> np.ndarray:
-    """Returns unique IDs. Cold items get IDs that the other items leave free, like appended items."""
+    """Returns the Semantic IDs. Cold items get theirs after all other items, from the free IDs, as in an append."""
 
     def alternatives(rows: np.ndarray) -> CodeAlternatives:
         return CodeAlternatives(run.model, run.data.vectors if rows.all() else run.data.vectors[rows])

@@ -25,7 +25,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 @contextlib.contextmanager
 def _no_locations() -> Iterator[None]:
-    """Removes file paths and line numbers of this machine's Python from the serialized program."""
+    """Returns a context manager that omits file paths and line numbers of Python code from serialized programs."""
     before = jax.config.jax_traceback_in_locations_limit  # type: ignore[attr-defined]
     jax.config.update("jax_traceback_in_locations_limit", 0)
     try:
@@ -36,7 +36,7 @@ def _no_locations() -> Iterator[None]:
 
 @in_32_bits
 def stablehlo_bytes(model: RQVAE) -> bytes:
-    """Returns the content of `encoder.stablehlo`: vectors `[n, D]` float32 to codes `[n, L]` int32, for any n.
+    """Returns `encoder.stablehlo` as bytes: a program from vectors `[n, D]` float32 to codes `[n, L]` int32, for any n.
 
     The program contains the weights, and runs on all of `PLATFORMS`, whichever machine wrote it. The bytes are
     deterministic for a model.
@@ -46,16 +46,16 @@ def stablehlo_bytes(model: RQVAE) -> bytes:
 
 
 def program_bytes(function: Callable[..., Any], *shapes: jax.ShapeDtypeStruct) -> bytes:
-    """Returns a function of arrays as a serialized program for all of `PLATFORMS`. Sizes may be symbolic."""
+    """Returns a function of arrays as a serialized program for all of `PLATFORMS`; `shapes` may have symbolic sizes."""
     with _no_locations():
         return bytes(jax.export.export(jax.jit(function), platforms=PLATFORMS)(*shapes).serialize())
 
 
 def load_encoder(folder: str | Path) -> Callable[[jax.Array | np.ndarray], jax.Array]:
-    """Returns the function of an export's `encoder.stablehlo`: vectors `[n, D]` float32 to codes `[n, L]` int32.
+    """Returns the encoder of an export, which maps vectors `[n, D]` float32 to codes `[n, L]` int32.
 
-    The function works inside `jit`. Outside `jit`, it is compiled once per batch size. For vectors with parts, NaN
-    marks a part that an item lacks. Values are not checked.
+    The function is loaded from `encoder.stablehlo`, and works inside `jit`. Outside `jit`, it is compiled once per
+    batch size. For vectors with parts, NaN marks a part that an item lacks. Values are not checked.
 
     Args:
       folder: an export that was written with `--stablehlo`.
@@ -68,7 +68,7 @@ def load_encoder(folder: str | Path) -> Callable[[jax.Array | np.ndarray], jax.A
 
 
 def load_program(path: Path, remedy: str) -> Callable[..., Any]:
-    """Returns the function of a program in a folder with a manifest.
+    """Returns the function in the file of a program; the file's folder must have a manifest.
 
     Args:
       path: a file with the result of `program_bytes`.

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 _FOLDER = "archive"
-# Alignment of each entry's bytes, as PyTorch writes it, so that `mmap=True` can use them in place.
+# Alignment of each entry's data in bytes, the same as PyTorch's, so that `mmap=True` can use the data in place.
 _ALIGNMENT = 64
-# Size of a zip entry's header without its name and extra fields; each extra field begins with 4 bytes.
+# Number of bytes in a zip entry's header without its name and extra fields. Each extra field has its own header of 4
+# bytes.
 _HEADER_BYTES = 30
 _STORAGES = {
     np.dtype(np.float32): "FloatStorage",

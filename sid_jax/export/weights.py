@@ -56,9 +56,9 @@ def original_project_has(model: RQVAE) -> bool:
 def training_arrays(model: RQVAE) -> dict[str, np.ndarray]:
     """Returns the arrays, by name, that only training needs, besides weights and codebooks.
 
-    `quantizer.basis.0`, … and `quantizer.transform.0`, …: for "simvq", whose codebooks are their products.
-    `quantizer.count.0`, …: for "ema", the moving averages of the counts, `[K]`. `aligner.weight`: the linear map of the
-    alignment loss, `[C, Z]`.
+    `quantizer.basis.0`, … and `quantizer.transform.0`, …: for "simvq", each level's basis and linear map, whose product
+    is the codebook. `quantizer.count.0`, …: for "ema", the moving averages of the counts, `[K]`.
+    `aligner.weight`: the linear map of the alignment loss, `[C, Z]`.
     """
     quantizer, arrays = model.quantizer, dict[str, np.ndarray]()
     groups = {"basis": quantizer.levels if len(quantizer.transforms) else (), "transform": quantizer.transforms}
@@ -85,7 +85,7 @@ def model_info(model: RQVAE) -> dict[str, Any]:
 
 
 def write_model(folder: Path, model: RQVAE, programs: Collection[str] = ()) -> None:
-    """Writes both codebook files, and the given programs, by their names in `sid_jax.export.programs`."""
+    """Writes both codebook files, and the named programs of `sid_jax.export.programs`."""
     write_codebooks(folder, torch_weights(model), scaling_of(model), model_info(model), training_arrays(model))
     write_programs(folder, model, programs)
 
@@ -103,7 +103,7 @@ def model_from_weights(
     info: Mapping[str, Any],
     config: Mapping[str, Any] | None = None,
 ) -> RQVAE:
-    """Returns the model that `write_model` was given. No random weights are drawn, and nothing is compiled.
+    """Rebuilds the model that `write_model` wrote. No random weights are drawn, and nothing is compiled.
 
     Args:
       codebooks: L arrays `[K, Z]`.
@@ -134,7 +134,7 @@ def model_from_weights(
     )
     quantizer = {"levels": dict(enumerate(codebooks)), "initialized": np.array(True)}
     if method == "simvq":
-        # An older export has only the products. They become the basis, with the identity as transform.
+        # An older export has only the codebooks. They become the basis, with the identity as transform.
         identity = np.eye(codebooks[0].shape[1], dtype=np.float32)
         quantizer["levels"] = _by_level(weights, "basis", codebooks)
         quantizer["transforms"] = _by_level(weights, "transform", [identity] * len(codebooks))

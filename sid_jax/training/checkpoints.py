@@ -23,7 +23,7 @@ CHECKPOINTS_FOLDER = "checkpoints"
 def open_checkpoints(
     workdir: Path | None, train: ConfigDict
 ) -> contextlib.AbstractContextManager[Checkpoints | MemoryCheckpoints]:
-    """Returns the checkpoints of a run as a context manager: on disk in the workdir, or in memory if it is None."""
+    """Returns a run's checkpoints as a context manager: on disk in the workdir, or in memory if `workdir` is None."""
     if workdir is None:
         return contextlib.nullcontext(MemoryCheckpoints(train))
     return Checkpoints(workdir / CHECKPOINTS_FOLDER, train)
@@ -39,7 +39,7 @@ class MemoryCheckpoints:
         self._best: tuple[float, int, Any] | None = None
 
     def save(self, step: int, state: Any, metrics: dict[str, Any] | None) -> None:
-        """Copies a state to the host if it is the best so far; for equal metrics the latest is kept, as on disk."""
+        """Copies a state to the host if it is the best so far. Of states with equal metrics, the latest is the best."""
         if metrics is None:
             return
         score = self._sign * metrics[self._metric]
@@ -51,7 +51,7 @@ class MemoryCheckpoints:
 
     @property
     def best_step(self) -> int | None:
-        """The best step by the config's metric; None if no step was evaluated."""
+        """The step of the best checkpoint by `train.best_metric`; None if no step was evaluated."""
         return self._best and self._best[1]
 
     def restore(self, step: int, like: Any) -> Any:
@@ -66,13 +66,14 @@ class MemoryCheckpoints:
 
 
 class Checkpoints:
-    """The checkpoints of one run on disk. Use it as a context manager: leaving it waits for the last save.
+    """The checkpoints of one run on disk, as a context manager that waits for the last save when it exits.
 
     Several processes share the folder, and save and restore together.
 
     Args:
       folder: the checkpoints' folder; need not exist yet.
-      train: the section "train" of the config: the metric and mode of "best", and the number of checkpoints to keep.
+      train: the section "train" of the config: the metric and its mode that determine the best checkpoint, and the
+        number of checkpoints to keep.
       read_only: whether the folder must not be written, because a run may be saving in it.
     """
 
@@ -109,7 +110,7 @@ class Checkpoints:
             self._manager.close()
 
     def save(self, step: int, state: Any, metrics: dict[str, Any] | None) -> None:
-        """Saves a state under its step in the background; without metrics it cannot be the best checkpoint.
+        """Saves a state in the background. A state without metrics cannot become the best checkpoint.
 
         If the workdir is in a bucket, the state is uploaded before this method returns.
         """
@@ -139,7 +140,7 @@ class Checkpoints:
 
     @property
     def best_step(self) -> int | None:
-        """The best step by the config's metric; None if no step was evaluated."""
+        """The step of the best checkpoint by `train.best_metric`; None if no step was evaluated."""
         return self._manager.best_step()
 
     def restore(self, step: int, like: Any) -> Any:
@@ -164,13 +165,13 @@ class Checkpoints:
             ) from error
 
     def _refuse_full_disk(self, state: Any) -> None:
-        """Raises a UserError if the disk lacks space for a checkpoint; a failed write would print library errors."""
+        """Raises a UserError if the disk is too full for a checkpoint, since a failed write prints library errors."""
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self._folder).free
         if free < 2 * needed:
             raise UserError(
-                f"the disk of {self._folder} is full: {free / 1e6:.0f} MB are free, and a checkpoint needs more than "
-                f"{needed / 1e6:.0f} MB; free some space, then run the same command to resume"
+                f"the disk of {self._folder} is full: {free / 1e6:.0f} MB are free, less than twice the size of a "
+                f"checkpoint ({needed / 1e6:.0f} MB); free some space, then run the same command to resume"
             )
 
     @contextlib.contextmanager
@@ -181,7 +182,8 @@ class Checkpoints:
         except (OSError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split()).rpartition(": ")[2]
             raise UserError(
-                f"cannot save a checkpoint in {self._folder}: {reason}; fix this, then run the same command to resume"
+                f"cannot save a checkpoint in {self._folder}: {reason}; remove the cause, then run the same command to "
+                "resume"
             ) from error
 
     def _refuse_other_shapes(self, step: int, like: Any) -> None:

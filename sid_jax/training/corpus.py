@@ -23,8 +23,8 @@ from sid_jax.training.sharding import epoch_order, on_every_device, share_out
 from sid_jax.training.state import TrainState
 from sid_jax.training.step import Companions, Metrics, train_on_batches, train_steps
 
-# Number of bytes of the vectors of one compiled call of a streamed run. A few such blocks are in memory at a time:
-# those in use, those that are queued, and the one that is being read.
+# Maximum number of bytes in a block, which has the vectors for one compiled call of a streamed run. A few blocks are in
+# memory at a time: those in use, those that are queued, and the one that is being read.
 _BLOCK_BYTES = 2**26
 _FLOAT_BYTES = 4
 
@@ -37,7 +37,7 @@ def durations_of(train: ConfigDict, shape: tuple[int, int]) -> Durations:
 def most_steps_a_call(train: ConfigDict, shape: tuple[int, int]) -> int | None:
     """Returns the maximum number of steps per compiled call, such that the call's vectors fit in a block.
 
-    `shape` is `[N, D]`, that of all vectors. The result is None if they are in device memory.
+    `shape` is `[N, D]`, the shape of all vectors. The result is None, no maximum, if they fit in device memory.
     """
     if math.prod(shape) * _FLOAT_BYTES <= train.resident_bytes:
         return None

@@ -25,8 +25,8 @@ from sid_jax.training.state import TrainState
 # Number of items per call: intermediate arrays must fit into a CPU's cache.
 _ITEMS_A_CALL = 2048
 
-# A code whose margin is smaller is a near tie. The error after one or two hidden layers is about a hundred times the
-# rounding error of float32.
+# A code is a near tie if its margin (see `code_margins`) is below this value. Rounding errors after one or two hidden
+# layers are about a hundred times the epsilon of float32.
 NEAR_TIE = 1e-5
 
 
@@ -53,7 +53,7 @@ class Evaluation:
 
 
 def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, most: float, mesh: Mesh) -> Evaluation:
-    """Evaluates a state on all items of the unscaled corpus `[N, D]` float32.
+    """Evaluates a state on all items; `vectors` is the unscaled corpus, `[N, D]` float32.
 
     Items are sharded over the devices, and every process gets the metrics of all items. `most` is the
     `max_distinct_rate` of the vectors.
@@ -65,7 +65,7 @@ def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, most: float
     errors: np.ndarray = np.zeros(1)
     for start, (block_codes, block_errors, *figures) in _in_blocks(measure, mesh, vectors):
         codes[start : start + len(block_codes)] = block_codes
-        # Only the codes of each item are kept, so memory hardly grows with N.
+        # Errors are summed block by block, and only the codes are stored per item, so memory hardly grows with N.
         errors = errors + block_errors.sum(axis=0, dtype=np.float64)
         sums += [figure.sum(dtype=np.float64) for figure in figures]
     error, (cosine, near_ties, agreement) = float(errors.sum()), sums.tolist()
@@ -87,7 +87,7 @@ def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, most: float
 def _in_blocks(
     measure: Callable[..., tuple[jax.Array, ...]], mesh: Mesh, *arrays: np.ndarray
 ) -> Iterator[tuple[int, list[np.ndarray]]]:
-    """Yields the results of `measure` on arrays `[N, ...]` block by block, each with the number of its first item.
+    """Applies `measure` to arrays `[N, ...]` in blocks; yields the number of each block's first item, and its results.
 
     Blocks are sharded over the devices. The last block is padded with its last item, so that all blocks use the same
     compiled program.

@@ -18,7 +18,7 @@ from sid_jax.training.state import TrainState
 
 
 def make_optimizer(train: ConfigDict, learning_rate: Schedule) -> optax.GradientTransformation:
-    """Returns gradient clipping by global norm, then AdamW (weight decay on kernels only) or Adagrad as in TIGER."""
+    """Returns AdamW, with weight decay on kernels only, or Adagrad as in TIGER, after clipping by the global norm."""
     if train.optimizer == "adagrad":
         rule = optax.adagrad(learning_rate)
     else:
@@ -34,7 +34,8 @@ def reset_moments(
 
     A codeword that is reset must not keep the momentum of the dead codeword.
 
-    `forget` is a tree like the parameters, of bool arrays that broadcast to them; True marks what is reset.
+    `forget` has the tree structure of the parameters. Its bool arrays broadcast to the parameters, and True marks the
+    elements whose moments are reset.
     """
     fresh = optimizer.init(params)
     masks = optax.tree.map_params(
@@ -65,10 +66,10 @@ def follow_means(state: TrainState, output: QuantizerOutput, decay: jax.Array) -
 def revive_unused(
     state: TrainState, output: QuantizerOutput, optimizer: optax.GradientTransformation, key: jax.Array
 ) -> TrainState:
-    """Resets the codes that were not assigned since the last reset, and their optimizer moments and counts.
+    """Resets the codewords, moments and counts of the codes that were not assigned since the last reset.
 
-    The state's `taken` counts the assignments. It is set to 0 for all codes. New codewords are drawn with `key` from
-    the residuals in `output`, the quantizer's output for the step's batch.
+    The assignments are counted in the state's `taken`, which is then set to 0 for all codes. New codewords are drawn
+    with `key` from the residuals in `output`, the quantizer's output for the step's batch.
     """
     params, statistics = _copied(state.params), _copied(state.statistics)
     quantizer: Any = params["quantizer"]
@@ -81,7 +82,7 @@ def revive_unused(
         residuals, errors = jax.lax.stop_gradient((output.residuals[:, level], output.commitment_loss[:, level]))
         revived = revive_codewords(level_key, codewords[...], dead, residuals, errors)
         if "transforms" in quantizer:
-            # The drawn residual becomes a codeword, but SimVQ's parameters are rows of the basis.
+            # A drawn residual is a codeword. SimVQ's parameters are rows of a basis, so the codeword is converted.
             in_basis = basis_of(revived, quantizer["transforms"][level][...])
             revived = jnp.where(dead[:, None], in_basis, codewords[...])
         if counts:

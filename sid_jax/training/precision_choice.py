@@ -21,12 +21,12 @@ from sid_jax.training.workdir import has_run, read_run
 # errors.
 _WORTHWHILE = 0.9
 _REPETITIONS = 8
-# Number of rows of the measured products on CPUs. Their speed does not change with more rows.
+# Maximum number of rows of the products that are timed on CPUs. More rows have the same speed per row.
 _ROWS_ON_CPU = 256
 
 
 def with_precision(config: ConfigDict, num_features: int, workdir: Path | None, messages: Messages) -> ConfigDict:
-    """Returns a config whose `train.precision` is "float32" or "bfloat16", chosen on this device if it is "auto".
+    """Returns a config whose `train.precision` is "float32" or "bfloat16"; "auto" is replaced by one of them.
 
     A resumed run keeps its precision. Without a network, the precision is float32. On TPUs, which multiply in bfloat16,
     it is bfloat16. On other devices, the matrix products of the encoder are timed in both precisions. The choice is
@@ -35,15 +35,15 @@ def with_precision(config: ConfigDict, num_features: int, workdir: Path | None, 
     if config.train.precision != AUTO:
         return config
     if workdir and has_run(workdir):
-        chosen, why = read_run(workdir, default_config())[0].train.precision, "as when this run began"
+        chosen, why = read_run(workdir, default_config())[0].train.precision, "as at the start of this run"
     elif config.model.encoder == "identity" or config.model.quantizer == "opq":
         chosen, why = "float32", "there is no network to train"
     elif jax.default_backend() == "tpu":
-        chosen, why = "bfloat16", "in which TPUs multiply"
+        chosen, why = "bfloat16", "TPUs multiply in bfloat16"
     else:
         share = _time_share(config, num_features)
         chosen = "bfloat16" if share <= _WORTHWHILE else "float32"
-        why = f"products in bfloat16 take {share:.2f} times as long as in float32 on this device"
+        why = f"matrix products in bfloat16 take {share:.2f} times as long as in float32 on this device"
     chosen, why = gather_texts(f"{chosen} {why}")[0].split(" ", 1)
     messages.line(f"train.precision=auto: {chosen} ({why})")
     config = config.copy_and_resolve_references()

@@ -54,7 +54,7 @@ def join(
         jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(coordinator_address, num_processes, process_id)
-        # On CPUs all processes must reach the first collective within 30 seconds. They do here, but might not later.
+        # On CPUs, all processes must reach the first collective within 30 seconds, so it runs before data is loaded.
         multihost_utils.sync_global_devices("joined")
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
@@ -69,7 +69,7 @@ def _refuse_misfits(distributed: bool, named: dict[str, Any]) -> None:
     missing = [f"--{name}" for name, value in named.items() if value is None]
     if distributed and given:
         raise UserError(
-            f"--distributed detects the values of {', '.join(given)}; omit --distributed, or the other flags"
+            f"--distributed detects the values of {', '.join(given)}; omit either --distributed or these flags"
         )
     if given and missing:
         raise UserError(
@@ -97,7 +97,7 @@ def _refuse_taken_port(address: str) -> None:
 
 
 def is_first() -> bool:
-    """Returns whether this is process 0, the only process that prints messages and writes files that all share."""
+    """Returns whether this is process 0, the only process that prints messages and writes shared files."""
     return jax.process_index() == 0
 
 
@@ -160,7 +160,7 @@ def agreed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def noticing_loss() -> Iterator[None]:
-    """Returns a context manager that converts the error of a CPU collective, when a process is lost, to a UserError."""
+    """Returns a context manager that raises a UserError if another process is lost during a collective on CPUs."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
@@ -184,10 +184,11 @@ class SharedFlag:
         self._before: jax.Array | None = None
 
     def raised(self, here: bool) -> bool:
-        """Returns whether any process raised the flag in the previous call; all processes must call it equally often.
+        """Returns whether any process raised the flag in the previous call. All processes must call it equally often.
 
-        With a single process it returns `here`. With several processes, the result is that of the previous call: the
-        current one is queued behind the running work of the devices, and waiting for it would stall training.
+        `here` is whether this process raises the flag; with a single process, it is the result. With several processes,
+        the result of the current call is queued behind the running work of the devices, and waiting for it would stall
+        training. The result is therefore that of the previous call.
         """
         if jax.process_count() == 1:
             return here

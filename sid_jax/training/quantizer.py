@@ -74,18 +74,18 @@ def train_quantizer(
 ) -> TrainedRun | None:
     """Trains a quantizer on vectors up to the config's last epoch.
 
-    With a workdir, training resumes from the last checkpoint. A run that is killed and resumed gives the same result
-    bit for bit. SIGTERM and Ctrl-C save a checkpoint and end the training. Without a workdir, nothing is written to
-    disk, and an interrupted run is lost. Several processes train one model together (see `training.processes`); the
-    first one prints messages.
+    With a workdir, training resumes from the last checkpoint. A run that is killed and resumed gives the same result as
+    an uninterrupted run, bit for bit. SIGTERM and Ctrl-C save a checkpoint and end the training. Without a workdir,
+    nothing is written to disk, and an interrupted run is lost. Several processes train one model together (see
+    `training.processes`); only the first process prints messages.
 
     Args:
       config: from `sid_jax.config`. Its settings that name files are ignored.
       data: the items. Cold items are excluded from training.
       workdir: the run's folder, for its settings, checkpoints and metrics; None keeps everything in memory.
       messages: where text is printed; standard output if None.
-      started: `time.monotonic()` at the start of the program, for the reported start-up time; None for now.
-      nested: whether training is one step of another command; then no next command is printed.
+      started: `time.monotonic()` at the start of the program, for the reported start-up time; None for the call.
+      nested: whether training is part of another command; if so, no next command is suggested.
 
     Returns:
       The run at the best checkpoint by `train.best_metric`; None if training was interrupted.
@@ -202,7 +202,7 @@ class _QuantizerJob(Job[TrainState]):
 def _refuse_too_few_items(config: ConfigDict, data: VectorSet) -> None:
     count, largest = len(data.ids), max(level_sizes(config.model))
     if count < 2:
-        raise UserError(f"{data.source}: has one item; give at least two, since IDs distinguish items")
+        raise UserError(f"{data.source}: there is only one item; give at least two, since IDs distinguish items")
     levels, num_features = config.model.num_levels, data.vectors.shape[1]
     if config.model.quantizer == "opq" and levels > num_features:
         raise UserError(
@@ -221,8 +221,8 @@ def _max_distinct_rate(data: VectorSet) -> float:
     most = max_distinct_rate(data.vectors)
     if round(most * len(data.ids)) == 1:
         raise UserError(
-            f"{data.source}: all {len(data.ids)} vectors are equal, so IDs cannot distinguish items; check that this "
-            "is the file and the column of vectors"
+            f"{data.source}: all {len(data.ids)} vectors are equal, so IDs cannot distinguish items; check that "
+            "this file and column contain the item vectors"
         )
     return most
 
@@ -242,6 +242,7 @@ def _warn_of_noise_at_the_end(recipe: Recipe, messages: Messages) -> None:
     if recipe.model_settings.quantization_method == "gumbel_softmax" and recipe.noise_scale(last) > 0:
         messages.line(
             f"Warning: the temperature ends at {float(recipe.temperature(last)):.3f}, above "
-            "config.model.min_temperature, so noise remains and training codes will differ from exported codes. A "
-            "smaller config.model.temperature_decay, or config.train.annealing_schedule=cosine, reaches the minimum."
+            "config.model.min_temperature, so noise remains and training codes will differ from exported codes. "
+            "To reach the minimum, set a smaller config.model.temperature_decay, or "
+            "config.train.annealing_schedule=cosine."
         )

@@ -30,17 +30,17 @@ from sid_jax.training.state import TrainState
 
 
 def displaced(vectors: jax.Array, share: jax.Array | float) -> jax.Array:
-    """Augments vectors `[B, D]`: adds to each a share of the difference between two other vectors of the batch.
+    """Augments vectors `[B, D]`: adds to each vector a multiple of the difference between two others of the batch.
 
-    This resembles extrapolation in feature space (DeVries and Taylor, 1702.05538, section 3.3), but along the
-    difference of two other items. The offset therefore varies most in the directions in which items differ most. A
-    network that is trained only on the items themselves overfits, and reconstructs new items worse than k-means does.
+    This resembles extrapolation in feature space (DeVries and Taylor, 1702.05538, section 3.3), but the offset is the
+    difference of two other items. It therefore varies most in the directions in which items differ most. A network
+    that is trained only on the items themselves overfits, and reconstructs new items worse than k-means does.
 
     Args:
       vectors: `[B, D]`, in random order, since the two other vectors are chosen by position. With fewer than three
-        vectors, at least one of these two is the vector itself. NaN features stay NaN; where the difference is NaN,
-        nothing is added.
-      share: 0 or more, may be traced.
+        vectors, at least one of these two is the vector itself. NaN features stay NaN. Features whose
+        difference is NaN do not change.
+      share: the factor of the difference, 0 or more; may be traced.
     """
     difference = jnp.roll(vectors, 1, axis=0) - jnp.roll(vectors, 2, axis=0)
     return vectors + share * jnp.where(jnp.isnan(difference), 0.0, difference)
@@ -127,7 +127,7 @@ class Recipe(BaseRecipe):
         )
 
     def quantize(self, params: nnx.State, statistics: nnx.State, batch: jax.Array, step: jax.Array) -> QuantizerOutput:
-        """Runs encoder and quantizer on the partners of a step's items, with their own dropout and noise."""
+        """Runs encoder and quantizer on the partners of a step's items; the partners have other dropout and noise."""
         model = self.merged(params, statistics)
         encoder_key, noise_key = jax.random.split(stream_key(self.seed, "partner_forward", step))
         latents = model.encoder(model.inputs(batch), encoder_key, mixed=self.mixed)
@@ -149,9 +149,10 @@ class Recipe(BaseRecipe):
         return displaced(normalize(batch, self.unit_norm, self.layout), share)
 
     def at(self, step: int) -> Recipe:
-        """Returns the recipe for a call that starts at `step`. In the last part of a run it does not use bfloat16.
+        """Returns the recipe for a call that starts at `step`.
 
-        In that part, training codes must equal exported codes.
+        In the last part of a run (see `settling`), the recipe does not use bfloat16, since training codes must equal
+        exported codes there.
         """
         settled = self.mixed and step >= self.lengths.settle_from_step
         return dataclasses.replace(self, mixed=False) if settled else self
@@ -167,9 +168,9 @@ class Recipe(BaseRecipe):
     def settling(self, step: jax.Array) -> jax.Array:
         """Returns whether a step is in the last part of the run, in which the encoder is frozen and codes settle.
 
-        Gradients can push a latent vector alternately out of the cells of two codes. It then converges to the boundary
-        between them, where rounding decides its code. The decoder's gradients to codewords have the same effect. So in
-        the last part the encoder is frozen, the decoder sends no gradient to the codebooks, and codewords move to the
-        mean of their items, which resolves such ties.
+        Gradients can push a latent vector back and forth between the cells of two codes. The vector then converges to
+        the boundary of the two cells, where rounding decides its code. The gradients from the decoder to the codewords
+        have the same effect. In the last part, the encoder is therefore frozen, the decoder sends no gradient to the
+        codebooks, and codewords move to the mean of their items. This resolves such ties.
         """
         return step >= self.lengths.settle_from_step

@@ -1,6 +1,7 @@
-"""Records a run's metrics: as JSON lines, for TensorBoard and for Weights & Biases, or in memory.
+"""Records the metrics of a run: in JSON lines, TensorBoard and Weights & Biases, or in memory.
 
-A run that is killed and resumed has the same records. With several processes only the first one records.
+A run that is killed and resumed has the same records as an uninterrupted run. With several processes, only the first
+process records.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from sid_jax.errors import UserError, reason
 from sid_jax.training.processes import is_first
 from sid_jax.whole_file import whole_file, write_json
 
-# Timeouts of Weights & Biases in seconds: check of the server, start of a run, upload at its end.
+# Timeouts in seconds for Weights & Biases: to check the server, to start a run, and to upload its last rows.
 _PROBE, _START, _END = 5, 30, 30
 # Seconds between two flushes of TensorBoard's events to disk.
 _FLUSH = 30.0
@@ -40,14 +41,14 @@ class Records(Protocol):
     rows: Sequence[dict[str, Any]]
 
     def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
-        """Records one row; `kind` is "train" (the steps since the last row) or "eval" (the whole corpus)."""
+        """Records one row. `kind` is "train" for the steps since the last row, or "eval" for the whole corpus."""
 
     def close(self) -> None:
-        """Flushes and closes."""
+        """Writes the remaining rows, and closes the destination."""
 
 
 def open_records(workdir: Path | None, step: int, config: ConfigDict, say: Callable[[str], None]) -> list[Records]:
-    """Returns a run's records, starting at `step`: files in the workdir and `train.wandb`'s project, or in memory."""
+    """Returns the destinations of metrics after `step`: files in the workdir and `train.wandb`'s project, or memory."""
     if not is_first():
         return []
     if workdir is None:
@@ -69,15 +70,15 @@ class MemoryRecords:
         """Does nothing."""
 
     def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
-        """Keeps one row."""
+        """Appends one row to `rows`."""
         self._kept.append({"kind": kind, "step": step, **metrics})
 
 
 class _Harmless(abc.ABC):
-    """Base of records that may fail: a failure is reported once, and training continues without this record.
+    """Base class of destinations that may fail. A failure is reported once, and training continues without recording.
 
     Args:
-      name: the name shown to the user.
+      name: the destination's name in messages.
       say: prints a line for the user.
     """
 
@@ -98,13 +99,13 @@ class _Harmless(abc.ABC):
     def _close(self) -> None: ...
 
     def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
-        """Writes one row; `kind` is "train" (the steps since the last row) or "eval" (the whole corpus)."""
+        """Writes one row; see `Records.write`."""
         if self._works:
             with self._harmless("the rest of this run is not recorded"):
                 self._write(kind, step, metrics)
 
     def close(self) -> None:
-        """Flushes and closes."""
+        """Writes the remaining rows, and closes the destination."""
         if self._works:
             with self._harmless("the last rows may be missing"):
                 self._close()
@@ -123,7 +124,8 @@ class FileRecords(_Harmless):
 
     Args:
       workdir: the run's folder, which must exist.
-      step: the step at which the run starts or resumes; later rows are dropped, since they will be recorded again.
+      step: the step at which the run starts or resumes. Rows of later steps are removed from the file, since the
+        resumed run records them again.
       say: prints a line for the user.
     """
 
@@ -148,8 +150,8 @@ class FileRecords(_Harmless):
 class BoardRecords(_Harmless):
     """Writes metrics for TensorBoard to a folder, and marks existing events of steps after `step` as invalid.
 
-    Events are written in the calling thread. A `SummaryWriter` would use its own thread, which dies silently on a full
-    disk; then the queue fills up, and writing blocks forever.
+    Events are written in the calling thread. A `SummaryWriter` would use its own thread, which dies silently if the
+    disk is full. Its queue would then fill up, and writing would block forever.
     """
 
     def __init__(self, folder: Path, step: int, say: Callable[[str], None]):
@@ -157,7 +159,7 @@ class BoardRecords(_Harmless):
         super().__init__(f"TensorBoard in {folder}", say)
 
     def _open(self) -> None:
-        # Imported here, since only the first process needs it.
+        # tensorboardX is imported here, since only the first process needs it.
         with _without_torch():
             from tensorboardX.event_file_writer import EventsWriter
             from tensorboardX.proto.event_pb2 import SessionLog
@@ -199,7 +201,7 @@ def _without_torch() -> Iterator[None]:
 
 
 def scalars(kind: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a row's numbers by their tags on dashboards. Lists have one tag per level, and dicts one per part."""
+    """Returns the numbers of a row by dashboard tag. A list gets one tag per level, and a dict gets one per part."""
     found: dict[str, Any] = {}
     for name, value in metrics.items():
         if isinstance(value, list):
@@ -230,9 +232,10 @@ def check_wandb(project: str) -> None:
 class WandbRecords(_Harmless):
     """Writes metrics to a run of a Weights & Biases project.
 
-    Each workdir is one run. The run's id is stored in the workdir, so that a resumed run continues it. Without an API
-    key or a reachable server, the run is kept in `wandb/` in the workdir, and `wandb sync` can upload it later;
-    WANDB_MODE overrides this. The workdir must exist. `say` prints a line for the user.
+    Each workdir has one Weights & Biases run. Its id is stored in the workdir, so that a resumed training continues the
+    same run. Without an API key or a reachable server, the run is stored in `wandb/` in the workdir, and `wandb sync`
+    can upload it later; the environment variable WANDB_MODE overrides this. The workdir must exist. `say` prints a line
+    for the user.
     """
 
     def __init__(self, project: str, workdir: Path, config: Mapping[str, Any], say: Callable[[str], None]):
@@ -243,11 +246,11 @@ class WandbRecords(_Harmless):
         self._run = self._begin()
 
     def _write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
-        # "step" is the x axis of all plots, so rows that are written again after a kill have the same position.
+        # "step" is the x axis of all plots, so rows that a resumed run writes again have the same position.
         self._run.log({"step": step, **scalars(kind, metrics)})
 
     def _close(self) -> None:
-        # This returns within half a minute; rows that were not sent stay in the workdir, for wandb sync.
+        # `finish` returns within 30 seconds. Rows that are not sent by then stay in the workdir for `wandb sync`.
         self._run.finish()
 
 
@@ -263,8 +266,8 @@ def _begin(project: str, workdir: Path, config: Mapping[str, Any], say: Callable
         mode = _mode(wandb, settings)
         if mode == "offline":
             say(
-                f"Weights & Biases: no server or no valid API key; the run is kept in {workdir / 'wandb'}, and wandb "
-                "sync uploads it"
+                "Weights & Biases: the server does not answer, or there is no valid API key; the run is stored in "
+                f"{workdir / 'wandb'}, and wandb sync uploads it"
             )
     run = wandb.init(
         project=project,
@@ -283,8 +286,8 @@ def _begin(project: str, workdir: Path, config: Mapping[str, Any], say: Callable
 
 
 def _mode(wandb: Any, settings: Any) -> str:
-    """Returns "online" if there are a server and an API key. Never prompts for a key, which would block the run."""
-    # The package's own settings combine environment variables and the user's files.
+    """Returns "online" if the server accepts an API key, else "offline". Never prompts for a key, which would block."""
+    # The settings of wandb combine environment variables and the user's files.
     url = wandb.setup(settings=settings).settings.base_url
     try:
         # An HTTP error also shows that the server answers.

@@ -30,12 +30,12 @@ class TrainedRun:
     """A run at one of its checkpoints.
 
     Attributes:
-      config: the resolved settings with which it was trained.
+      config: the resolved settings of the run.
       data: the corpus of the run, with its cold items.
       recipe: static parts of the run.
       state: the state at `step`.
       step: the step of the checkpoint.
-      records: the rows of metrics of a run in memory; a run with a workdir has them in its files.
+      records: the rows of metrics of a run without a workdir; empty for a run whose metrics are in its workdir.
     """
 
     config: ConfigDict
@@ -51,7 +51,7 @@ class TrainedRun:
         return self.recipe.model(self.state)
 
     def renumbered(self, orders: Sequence[np.ndarray]) -> TrainedRun:
-        """Returns the run with renumbered codes (see `ResidualQuantizer.renumber`), ready for evaluation."""
+        """Returns the run with renumbered codes, for evaluation only; see `ResidualQuantizer.renumber`."""
         model = self.model
         model.quantizer.renumber(orders)
         params, statistics = nnx.state(model, nnx.Param, ...)
@@ -74,7 +74,7 @@ def restore_run(workdir: Path, step: int | None = None) -> TrainedRun:
     data = load_corpus(config)
     if data.fingerprint() != fingerprint:
         raise UserError(
-            f"{data.source} is not the data on which {workdir} was trained: vectors, ids or histories have changed; "
+            f"{data.source} is not the data of the run in {workdir}: vectors, ids or histories have changed; "
             "restore the old files, or train in a new --workdir"
         )
     recipe, state, step = _restore(workdir, config, step, (data.num_trained, data.vectors.shape[1]), data.layout)

@@ -52,7 +52,7 @@ class Evaluated(Generic[S]):
 
 
 class Job(abc.ABC, Generic[S]):
-    """A training task for the run loop, which uses it as a context manager while it takes steps.
+    """A training task for the run loop. The loop uses the job as a context manager while it takes steps.
 
     Attributes:
       config: the run's settings.
@@ -60,10 +60,10 @@ class Job(abc.ABC, Generic[S]):
       lengths: lengths of the run in steps.
       evaluate_every_steps: number of steps between evaluations, a multiple of `lengths.log_every_steps`; the last step
         is always evaluated.
-      kind: kind of the rows that evaluations record. The metrics of "eval" determine the best checkpoint.
+      kind: kind of the rows that evaluations record. Only metrics of the kind "eval" determine the best checkpoint.
       quiet: whether to omit the lines that are printed at the start and at evaluations.
-      patience_steps: early stopping: number of steps without a better evaluation after which training ends; 0 disables
-        it.
+      patience_steps: number of steps without a better evaluation after which training stops early; 0 disables early
+        stopping.
     """
 
     kind = "eval"
@@ -94,11 +94,11 @@ class Job(abc.ABC, Generic[S]):
 
     @abc.abstractmethod
     def take_steps(self, state: S, step: int, num_steps: int) -> tuple[S, dict[str, Any]]:
-        """Takes steps from `step`, the state's step; returns the state and the metrics, both still on the device."""
+        """Takes steps from `step`, the state's step; returns the new state and the metrics, as arrays on the device."""
 
     @abc.abstractmethod
     def row(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Converts the metrics of a call from NumPy arrays to numbers, which must include "loss"."""
+        """Converts the metrics of a `take_steps` call from NumPy arrays to numbers, one of which must be "loss"."""
 
     def shown(self, row: dict[str, Any]) -> str:
         """Returns the text next to the progress bar."""
@@ -106,7 +106,7 @@ class Job(abc.ABC, Generic[S]):
 
     @abc.abstractmethod
     def evaluate(self, state: S, step: int, row: dict[str, Any]) -> Evaluated[S]:
-        """Evaluates a state; `row` has the metrics of the last steps."""
+        """Evaluates the state at `step`. `row` has the metrics of the latest `take_steps` call."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Ended(Generic[S]):
       step: the last step.
       finished: whether the run is complete, at its last step or by early stopping.
       seconds: training time of this process, without evaluations.
-      first_steps: `time.monotonic()` after the first call was dispatched; None if there was none.
+      first_steps: `time.monotonic()` after the first `take_steps` call was dispatched; None if there was no call.
       records: the rows of metrics that a run without a workdir kept in memory.
       interruption: the run's signal handler, which knows the received signal, if any.
     """
@@ -135,10 +135,10 @@ class Ended(Generic[S]):
 def run(
     job: Job[S], checkpoints: Checkpoints | MemoryCheckpoints, *, workdir: Path | None, messages: Messages
 ) -> Ended[S]:
-    """Trains from the start, or from the latest checkpoint, to the last step; saves and returns on SIGTERM and Ctrl-C.
+    """Trains from the latest checkpoint, or from the start if there is none, to the last step.
 
-    A run that is killed and resumed gives the same result bit for bit. Metrics are written to the workdir; if it is
-    None, they are kept in memory.
+    SIGTERM and Ctrl-C save a checkpoint and end the training. A run that is killed and resumed gives the same result
+    as an uninterrupted run, bit for bit. Metrics are written to the workdir; if it is None, they are kept in memory.
 
     Raises:
       UserError: if an evaluation reports that training cannot continue.
@@ -219,7 +219,7 @@ class _Reporter:
             steps = f"{lengths.num_steps:,} steps, {lengths.steps_per_epoch} per epoch"
             if job.config.train.num_epochs == AUTO:
                 epochs = lengths.num_steps / lengths.steps_per_epoch
-                steps += f" ({epochs:.3g} epochs, chosen for this number of items: train.num_epochs)"
+                steps += f" ({epochs:.3g} epochs, which train.num_epochs=auto derives from the number of items)"
             messages.line(f"{job.opening()}\n{devices}; {steps}{f', resuming at step {step:,}' if step else ''}")
 
     def __enter__(self) -> _Reporter:
@@ -239,7 +239,7 @@ class _Reporter:
         self._pending = (step, metrics)
 
     def last_row(self) -> dict[str, Any]:
-        """Records and returns the metrics of the last call; this waits for the device."""
+        """Waits for the device, then records and returns the metrics of the last call."""
         if self._pending is not None:
             step, metrics = self._pending
             self._pending = None

@@ -20,10 +20,10 @@ _AUTO_EPOCHS, _SMALL_CATALOG = 45, 30_000
 
 
 def frozen(section: ConfigDict, *names: str) -> FrozenConfigDict:
-    """Returns the named (or all) settings of a config's section, hashed and compared by value, as static jit arguments.
+    """Returns a section's named settings, or all, in a form that is hashed by value, for static arguments of jit.
 
-    Schedules and optimizers are compared by identity, so as static arguments they would cause a recompilation for an
-    equal run. They are therefore built from such settings inside the compiled functions.
+    Schedules and optimizers are compared by identity. As static arguments, they would cause a recompilation even for an
+    equal run. They are therefore built from the frozen settings inside the compiled functions.
     """
     return FrozenConfigDict({name: section[name] for name in names or section})
 
@@ -31,8 +31,8 @@ def frozen(section: ConfigDict, *names: str) -> FrozenConfigDict:
 def num_epochs_of(train: ConfigDict, num_examples: int) -> float:
     """Returns the number of epochs. If it is "auto", it is derived from the number N of examples.
 
-    With "auto", the number of examples seen in training grows with N up to N = 30,000, and with N^(1/3) above, so
-    training on a million items takes three times as long as on 30,000.
+    With "auto", the number of examples seen in training is proportional to N up to N = 30,000, and to N^(1/3) above.
+    Training on a million items therefore takes about three times as long as on 30,000.
     """
     if train.num_epochs != AUTO:
         return train.num_epochs
@@ -59,7 +59,7 @@ class Lengths:
 
     @classmethod
     def of(cls, train: ConfigDict, num_examples: int, most_steps_a_call: int | None = None) -> Lengths:
-        """Returns the lengths of a run over `num_examples`. Evaluations are at the end of compiled calls.
+        """Returns the lengths of a run over `num_examples` examples, with evaluations at the end of compiled calls.
 
         A call takes `train.log_every_steps` steps, but at most `most_steps_a_call`.
         """
@@ -91,7 +91,7 @@ class Durations(Lengths):
         lengths = Lengths.of(train, num_examples, most_steps_a_call)
         settle_from = round((1 - train.settle_share) * lengths.num_steps)
         if train.precision != "float32":
-            # The precision can only change between two calls.
+            # The precision can only change between two calls, so the last part must start with a call.
             settle_from -= settle_from % lengths.log_every_steps
         return cls(
             **dataclasses.asdict(lengths),
@@ -144,8 +144,7 @@ def noise_schedule(model: ConfigDict, temperature: Schedule) -> Schedule:
 def learning_rate_schedule(train: ConfigDict, lengths: Lengths, peak: float | None = None) -> Schedule:
     """Returns the learning rate: a linear warm-up, followed by a cosine decay to 0 at the last step, or a constant.
 
-    With another `peak`, the result is the schedule of another rate that is proportional to the learning rate, such as
-    that of the EMA.
+    `peak` replaces the peak of the learning rate, for another rate with the same schedule, such as that of the EMA.
     """
     peak = train.learning_rate if peak is None else peak
     warmup = min(lengths.warmup_steps, lengths.num_steps - 1)

@@ -1,6 +1,6 @@
 """Sharding over devices: a mesh with the axis "data", sharded batches, and many steps in one compiled call.
 
-The devices may belong to several processes; each process places the shards of its own devices.
+The devices may belong to several processes; each process provides the shards of its own devices.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _warn_of_the_cpu() -> None:
     if made_for and jax.default_backend() == "cpu" and not os.environ.get("JAX_PLATFORMS"):
         warnings.warn(
             f"JAX is installed for {made_for[0]} but finds no such device, so this run uses the CPU. Check the "
-            "driver, or set JAX_PLATFORMS=cpu",
+            "driver, or set JAX_PLATFORMS=cpu to use the CPU without this warning",
             DeviceWarning,
             stacklevel=3,
         )
@@ -62,7 +62,7 @@ def on_every_device(tree: Any, mesh: Mesh) -> Any:
 
     def put(leaf: Any) -> jax.Array:
         array = np.asarray(leaf)
-        # `device_put` would send the array to the other processes for a comparison of the values.
+        # `device_put` is not used, since it would send the array to the other processes to compare the values.
         return jax.make_array_from_callback(array.shape, everywhere, array.__getitem__)
 
     return jax.tree.map(put, tree)
@@ -79,7 +79,7 @@ def share_out(shape: tuple[int, ...], mesh: Mesh, read: Callable[[Any], np.ndarr
 
     Args:
       shape: shape of the whole array.
-      mesh: the devices; their number divides the length of the axis.
+      mesh: the devices. Their number must divide the length of the axis.
       read: returns the shard at an index, a tuple of slices; called only for the shards of this process' devices.
       axis: the sharded axis.
     """
@@ -87,7 +87,7 @@ def share_out(shape: tuple[int, ...], mesh: Mesh, read: Callable[[Any], np.ndarr
 
 
 def epoch_order(seed: int | jax.Array, epoch: jax.Array, num_examples: int, length: int) -> jax.Array:
-    """Returns the shuffled examples of an epoch, `[length]` int32. The first examples are repeated at the end."""
+    """Returns the shuffled examples of an epoch, `[length]` int32; the first ones are repeated to reach `length`."""
     order = jax.random.permutation(stream_key(seed, "shuffle", epoch), num_examples)
     return order[jnp.arange(length) % num_examples]
 
@@ -102,11 +102,11 @@ def scan_steps(
     num_steps: int,
     mesh: Mesh,
 ) -> tuple[Any, Any]:
-    """Calls `take_step(state, examples [B] int32)` `num_steps` times with `lax.scan`; for use inside a jit.
+    """Calls `take_step` `num_steps` times with `lax.scan`; for use inside a jitted function.
 
     Args:
-      take_step: returns the state after a step, and the step's metrics.
-      state: has an int32 scalar `step`, which determines the position in the epoch.
+      take_step: takes a state and the examples of a batch, `[B]` int32; returns the next state and the step's metrics.
+      state: the first state. Its int32 scalar `step` determines the position in the epoch.
       seed: seed of the shuffled order; may be traced.
       num_examples: number of examples; an epoch is the smallest number of batches that contains all of them.
       batch_size: B.
@@ -114,7 +114,7 @@ def scan_steps(
       mesh: the devices; each batch is sharded over the axis "data".
 
     Returns:
-      The state and the metrics, each with a leading axis of `num_steps`, replicated on every device.
+      The last state, and the metrics with a leading axis of `num_steps`, all replicated on every device.
     """
     shared_out = NamedSharding(mesh, PartitionSpec("data"))
     steps_per_epoch = -(-num_examples // batch_size)

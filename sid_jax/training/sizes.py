@@ -8,24 +8,25 @@ from ml_collections import ConfigDict
 
 from sid_jax.settings import AUTO
 
-# Minimum number of code tuples per item, with 256 codes per level. Items are spread unevenly over the tuples. With
-# fewer tuples, more than a tenth of the items would be relocated, and their IDs would describe them less well
+# Minimum number of possible code tuples per item, with 256 codes per level. Items are spread unevenly over the tuples.
+# With fewer tuples, more than a tenth of the items would be relocated, and their IDs would describe them less well
 # (docs/scale.md).
 _TUPLES_PER_ITEM = 400
 _FEWEST_LEVELS = 3
 _MOST_CODES = 256
-# Number of items per code of a level, so that a codeword is the mean of several residuals.
+# Minimum number of items per code of a level. Each codeword is then the mean of several residuals.
 _ITEMS_PER_CODE = 8
-# Minimum number of code tuples per item in a small table, so that each relocated item has a free tuple near its own.
+# Minimum number of possible code tuples per item in a small table, so that each relocated item has a free tuple near
+# its own.
 _FEWEST_TUPLES_PER_ITEM = 4
 
 
 def with_sizes(config: ConfigDict, num_items: int) -> ConfigDict:
     """Returns a config in which `model.num_levels` and `model.codebook_size` are numbers, derived from N if "auto".
 
-    L is the smallest number of levels, at least 3, with 400 code tuples per item at 256 codes per level. K is 256; for
-    fewer than 2,048 items, it is the largest power of two that is at most N / 8, or more if the table would have fewer
-    than 4 code tuples per item.
+    L is the smallest number of levels, at least 3, with 400 possible code tuples per item at 256 codes per level. K is
+    256 for 2,048 items or more. For fewer items, K is the largest power of two that is at most N / 8, or a larger power
+    of two if this would give fewer than 4 possible code tuples per item.
     """
     levels, size = config.model.num_levels, config.model.codebook_size
     if AUTO not in (levels, size):

@@ -51,7 +51,7 @@ def level_sizes(model: ConfigDict) -> tuple[int, ...]:
 
 
 def model_shape(config: ConfigDict, num_features: int, layout: Layout | None = None) -> dict[str, Any]:
-    """Returns the arguments of the config's `RQVAE` for vectors of `num_features`, except `rngs`."""
+    """Returns the arguments of `RQVAE`, except `rngs`, for a config and vectors of `num_features` features."""
     model = config.model
     return {
         "num_features": num_features,
@@ -117,7 +117,7 @@ _inputs = jax.jit(RQVAE.inputs)
 
 
 def _start_as_pca(model: RQVAE, vectors: np.ndarray) -> None:
-    """Sets the encoder's shortcut to the first Z principal axes of the vectors, and the decoder's to the transpose.
+    """Sets the encoder's shortcut to the first Z principal axes of the vectors, and the decoder's to its transpose.
 
     If Z >= D, this is a rotation, and the remaining Z - D latent features are 0.
     """

@@ -33,10 +33,11 @@ class Companions:
 
     Attributes:
       items: `[B]` int32, the batch's items.
-      partners: for each item a co-occurring item `[B]` int32, whether it has one `[B]` bool, and the input vectors of
-        the partners `[B, D]`. An item without co-occurring items is its own partner. None without a contrastive loss.
-      collaborative: `[B, C]`, the items' co-occurrence vectors; zeros for an item without a vector. None without an
-        alignment loss.
+      partners: three arrays: each item's partner, which is a co-occurring item, `[B]` int32; whether the item has
+        co-occurring items, `[B]` bool; and the input vectors of the partners, `[B, D]`. An item without co-occurring
+        items is its own partner. None if there is no contrastive loss.
+      collaborative: `[B, C]`, the items' co-occurrence vectors; zeros for an item without such a vector. None if there
+        is no alignment loss.
     """
 
     items: jax.Array
@@ -87,7 +88,7 @@ def _related_losses(
     companions: Companions,
     step: jax.Array,
 ) -> dict[str, tuple[float, jax.Array]]:
-    """Returns the weight and the value of each loss from histories; values are means over the items with histories."""
+    """Returns the weight and the value of each loss from histories. A value is a mean over the items with histories."""
     settings, items, losses = recipe.model_settings, companions.items, {}
     temperature = settings.contrastive_temperature
     if companions.partners is not None:
@@ -113,8 +114,8 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """Takes one optimizer step on a batch of input vectors `[B, D]`.
 
-    In the metrics, `agreement` is the share of items whose codes are all the nearest codes, as export assigns them, and
-    `counts` is the number of assignments of each code. The losses are those of `batch_loss`.
+    In the metrics, `agreement` is the share of items whose training codes equal the nearest codes, which export
+    assigns, and `counts` is the number of assignments of each code. The losses are those of `batch_loss`.
     """
     inputs = recipe.augment(batch, state.step)
     if companions is not None and companions.partners is not None:
@@ -211,7 +212,7 @@ def train_on_batches(
 ) -> tuple[TrainState, Metrics]:
     """Takes one step on each of the batches `[S, B, D]`, whose axis B is sharded over the mesh's axis "data".
 
-    `companions` also has a leading axis of S. Returns the same as `train_steps`.
+    The arrays of `companions` also have a leading axis of S. The result is that of `train_steps`.
     """
 
     def take_step(state: TrainState, given: tuple[jax.Array, Companions | None]) -> tuple[TrainState, Metrics]:

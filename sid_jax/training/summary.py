@@ -89,7 +89,7 @@ def _text(value: object) -> str:
 
 
 def _common_prefixes(prefixes: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
-    """Yields the most common prefixes of `[N, l]`, each with its number of items."""
+    """Yields the most common of the items' prefixes, `[N, l]`, each with its number of items."""
     tuples, counts = distinct_tuples(prefixes)
     for each in np.argsort(-counts, kind="stable")[:_SAMPLE_PREFIXES]:
         yield tuples[each], int(counts[each])

@@ -1,4 +1,4 @@
-"""The workdir of a run: records the run's settings and data, and rejects another run in the same folder."""
+"""The workdir of a run: records the run's settings and data fingerprint, and rejects another run in the folder."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ def claimed_workdir(
 ) -> Iterator[None]:
     """Returns a context manager that claims a workdir for this run, so that no other command can train in it.
 
-    In a new workdir, the resolved config and the fingerprint of the data are written; in an existing run, they are
-    compared. With several processes, the first process does this for all.
+    In a new workdir, the resolved config and the fingerprint of the data are written. In the workdir of an existing
+    run, they are compared with those of the run. With several processes, the first process does this for all.
 
     Args:
       workdir: the run's folder.
       config: the run's config.
       defaults: the default config of the same kind of run, for settings that an older run did not record.
       fingerprint: fingerprint of the data.
-      data_shape: number of training items, and of features per vector, used to restore the model without the data.
+      data_shape: number of training items and number of features, used to restore the model without the data.
       num_left_out: number of rows of the files that were dropped.
       layout: the parts of a vector, used to restore the model without the data; None for vectors without parts.
       free_to_change: settings that may differ from those of the existing run.
@@ -89,7 +89,7 @@ def claimed_workdir(
 
 @contextlib.contextmanager
 def alone_in(workdir: Path) -> Iterator[None]:
-    """Returns a context manager that creates and locks a folder against other commands. The first process locks it.
+    """Returns a context manager that creates a folder and locks it against other commands; the first process locks it.
 
     Raises:
       UserError: if another command has locked the folder, or it cannot be written.
@@ -169,12 +169,12 @@ def read_data_shape(workdir: Path) -> tuple[int, int]:
     """Returns the number of training items of a run, and the number of features of their vectors.
 
     Raises:
-      UserError: if there is no run, or its version of sid_jax did not record this.
+      UserError: if there is no run, or the version of sid_jax that wrote it did not record these numbers.
     """
     shape = _read(workdir).get("data_shape")
     if not (isinstance(shape, list) and len(shape) == 2 and all(isinstance(size, int) for size in shape)):
         raise UserError(
-            f"{workdir / RUN_FILE} does not state the size of the data; run the train command again to add it"
+            f"{workdir / RUN_FILE} does not state the number of training items; run the train command again to add it"
         )
     return shape[0], shape[1]
 
@@ -200,7 +200,7 @@ def _refuse_another_run(
     workdir: Path, config: ConfigDict, defaults: ConfigDict, fingerprint: str, free_to_change: Sequence[str]
 ) -> None:
     if not has_run(workdir):
-        # Hidden files and an empty record are left by a process that was killed or had no disk space.
+        # A process that was killed or had no disk space may have left hidden files and an empty run file.
         if any(not path.name.startswith(".") and path.name != RUN_FILE for path in workdir.iterdir()):
             raise UserError(f"{workdir} is not empty, and does not contain a run; choose another --workdir")
         return

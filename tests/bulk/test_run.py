@@ -160,7 +160,7 @@ def test_appending_takes_the_run_that_the_export_came_from_and_no_other(trained,
 def test_a_run_that_does_not_say_how_large_its_data_was(trained, tmp_path):
     content = json.loads((trained / "run" / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps({k: v for k, v in content.items() if k != "data_shape"}))
-    with pytest.raises(UserError, match="does not state the size of the data"):
+    with pytest.raises(UserError, match="does not state the number of training items"):
         export_files(tmp_path, tmp_path / "out", [f"{trained}/items.npy"], messages=SILENT)
 
 

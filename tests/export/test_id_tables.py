@@ -243,7 +243,7 @@ def test_a_csv_has_ids_as_text_or_numbers_and_codes_with_blanks_or_hyphens(tmp_p
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sid,item\n1-2,a\n", "no column 'semantic_id' or 'sid' after the first"),
+        ("sid,item\n1-2,a\n", "no column after the first is 'semantic_id' or 'sid'"),
         ("item,sid\na,1-2\nb,1-x\n", "item 'b' has '1-x'"),
         ("item,sid\na,1-2\nb,1\n", "item 'b' has 1"),
         ("item,sid\na,\n", "row 0 .* is null"),

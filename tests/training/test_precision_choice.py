@@ -35,8 +35,8 @@ def test_the_faster_precision_is_chosen_and_told(monkeypatch, console):
     # A gain of less than a tenth is not worth the rounding.
     assert choose(monkeypatch, console, (0.95, 1.0)) == "float32"
     told = " ".join(console.export_text().split())
-    assert "train.precision=auto: bfloat16 (products in bfloat16 take 0.50 times as long as in float32" in told
-    assert "float32 (products in bfloat16 take 1.40 times" in told
+    assert "train.precision=auto: bfloat16 (matrix products in bfloat16 take 0.50 times as long as in float32" in told
+    assert "float32 (matrix products in bfloat16 take 1.40 times" in told
 
 
 def test_nothing_is_measured_where_a_rule_decides(monkeypatch, console):

@@ -169,4 +169,4 @@ def test_an_unreachable_server_costs_a_run_nothing(tmp_path, monkeypatch):
     writer.close()
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
     assert list(folder.glob("run-*.wandb"))[0].stat().st_size > 0
-    assert len(said) == 1 and "no server or no valid API key" in said[0]
+    assert len(said) == 1 and "there is no valid API key" in said[0]
