@@ -102,7 +102,7 @@ class Export:
         return self._encoder.encode(self.join_parts(vectors))
 
     def join_parts(self, vectors: Any) -> Any:
-        """Joins a mapping from part names to values into vectors `[n, D]` float32; returns any other argument unchanged.
+        """Joins a mapping from part names to values into vectors `[n, D]` float32; returns other arguments unchanged.
 
         Raises:
           UserError: if the model has no such parts.

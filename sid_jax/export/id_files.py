@@ -154,7 +154,7 @@ def _csv_columns(path: Path) -> pa.Table:
         name = next((name for name in ("semantic_id", "sid") if name in names[1:]), None)
         if name is None:
             raise UserError(
-                f"{path}: no column after the first is 'semantic_id' or 'sid', but {names}; rename the column of the "
+                f"{path}: no column after the first is 'semantic_id' or 'sid' (columns: {names}); rename the column of "
                 "Semantic IDs"
             )
         table = pa_csv.read_csv(path, convert_options=as_text([names[0], name]))

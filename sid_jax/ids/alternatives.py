@@ -1,4 +1,4 @@
-"""Finds alternative code tuples for an item, and the reconstruction error of each."""
+"""Finds alternative code tuples for an item, and the reconstruction error of each tuple."""
 
 from __future__ import annotations
 

@@ -14,11 +14,12 @@ from sid_jax.messages import LOGGER
 
 
 def deferred_acceptance(wanted: np.ndarray, costs: np.ndarray, room: np.ndarray, rank: np.ndarray) -> np.ndarray:
-    """Assigns M items to at most one place each by deferred acceptance. A place is an ID or a first code with room.
+    """Assigns each of M items to at most one place, which is an ID or a first code, by deferred acceptance.
 
-    Each item applies to its cheapest place first, and to its next place when it is rejected. A place keeps the
-    applicants whose next place has the largest additional cost (Gale and Shapley, College Admissions and the Stability
-    of Marriage, 1962). The result does not depend on the order of the items.
+    Each item applies to its cheapest place first, and to its next cheapest place when it is rejected. If a place has
+    more applicants than its capacity, it accepts those whose next place has the largest additional cost (Gale and
+    Shapley, College Admissions and the Stability of Marriage, 1962). The result does not depend on the order of the
+    items.
 
     Args:
       wanted: `[M, C]` int64, keys of places, distinct within a row.
@@ -83,7 +84,7 @@ def best_orders(old: np.ndarray, new: np.ndarray, sizes: Sequence[int]) -> list[
     Returns:
       For each level a permutation `[K]`: the new code `order[k]` gets the number k.
     """
-    # SciPy is imported here, since this takes longer than all the imports that are needed to load an ID table.
+    # SciPy is imported here, since its import takes longer than all imports that are needed to load an ID table.
     from scipy.optimize import linear_sum_assignment
 
     agree, orders = np.ones(len(new), bool), []

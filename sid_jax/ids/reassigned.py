@@ -1,4 +1,7 @@
-"""Counts old Semantic IDs that belong to other items in a new table. They mislead systems that still use old IDs."""
+"""Counts old Semantic IDs that belong to other items in a new table.
+
+Such IDs mislead systems that still use the old table.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ def num_reassigned_of_blocks(old: IdTable, blocks: Iterable[tuple[pa.ChunkedArra
 
 
 def words_of_reassigned(alignment: Mapping[str, Any]) -> str:
-    """Returns a command's warning about old IDs that belong to other items; `alignment` is the manifest's section."""
+    """Returns a command's warning about old IDs that belong to other items; `alignment` is from the manifest."""
     return (
         f"Warning: {alignment['num_reassigned']:,} IDs of {alignment['to']} now belong to other items. Every system "
         "that stores IDs must replace all of them at the same time; sid-jax diff OLD NEW counts the changed IDs"

@@ -1,8 +1,8 @@
 """Relocation: makes Semantic IDs of L codes unique by moving items from crowded code tuples to free tuples nearby.
 
-Items keep their first code. Each first code is therefore an independent task, and a catalog of any size can be
-processed in parts with the same result. Only if a first code has more items than places, some of these items move to
-other first codes, after all other items are placed.
+A code tuple has as many places as its capacity. Items keep their first code. Each first code is therefore an
+independent task, and a catalog of any size can be processed in parts with the same result. If a first code has more
+items than places, some of them move to other first codes after all other items are placed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 from sid_jax.errors import UserError
 from sid_jax.ids.matching import deferred_acceptance, first_in_group
 
-# Numbers of alternative tuples per item in the first and in the last round. The number is multiplied by four in each
-# round.
+# Numbers of alternative tuples per item in the first and in the last round. The number is multiplied by four from one
+# round to the next.
 _FIRST_WIDTH, _LAST_WIDTH = 5, 80
 # Number of free alternatives per item whose exact cost is computed.
 _JUDGED = 2
@@ -67,10 +67,10 @@ def relocate(
     capacity: int = 1,
     taken: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Makes code tuples unique: gives each item a tuple near its own that at most `capacity` items have.
+    """Makes code tuples unique: moves items to tuples near their own until at most `capacity` items have each tuple.
 
-    An item that is alone under its tuple keeps it. Where items share a tuple, the items whose best free alternative
-    costs most keep the tuple; the others move to free tuples under the same first code. If several items want the same
+    If at most `capacity` items have a tuple, they keep it. Otherwise, the items whose best free alternative costs most
+    keep the tuple, and the other items move to free tuples under the same first code. If several items want the same
     tuple, the item whose next alternative would cost most gets it. If the first code has no place left, items move to
     another first code. The result depends on the pairs (id, codes) and the alternatives, but not on the order of the
     rows.
@@ -226,8 +226,8 @@ class Placing:
     def _fill_up(self, rows: np.ndarray, first_codes: np.ndarray) -> np.ndarray:
         """Gives rows the next free tuples after their own, in the order of the tuple keys within the first code.
 
-        This is needed if more items have equal tuples than the widest beam has. Returns the rows whose first code is
-        full.
+        This is needed if more items have the same tuple than the widest beam has alternatives. Returns the rows whose
+        first code is full.
         """
         wanted = self.codes[rows]
         wanted[:, 0] = first_codes
@@ -278,9 +278,9 @@ def _joined(runs: list[np.ndarray], most: int) -> Iterator[np.ndarray]:
 
 
 def _following(code: np.ndarray, sizes: Sequence[int], count: int) -> Iterator[np.ndarray]:
-    """Yields a tuple and all others under its first code, `[n, L]` at a time, in cyclic order of their keys.
+    """Yields a tuple and all other tuples under its first code, in blocks `[n, L]`, in cyclic order of their keys.
 
-    If the tuples of the remaining levels cannot be numbered in int64, more leading codes are kept.
+    If there are too many tuples for int64 numbers, more codes than the first one stay the same.
     """
     fixed = 1
     while math.prod(sizes[fixed:]) > _LARGEST:

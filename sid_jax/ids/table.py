@@ -182,7 +182,8 @@ class IdTable:
         if wanted.shape[1] != levels:
             text = sid_text(wanted[:1])[0] if len(wanted) else ""
             raise UserError(
-                f"{text!r} has {wanted.shape[1]} codes, but a Semantic ID of this table has {levels}; give all of them"
+                f"{text!r} has {wanted.shape[1]} codes, but a Semantic ID of this table has {levels}; give {levels} "
+                "codes"
             )
         first, end = self._runs(wanted)
         for wrong, error, words in (
@@ -211,7 +212,7 @@ class IdTable:
         if len(wanted) > levels:
             raise UserError(
                 f"{sid_text([wanted])[0]!r} has {len(wanted)} codes, but a Semantic ID of this table has {levels}; "
-                "give all of them"
+                f"give at most {levels} codes"
             )
         first, end = self._run(wanted)
         return self.item_ids[self._order[first:end]]
@@ -220,7 +221,7 @@ class IdTable:
         """Returns the items that have the longest common prefixes with an item, the longest first.
 
         Items with equally long common prefixes are in the order of their Semantic IDs, and items with the same ID in
-        the order of the rows. Code numbers carry no distance: they do not tell which of two other codes is nearer.
+        the order of the rows. Code numbers carry no distance: two codes with close numbers need not be similar.
 
         Args:
           item: an item id.

@@ -212,7 +212,7 @@ def allowed_codes(trie: Trie, level: int, nodes: jax.Array) -> jax.Array:
 
 
 def leaf_places(trie: Trie, leaves: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """Returns the first items under leaves, leaf by leaf; for use in jit.
+    """Returns the first `count` items under leaves, leaf by leaf; for use in jit.
 
     Args:
       trie: the trie.

@@ -132,11 +132,11 @@ def _refuse_full(num_new: int, num_published: int, sizes: Sequence[int], capacit
 def _with_unused_suffix(
     codes: np.ndarray, ids: Rows, sizes: Sequence[int], published: np.ndarray, reusable: np.ndarray
 ) -> np.ndarray:
-    """Returns codes with a suffix that no item with the same codes has; reusable suffixes are used first, in order."""
+    """Returns codes with a suffix that no item with the same codes has; reusable suffixes are used first."""
     rows = np.arange(len(codes))
     if not len(codes):
         return np.empty((0, codes.shape[1] + 1), np.int32)
-    # Only the published IDs with the same codes are needed. Hash collisions are resolved below.
+    # Only IDs with the same codes as a new item are needed. Since keys may be hashes, codes are compared again below.
     wanted = distinct(tuple_keys(codes, sizes))
     near = [each[is_among(tuple_keys(each[:, :-1], sizes), wanted)] for each in (published, reusable)]
     together = np.concatenate([codes, *(each[:, :-1] for each in near)]).astype(np.int32)

@@ -178,9 +178,9 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
     # Continuous batching is not supported, since there each request has its own prompt length.
     supports_continuous_batching = False
 
-    # The kind of a row is the number of codes of its unfinished ID, from 0 to L - 1; or L plus one of these numbers,
-    # which state the next token. _BEGIN: the begin marker. _CLOSE: the end marker. _END: the end token. _MORE: the end
-    # token, or the start of another ID. _FREE: any text, or the start of an ID.
+    # The kind of a row is the number of codes of its unfinished ID, from 0 to L - 1, or L plus one of the following
+    # numbers, each of which means that certain tokens may come next. _BEGIN: the begin marker. _CLOSE: the end marker.
+    # _END: the end token. _MORE: the end token, or the start of another ID. _FREE: any text, or the start of an ID.
     _BEGIN, _CLOSE, _END, _MORE, _FREE = range(5)
 
     def __init__(
@@ -223,7 +223,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Returns the scores `[R, V]` of the token after `input_ids` `[R, W]`; -inf for tokens that are not allowed."""
         kinds, nodes = self._kinds(input_ids)
-        # This is one transfer to the host per step, to determine which kinds occur.
+        # One transfer to the host per step determines which kinds occur.
         counts = torch.bincount(kinds, minlength=self._levels + 5).tolist()
         kept = []
         for kind, count in enumerate(counts[:-1]):
@@ -263,7 +263,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
         return torch.where(count >= self._num_ids, self._levels + self._END, outside)
 
     def _rest(self, kinds: torch.Tensor, scores: torch.Tensor, num_free: int) -> torch.Tensor:
-        """Returns `[R, V]`: the scores of text tokens and of starts of an ID in free rows, and -inf elsewhere."""
+        """Returns `[R, V]`: the scores of text and of starts of an ID in rows of kind _FREE, and -inf elsewhere."""
         if not num_free:
             return scores.fill_(-torch.inf) if self._in_place else torch.full_like(scores, -torch.inf)
         bound = (kinds != self._levels + self._FREE)[:, None]
@@ -300,9 +300,10 @@ def _write(out: torch.Tensor, rows: torch.Tensor | None, columns: slice | torch.
 def allowed_tokens(
     tokens: IdTokens, prompt_length: int, end_token_id: int | Sequence[int]
 ) -> Callable[[int, torch.Tensor], list[int]]:
-    """Returns a `prefix_allowed_tokens_fn` for tools that take one: it allows one existing ID, and then the end token.
+    """Returns a function for `prefix_allowed_tokens_fn` that allows one existing ID, and then the end token.
 
-    `SemanticIdLogitsProcessor` applies the same constraint to all rows at once, and is many times faster.
+    It is for tools that accept only such a function. `SemanticIdLogitsProcessor` applies the same constraint to all
+    rows at once, and is many times faster.
 
     Args:
       tokens, prompt_length, end_token_id: see `SemanticIdLogitsProcessor`.

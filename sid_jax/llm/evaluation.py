@@ -35,7 +35,7 @@ class GenerationReport(EvaluationReport):
 
     Attributes:
       invalid: share of the generated IDs that do not exist.
-      seconds_per_user: time of the language model per user, including its tokenizer.
+      seconds_per_user: time of the language model per user, including its text tokenizer.
     """
 
     invalid: float = 0.0
@@ -85,7 +85,7 @@ def evaluate_generation(
         history's IDs, the oldest first.
       form: "text"; or "chat" for prompts as a user's message in the tokenizer's chat template.
       split: "test" or "validation".
-      num_beams: number of generated IDs per user, which limits the length of a list unless items share IDs.
+      num_beams: number of generated IDs per user. A user's list has at most this many items, unless items share IDs.
       max_history: maximum number of items in a prompt, the last ones of the history.
       batch_size: users per call of the model.
       users: number of users, drawn at random; None for all users.
@@ -94,16 +94,16 @@ def evaluate_generation(
       on_unknown: "error" or "drop" for items of histories that are not in the table.
       samples: number of bootstrap samples.
       seed: seed of the draw of users.
-      messages: where progress is shown, with the remaining time; None shows none.
+      messages: where progress is shown, with the remaining time; None shows no progress.
 
     Raises:
-      UserError: if an argument does not have one of these values, or the histories cannot be used.
+      UserError: if an argument has none of its allowed values, or the histories cannot be used.
     """
     for name, value, known in (("split", split, SPLITS), ("form", form, FORMS)):
         if value not in known:
             raise UserError(f"{name} is {value!r}; it must be {' or '.join(map(repr, known))}")
     taken, _ = enough_histories(histories, tokens.table, on_unknown)
-    assert taken is not None  # histories are given
+    assert taken is not None
     parts = leave_one_out(taken)
     examples = parts.test if split == "test" else parts.validation
     rows = np.arange(len(examples.targets))

@@ -38,14 +38,17 @@ def fine_tune(
 ) -> list[float]:
     """Trains a model in place on the prompts and completions of `sid-jax llm-data`.
 
-    The loss is the cross-entropy of the completions, including an end token. The learning rate of AdamW rises during
-    the share `warmup` of all steps, and then decays to 0 with a cosine schedule. Gradients are clipped to norm 1.
+    The loss is the cross-entropy of the completions, including an end token. The learning rate of AdamW rises to
+    `learning_rate`, and then decays to 0 with a cosine schedule. Gradients are clipped to norm 1.
 
     Args:
       model: a transformers model with a causal language modeling head, on its device.
       tokenizer: its tokenizer, with an end token.
       folder: the folder that `write_training_data` wrote, with the form "text".
-      num_epochs, batch_size, learning_rate, weight_decay, warmup: see above.
+      num_epochs: number of passes over all rows.
+      batch_size: number of rows per step.
+      learning_rate, weight_decay: hyperparameters of AdamW.
+      warmup: share of all steps during which the learning rate rises.
       max_length: maximum number of tokens of a row; of longer rows, the last tokens are kept.
       seed: seed of the order of rows. Dropout draws from PyTorch's own generator.
       messages: where progress and a line per epoch are printed; None prints nothing.

@@ -23,9 +23,9 @@ class GeneratedIds:
 
     Attributes:
       semantic_ids: `[B, M, L]` int32; -1 for a token that is not a code of its level.
-      leaves: `[B, M]` int32, the IDs' leaves in the trie; -1 if the ID does not exist, or already occurs in its list.
+      leaves: `[B, M]` int32, the IDs' leaves in the trie; -1 if an ID does not exist, or repeats an earlier one.
       exists: `[B, M]` bool, whether an item has the ID.
-      tokens: the tokens of the catalog, for which the IDs were generated.
+      tokens: the tokens of the catalog whose IDs were generated.
     """
 
     semantic_ids: np.ndarray
@@ -34,7 +34,7 @@ class GeneratedIds:
     tokens: IdTokens
 
     def rows(self, count: int) -> np.ndarray:
-        """Returns the items of the IDs, the best first: `[B, count]` int32 rows of the table, -1 after the last."""
+        """Returns the items of the IDs, the best first: `[B, count]` int32 rows of the table, then -1."""
         return np.asarray(leaf_places(self.tokens.trie, jnp.asarray(self.leaves), count)[0])
 
 
@@ -43,7 +43,7 @@ def generate_ids(
 ) -> GeneratedIds:
     """Generates the M most likely Semantic IDs after each prompt by beam search.
 
-    Only the special tokens of the model's generation config are used. Nothing is sampled or penalized.
+    Of the model's generation config, only the special tokens are used. Nothing is sampled or penalized.
 
     Args:
       model: a transformers model with the tokens; it is in evaluation mode during the call.

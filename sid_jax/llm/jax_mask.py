@@ -41,7 +41,7 @@ def logits_mask(
     depth, node = _state(trie, last_tokens, first_id)
     last = last_tokens[..., -1]
     inside, closed = (depth > 0) & (depth < levels), depth == levels
-    # `kind` is the number of codes of an unfinished ID, or one of four states outside an ID, as in the processor.
+    # `kind` is the number of codes of an unfinished ID, or one of four states outside an ID.
     to_begin, to_close, to_end, free = range(levels, levels + 4)
     outside = free if text else to_begin if begin >= 0 else 0
     kind = jnp.where(inside, depth, outside)
@@ -72,7 +72,7 @@ def logits_mask(
 
 
 def _state(trie: Trie, tail: jax.Array, first_id: int) -> tuple[jax.Array, jax.Array]:
-    """Returns the number `[...]` of codes at the end of the tokens that begin an ID, and the node of this prefix."""
+    """Returns the length `[...]` of the ID prefix with which the tokens end, and the trie node of this prefix."""
     starts, width = np.cumsum([0, *trie.sizes]), tail.shape[-1]
     relative = tail - first_id
     is_code = (relative >= 0) & (relative < int(starts[-1]))

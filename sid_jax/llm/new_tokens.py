@@ -37,7 +37,7 @@ def add_tokens(
 
     The embeddings of new tokens, in the input and the output matrix, are computed by `initial_embeddings` from the
     items' titles. Without titles, they are drawn at random around the mean of the old embeddings, with the same spread.
-    Tokens of an earlier version of the export that were added before keep their embeddings.
+    Tokens that were already added for an earlier version of the export keep their embeddings.
 
     Args:
       tokenizer: a transformers tokenizer, fast or slow.
@@ -78,7 +78,8 @@ def _missing(tokenizer: Any, tokens: IdTokens, wanted: int | None) -> list[str]:
     """Returns the markers and codes that the tokenizer lacks; `wanted` is the required token id of the first code.
 
     Raises:
-      UserError: if the tokenizer has some of the codes but not as its last tokens, or would number them otherwise.
+      UserError: if the tokenizer has some of the codes but not as its last tokens, or if the first code would have
+        another token id than `wanted`.
     """
     vocabulary = tokenizer.get_vocab()
     markers = [text for text in tokens.markers if text and text not in vocabulary]
@@ -99,7 +100,7 @@ def _missing(tokenizer: Any, tokens: IdTokens, wanted: int | None) -> list[str]:
 
 
 def _add_to_model(model: Any, tokenizer: Any, tokens: IdTokens, num_old: int, seed: int) -> None:
-    """Adds embeddings of the new tokens to a model. Before, the tokenizer had `num_old` tokens."""
+    """Adds embeddings of the new tokens to a model; `num_old` is the number of tokens before the new ones."""
     first = tokens.vocabulary.first_id
     if model.get_input_embeddings().weight.shape[0] < num_old:
         # The tokens had been added only to the tokenizer, so all of them are new to the model.

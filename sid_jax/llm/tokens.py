@@ -38,7 +38,7 @@ class IdTokens:
       vocabulary: the T tokens of the codes.
       num_content_levels: number of levels without the level of a suffix.
       markers: texts of the tokens before and after each ID; "" for no token.
-      marker_ids: token ids of both markers, which precede those of the codes if the markers are new; -1 for no marker.
+      marker_ids: token ids of the two markers; -1 for no marker. New markers have token ids before those of the codes.
     """
 
     table: IdTable
@@ -149,7 +149,7 @@ def numbered(tokens: IdTokens, tokenizer: Any) -> IdTokens:
 
 
 def _described(source: Any, pattern: str) -> tuple[IdTable, int, str, int | None]:
-    """Returns the table, the number of levels without a suffix, the pattern, and the first token id, if set."""
+    """Returns the table, the number of levels without a suffix, the pattern, and the first token id or None."""
     if isinstance(source, (str, Path)):
         path = as_path(source)
         if (path / _TOKENS_FILE).is_file():
@@ -186,7 +186,7 @@ def _read_folder(folder: Path) -> tuple[IdTable, int, str, int]:
     except (pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
         raise UserError(f"{folder}: cannot be read ({reason(error)}); run sid-jax tokens again") from error
     if not len(rows) or semantic_ids.min() < 0:
-        raise UserError(f"{folder / _ITEMS_FILE}: has token ids that {_TOKENS_FILE} does not; run sid-jax tokens again")
+        raise UserError(f"{folder / _ITEMS_FILE}: has token ids that {_TOKENS_FILE} lacks; run sid-jax tokens again")
     table = IdTable(
         rows[id_name], semantic_ids, sizes=vocabulary.sizes, name=folder.name, id_name=id_name, shared=True, check=False
     )

@@ -29,7 +29,7 @@ from sid_jax.whole_file import write_json
 SUMMARY_FILE, CARD_FILE = "summary.json", "README.md"
 TEXT_TRAIN_FILE = "text/train.parquet"
 FORMS, FILES = ("chat", "text"), ("parquet", "jsonl")
-# Number of rows in memory at the same time, and per row group.
+# Number of rows that are in memory at the same time, and number of rows per row group of a .parquet file.
 _ROWS = 16_384
 _MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 _COLUMNS = {

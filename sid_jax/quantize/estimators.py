@@ -123,7 +123,7 @@ def rotate_to(latents: jax.Array, quantized: jax.Array) -> jax.Array:
 def add_error(
     latents: jax.Array, quantized: jax.Array, key: jax.Array | None = None, noise_scale: jax.Array | float = 0.0
 ) -> jax.Array:
-    """Returns the latents plus a vector of the quantization error's length, with gradients to latents and codewords.
+    """Returns the latents plus a vector as long as the quantization error, with gradients to latents and codewords.
 
     The result is `e + |q - e| sg(v / |v|)`, where v is the error `q - e` plus noise (Vali et al., DiVeQ, 2509.26469).
     The direction is treated as a constant in the backward pass. The gradient of the length pulls latents and codewords
@@ -170,8 +170,8 @@ def code_embeddings(weights: Sequence[jax.Array], tables: Sequence[jax.Array]) -
     """
     if [len(table) for table in tables] != [level.shape[-1] for level in weights]:
         raise ValueError(
-            f"the tables have {[len(table) for table in tables]} rows, the levels "
-            f"{[level.shape[-1] for level in weights]} codes"
+            f"the tables have {[len(table) for table in tables]} rows, but the levels have "
+            f"{[level.shape[-1] for level in weights]} codes; give one table per level, with one row per code"
         )
     pairs = zip(weights, tables, strict=True)
     # At the highest precision, the product with a one-hot row is exactly the table's row, on every device.

@@ -1,7 +1,7 @@
 """k-means on the device: initialization, Lloyd iterations, and residual k-means, which runs k-means level by level.
 
 References:
-  Liu et al., Improved Residual Vector Quantization, 1509.05195 (subspaces first, and then warm starts).
+  Liu et al., Improved Residual Vector Quantization, 1509.05195 (subspaces of growing dimension, with warm starts).
   Arthur and Vassilvitskii, k-means++: The Advantages of Careful Seeding, SODA 2007.
   Lloyd, Least Squares Quantization in PCM, IEEE Transactions on Information Theory 28(2), 1982.
 """
@@ -82,7 +82,7 @@ def _error(points: np.ndarray) -> float:
 
 # Numbers of principal axes that k-means uses, one after the other, before it uses all features.
 _AXES_SHOWN = (8, 16, 32, 64)
-# Maximum number of Lloyd iterations with each of these numbers, since each only initializes the next.
+# Maximum number of Lloyd iterations with each of these numbers of axes. The result only initializes the next k-means.
 _ITERATIONS_SHOWN = 25
 
 
@@ -126,7 +126,7 @@ def lloyd(points: jax.Array, centroids: jax.Array, num_iterations: int) -> jax.A
         codes = _codes_in_blocks(points, centroids)
         means, counts = cluster_means(points, codes, centroids.shape[0])
         empty = counts == 0
-        # Sorting the errors takes as long as the rest of an iteration, and few iterations have an empty cluster.
+        # The errors are sorted only if a cluster is empty, since sorting takes as long as the rest of an iteration.
         return jax.lax.cond(
             jnp.any(empty),
             lambda: fill_rows(means, empty, points, squared_error(points, centroids[codes])),

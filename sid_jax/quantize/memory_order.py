@@ -1,4 +1,4 @@
-"""Sets the memory order of the operands of matrix products, on which the speed of the products depends on CPUs."""
+"""Sets the memory order of the operands of matrix products, which determines the speed of the products on CPUs."""
 
 from __future__ import annotations
 

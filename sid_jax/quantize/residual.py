@@ -92,7 +92,7 @@ def residual_quantize(
       key: PRNG key of the noise of "gumbel_softmax" and "diveq"; None adds no noise.
       temperature: temperature of the soft assignments; above 0, may be traced.
       noise_scale: scale of the noise; may be traced.
-      hard: with "gumbel_softmax", whether the forward pass uses the sampled codeword (True) or the soft mixture.
+      hard: with "gumbel_softmax", whether the forward pass uses the sampled codeword (True) or a mixture of codewords.
       stop_residual_gradient: with "gumbel_softmax", whether a level treats the codewords of earlier levels as
         constants.
       stop_codebook_gradient: whether the codebooks get no gradient, as in a frozen tokenizer.

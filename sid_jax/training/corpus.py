@@ -1,4 +1,4 @@
-"""Provides the vectors of each training step: from device memory if they fit, otherwise from their file, read ahead."""
+"""Provides the vectors of each training step: from device memory if they fit, or else from their file."""
 
 from __future__ import annotations
 

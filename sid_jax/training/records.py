@@ -86,7 +86,7 @@ class _Harmless(abc.ABC):
 
     def __init__(self, name: str, say: Callable[[str], None]):
         self._name, self._say, self._works = name, say, True
-        with self._harmless("this run is not recorded"):
+        with self._harmless("this run is not recorded there"):
             self._open()
 
     @abc.abstractmethod
@@ -101,13 +101,13 @@ class _Harmless(abc.ABC):
     def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
         """Writes one row; see `Records.write`."""
         if self._works:
-            with self._harmless("the rest of this run is not recorded"):
+            with self._harmless("the rest of this run is not recorded there"):
                 self._write(kind, step, metrics)
 
     def close(self) -> None:
         """Writes the remaining rows, and closes the destination."""
         if self._works:
-            with self._harmless("the last rows may be missing"):
+            with self._harmless("the last metrics may be missing there"):
                 self._close()
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The run loop of all training runs: restores, takes steps, evaluates, saves, handles interruptions and reports."""
+"""The run loop of all training runs: restores a state, takes steps, evaluates, saves checkpoints, handles signals."""
 
 from __future__ import annotations
 

@@ -104,9 +104,9 @@ class Durations(Lengths):
 def temperature_schedule(model: ConfigDict, train: ConfigDict, durations: Durations) -> Schedule:
     """Returns the Gumbel-softmax temperature as a function of the step.
 
-    "exponential": `temperature * temperature_decay^updates`, one update every `temperature_update_frequency` epochs.
-    "linear" and "cosine": falls from the initial temperature to `min_temperature` over the run, with updates at the
-    same steps.
+    The temperature is updated every `temperature_update_frequency` epochs, by the annealing schedule.
+    "exponential": `temperature * temperature_decay^updates`, with the number of updates so far.
+    "linear" and "cosine": falls from the initial temperature to `min_temperature` over the run.
     "constant", and any schedule without annealing: stays at the initial temperature.
     With annealing, the temperature is never below `min_temperature`.
     """
