@@ -185,7 +185,7 @@ def likely_cause(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray
 
 
 def _other_base(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray) -> str:
-    """Returns an explanation if ids seem to be numbered from another start than the catalog's; otherwise ""."""
+    """Returns an explanation if ids seem to be numbered from another start than the catalog; otherwise ""."""
     texts = item_ids.tolist()
     if len(unknown) > 1 or not len(found) or not all(_NUMBER.fullmatch(str(text)) for text in texts):
         return ""

@@ -1,4 +1,4 @@
-"""Finds the files that an input text of the user names: paths, folders and patterns."""
+"""Finds the files of an input, which is a text with paths, folders and patterns."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def find_files(text: str, endings: Sequence[str], *, allow_empty: bool = False) 
     are searched too.
 
     Raises:
-      UserError: if there are no files (with `allow_empty`, a folder that Spark has finished may be empty), or a file
-        has none of the endings.
+      UserError: if there are no files, or a file has none of the endings. With `allow_empty`, a folder that Spark has
+        finished may be without files.
     """
     return [path for name in _names(text) for path in _find(name, endings, allow_empty)]
 

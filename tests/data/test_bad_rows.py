@@ -110,7 +110,7 @@ def test_a_float64_too_large_for_float32_is_a_bad_row(tmp_path):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run that dropped bad rows, and its messages."""
+    """The folder of a run that dropped bad rows, and the messages of the run."""
     folder, console = tmp_path_factory.mktemp("dropped"), Console(file=io.StringIO())
     config = small_run(folder, spoilt())
     config.data.on_bad_rows = "drop"

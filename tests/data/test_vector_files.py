@@ -44,7 +44,7 @@ def texts(draw, kind: str, count: int) -> list[str]:
 
 @st.composite
 def catalogs(draw, kind: str):
-    """Vectors of a supported dtype, ids, and the number of rows of each file."""
+    """Draws vectors of a supported dtype, ids, and the number of rows of each file."""
     sizes = draw(st.lists(st.integers(1, 20), min_size=1, max_size=3))
     count, features = sum(sizes), draw(st.integers(1, 5))
     dtype = draw(st.sampled_from(types_of(kind)))

@@ -74,7 +74,7 @@ def run_of_items(tmp_path_factory):
 
 
 def night(before, out, *args, **kwargs):
-    """Appends like the command, with a report, and returns the messages."""
+    """Appends with a report, as the command does, and returns the messages."""
     said = Said()
     append(before, out, *args, finish=report_of(out, said.messages), messages=said.messages, **kwargs)
     return said.text

@@ -1,1 +1,1 @@
-"""Named catalogs (MovieLens, Amazon), prepared once and kept in the cache."""
+"""Named catalogs (MovieLens, Amazon), whose data is prepared once and then read from the cache."""

@@ -1,4 +1,4 @@
-"""Names of the built-in catalogs, which every setting called `source` accepts."""
+"""The names of the named catalogs, which every setting called `source` accepts."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ def test_headers_of_safetensors(tmp_path: Path, content: bytes, words: str):
 
 
 def varint(number: int) -> bytes:
-    """An integer in the encoding of a Parquet footer."""
+    """Returns an integer in the encoding of a Parquet footer."""
     number, found = number << 1, b""
     while number > 127:
         number, found = number >> 7, found + bytes([number & 127 | 128])

@@ -33,7 +33,7 @@ class MovieLens:
       items: `item_id` int64 `[N]`, ascending; `title`, `year` ("" where unknown) and `genres`
         ("Animation|Children's|Comedy"), each object (str) `[N]`.
       users: `user_id` int64 `[U]`, ascending; `age` int64 (for 1M object (str), an age group such as "18-24"); `gender`
-        ("M", "F"), `occupation` and `zip_code`, each object (str) `[U]`. For 10M and larger, users have ids only.
+        ("M", "F"), `occupation` and `zip_code`, each object (str) `[U]`. For 10M and larger sizes, users have only ids.
       ratings: `user_id`, `item_id`, `rating` and `timestamp`, each int64 `[R]` (for 10M and larger, `rating` is
         float64, since there are half stars), sorted by user, then time, then position in the file. A user's "last"
         rating is the last of the user's rows, even if times are equal.
