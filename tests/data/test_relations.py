@@ -13,7 +13,7 @@ def drawn(partners, items, key=0):
 
 
 def test_a_partner_is_drawn_by_how_often_it_is_taken_with_the_item():
-    """Item 0 is next to item 1 twice, next to item 3 once, and two positions from item 2. Item 4 has no history."""
+    """Item 0 is next to item 1 twice, next to item 3 once, and two positions from item 2. Item 4 is in no history."""
     partners = Partners.of(pair_counts(make([0, 1], [1, 0, 3, 2], num_items=5)))
     rows, found = drawn(partners, np.repeat([0, 4], 20_000))
     shares = np.bincount(rows[:20_000], minlength=5) / 20_000
