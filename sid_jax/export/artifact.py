@@ -80,7 +80,7 @@ class Export:
 
     @functools.cached_property
     def model(self) -> RQVAE:
-        """The trained model, for using its encoder or decoder inside your own `jit`."""
+        """The trained model, for using its encoder or decoder inside a jitted function."""
         from sid_jax.models.rqvae import RQVAE
 
         return self._model if isinstance(self._model, RQVAE) else self._model()
@@ -257,14 +257,14 @@ def write_table(folder: Path, table: pa.Table, *, rows: int | None = None) -> No
 
 
 def shard_name(number: int, count: int) -> str:
-    """Returns the path, within an export, of file `number` of the `count` files of an ID table."""
+    """Returns the path of an ID table's file `number`, of `count` files, relative to the export's folder."""
     return f"{WHOLE_FILE}/ids-{number:05}-of-{count:05}.parquet"
 
 
 def table_files(folder: Path) -> list[Path]:
     """Returns the one or several files of an export's ID table, in the order of the rows."""
     whole, several = folder / WHOLE_FILE, "ids-*-of-*.parquet"
-    # In older exports, the files of a table in several files are directly in the export's folder.
+    # In older exports, a table's several files are directly in the export's folder.
     return [whole] if whole.is_file() else sorted(whole.glob(several)) or sorted(folder.glob(several))
 
 

@@ -103,7 +103,7 @@ def without_offsets(path: Path, token_ids: np.ndarray) -> np.ndarray:
 
 
 def check_lengths(lengths: np.ndarray, item_ids: np.ndarray, path: Path) -> None:
-    """Raises a UserError unless the IDs of all items have the same number of codes, `lengths` `[N]`, from 1 to 256."""
+    """Raises a UserError unless the lengths `[N]` of the items' IDs are all equal, and are from 1 to 256 codes."""
     if not len(lengths):
         raise UserError(f"{path}: has no items; give at least one")
     uneven = np.flatnonzero(lengths != lengths[0])

@@ -17,7 +17,7 @@ from sid_jax.ids.table import IdTable
 from sid_jax.paths import as_path, bucket_address
 
 _LARGEST_CODE = np.iinfo(np.int32).max
-# Patterns of the file that has the IDs in another tool's folder. The first two patterns are TorchEasyRec's.
+# Name patterns of the files of IDs in other tools' folders. The first two patterns are TorchEasyRec's.
 _OF_TOOLS = (
     "item_to_sid", "*/item_to_sid", "*.index.json", "semantic_ids.pt", "semantic_ids.json", "item-sid-mapping.pt",
     "pid2sid.parquet", "*.item", "catalog.pt", "*.sem_ids", "rec_vocab.bin", "sid2vid.json", "static_index.npz",

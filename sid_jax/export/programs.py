@@ -29,7 +29,7 @@ def chosen_programs(*, onnx: bool = False, stablehlo: bool = False) -> tuple[str
 
 
 def check_programs(names: Iterable[str]) -> tuple[str, ...]:
-    """Returns the distinct names of programs in the order of `PROGRAMS`, after checking that they can be written.
+    """Checks that programs can be written, and returns their distinct names in the order of `PROGRAMS`.
 
     Raises:
       UserError: if a package that a program needs is not installed.

@@ -75,7 +75,7 @@ def export(
 
 
 def show_export(messages: Messages, made: Export, out: Path) -> None:
-    """Prints the closing table of an export that was written, and its files."""
+    """Prints the closing table and the files of an export that was written."""
     number, step = f"{len(made.table):,} Semantic IDs", made.manifest["step"]
     messages.closing(f"{number} of step {step:,}", export_rows(made.manifest))
     messages.line(f"The export is in {out}: {files_of(out)}")

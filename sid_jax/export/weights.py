@@ -54,7 +54,7 @@ def original_project_has(model: RQVAE) -> bool:
 
 
 def training_arrays(model: RQVAE) -> dict[str, np.ndarray]:
-    """Returns the arrays, by name, that only training needs, besides weights and codebooks.
+    """Returns, by name, the arrays besides weights and codebooks that only training needs.
 
     `quantizer.basis.0`, … and `quantizer.transform.0`, …: for "simvq", each level's basis and linear map, whose product
     is the codebook. `quantizer.count.0`, …: for "ema", the moving averages of the counts, `[K]`.

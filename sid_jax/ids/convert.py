@@ -60,7 +60,7 @@ def comparable(one: Any, other: Any) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
 
 
 def common_rows(one: Any, other: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the rows of the common items in each of two arrays of item ids, `[n]` each, in the order of the first."""
+    """Returns the rows of the common items in two arrays of item ids, `[n]` each, in the order of the first array."""
     found = places(*comparable(one, other))
     rows = np.flatnonzero(found >= 0)
     return rows, found[rows]

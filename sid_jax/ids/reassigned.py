@@ -16,7 +16,7 @@ from sid_jax.ids.table import IdTable
 
 
 def num_reassigned(old: IdTable, new: IdTable) -> int:
-    """Returns the number of old IDs that the new table has, but that belong to none of their previous items there."""
+    """Returns the number of old IDs that are in the new table, but belong to none of their previous items there."""
     return num_reassigned_of_blocks(old, [(new.arrow_ids, new.semantic_ids)])
 
 

@@ -261,7 +261,7 @@ def _rank(ids: np.ndarray) -> np.ndarray:
 
 
 def _runs(values: np.ndarray, names: np.ndarray) -> list[np.ndarray]:
-    """Splits `values` where `names` changes."""
+    """Splits `values` into runs of equal `names`."""
     return np.split(values, np.flatnonzero(names[1:] != names[:-1]) + 1) if len(values) else []
 
 

@@ -54,7 +54,7 @@ class _Level:
 
 
 class TokenTrie:
-    """The prefix trie of an ID table as tensors on one device: dense for the first levels, in CSR form for the rest.
+    """The prefix trie of an ID table as tensors on one device: dense for the first levels, CSR for the other levels.
 
     The layout is that of STATIC (Su et al., 2602.22647). The state of a row is computed from its last tokens instead of
     being carried from step to step, so a beam search may reorder rows.

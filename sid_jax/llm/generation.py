@@ -34,7 +34,7 @@ class GeneratedIds:
     tokens: IdTokens
 
     def rows(self, count: int) -> np.ndarray:
-        """Returns the items of the IDs, the best first: `[B, count]` int32 rows of the table, then -1."""
+        """Returns the items of the IDs, the best first: `[B, count]` int32, rows of the table, padded with -1."""
         return np.asarray(leaf_places(self.tokens.trie, jnp.asarray(self.leaves), count)[0])
 
 

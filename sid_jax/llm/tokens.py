@@ -116,7 +116,7 @@ def id_tokens(
 
 
 def read_tokens(source: Any, *, pattern: str, markers: tuple[str, str], items: Any) -> tuple[IdTokens, int | None]:
-    """Returns the tokens of a source, see `id_tokens`, and the first token id; None if the source has no token ids."""
+    """Returns the tokens of a source, see `id_tokens`, and the first token id, or None if it has none."""
     if isinstance(source, IdTokens):
         return source, None
     table, levels, pattern, first_id = _described(source, pattern)

@@ -16,9 +16,9 @@ def move_codewords(
 ) -> tuple[jax.Array, jax.Array]:
     """Moves each codeword toward the mean of the batch's residuals assigned to it (EMA update).
 
-    If N is the moving average of a code's count, and m that of the sum of its residuals, the codeword is m / N (van den
-    Oord et al., 1711.00937, appendix A.1). The sum m is not stored, since it is N times the codeword. A code without
-    residuals in the batch keeps its codeword.
+    Let N be the moving average of a code's count, and m the moving average of the sum of its residuals. The codeword is
+    m / N (van den Oord et al., 1711.00937, appendix A.1). The sum m is not stored, since it is N times the codeword. A
+    code without residuals in the batch keeps its codeword.
 
     Args:
       codebook: `[K, Z]`.

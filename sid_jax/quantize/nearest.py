@@ -110,7 +110,7 @@ def nearest_codes(residuals: jax.Array, codebook: jax.Array) -> jax.Array:
 def assign_codes(latents: jax.Array, codebooks: Codebooks) -> jax.Array:
     """Returns the codes of latent vectors `[..., Z]`, assigned greedily level by level: `[..., L]` int32.
 
-    Each level selects the codeword nearest to the residual of the levels before it (Zeghidour et al., 2107.03312,
+    Each level selects the codeword nearest to the residual of all earlier levels (Zeghidour et al., 2107.03312,
     algorithm 1). Training, evaluation, export and recommenders all assign codes with this function.
     """
     residuals = latents.astype(jnp.float32)

@@ -184,7 +184,7 @@ class SharedFlag:
         self._before: jax.Array | None = None
 
     def raised(self, here: bool) -> bool:
-        """Returns whether any process raised the flag in the previous call. All processes must call it equally often.
+        """Returns whether any process raised the flag in the previous call. All processes must call this equally often.
 
         `here` is whether this process raises the flag; with a single process, it is the result. With several processes,
         the result of the current call is queued behind the running work of the devices, and waiting for it would stall

@@ -75,7 +75,7 @@ class MemoryRecords:
 
 
 class _Harmless(abc.ABC):
-    """Base class of destinations that may fail. A failure is reported once, and training continues without recording.
+    """Base class of destinations that may fail. A failed destination is reported once, and is not used again.
 
     Args:
       name: the destination's name in messages.
