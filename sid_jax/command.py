@@ -32,9 +32,9 @@ def config_flag(names: Iterable[str]) -> flags.FlagHolder[ConfigDict]:
     """Defines the required flag --config: a preset, or a file with `get_config(arg)`.
 
     Args:
-      names: the presets for this command, shown in its help.
+      names: the presets of this command, which its help lists.
     """
-    about = f"Preset ({', '.join(names)}) or .py file with get_config(arg); NAME:ARG sets arg."
+    about = f"Preset ({', '.join(names)}), or a .py file that defines get_config(arg). NAME:ARG passes ARG to it."
     config = config_flags.DEFINE_config_file("config", None, about)
     flags.mark_flag_as_required("config")
     return config
@@ -56,7 +56,7 @@ def run(main: Callable[[], None], about: str | None, settings: Declaration | Non
 
 
 def run_with_words(main: Callable[[list[str]], None], about: str | None, settings: Declaration | None = None) -> None:
-    """Does the same as `run`, for a command with positional arguments, before or after the flags."""
+    """Does the same as `run` for a command with positional arguments, which may be before or after the flags."""
     signals.end_at_once()
     signals.ignore_when_ending()
     keep_working_streams()
@@ -64,9 +64,9 @@ def run_with_words(main: Callable[[list[str]], None], about: str | None, setting
     # Tracing and compiling allocate many long-lived objects. Python's default, a garbage collection every 700
     # allocations, takes a tenth of a short run's CPU time.
     gc.set_threshold(10_000, 20, 20)
-    # Models and IDs need 32 bits, even if the user's environment enables 64 bits for other programs.
+    # Models and IDs are computed in 32 bits, even if the user's environment enables 64 bits for other programs.
     os.environ["JAX_ENABLE_X64"] = "0"
-    # Libraries log a lot, including the errors that they raise. Messages for the user go to the console instead.
+    # Libraries log a lot, even the errors that they raise, so their logs are hidden. Messages for the user are printed.
     logging.set_verbosity(logging.FATAL)
     for name in ("asyncio", "jax._src.xla_bridge"):
         standard_logging.getLogger(name).setLevel(standard_logging.CRITICAL)
@@ -139,7 +139,7 @@ def _current_words(argv: Sequence[str], suitable: Iterable[str]) -> list[str]:
 
 
 def _one_line(show: Callable[..., None]) -> Callable[..., None]:
-    """Wraps `warnings.showwarning` to print this package's warnings as one line, without their source code."""
+    """Wraps `warnings.showwarning` to print this package's warnings as one line, without the line of source code."""
 
     def show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if issubclass(category, (RenamedSettingWarning, DeviceWarning)):
@@ -178,9 +178,9 @@ def _last_line(error: Exception) -> str:
 
 
 def _leave(message: str) -> NoReturn:
-    # A thread of a library may be printing; after the pause, the message is on a line of its own.
+    # A library's thread may still be printing. The pause lets it finish, so that the message has a line of its own.
     time.sleep(0.1)
     print(f"error: {message}", file=sys.stderr, flush=True)
     sys.stdout.flush()
-    # Exit without cleanup: after a failed save, a library's threads would print tracebacks.
+    # The process exits without cleanup, in which a library's threads would print tracebacks after a failed save.
     os._exit(1)

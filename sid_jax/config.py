@@ -46,13 +46,13 @@ _DATA: Declaration = {
     ),
     "ids_path": Setting(
         "",
-        "vectors: ids for files that have none: for each file of vectors, one text file with an id per line, or one "
-        ".npy file. Empty: ids are row numbers.",
+        "vectors: the ids of files that have none. For each file, a text file with one id per line, or a .npy file of "
+        "ids. Empty: ids are row numbers.",
     ),
     "text_column": Setting(
         "",
-        'vectors: columns of text, separated by commas ("title,brand"). The text is encoded instead of reading a '
-        "vector column; needs a .parquet, .csv or .jsonl file. amazon: columns that form the text of a product; empty: "
+        'vectors: columns of text, separated by commas ("title,brand"), in a .parquet, .csv or .jsonl file. The text '
+        "is encoded to vectors, and no vector column is read. amazon: columns that form the text of a product; empty: "
         "title, brand, categories.",
     ),
     "columns": Setting(
@@ -60,17 +60,17 @@ _DATA: Declaration = {
         'Additional columns of the export, separated by commas ("title"). Empty: the descriptive columns of a named '
         "catalog; none for your own catalog.",
     ),
-    "core": Setting(5, "amazon: users and items with fewer interactions are dropped.", range=NOT_NEGATIVE),
+    "core": Setting(5, "amazon: users and items with fewer interactions than this are dropped.", range=NOT_NEGATIVE),
     "on_bad_rows": Setting(
         "error",
-        "vectors: treatment of rows with NaN or infinite values. error: reject, and show the first one. drop: drop "
-        "them. report: reject, and list all of them on standard output, as CSV.",
+        "vectors: treatment of rows with NaN or infinite values. error: reject the file, and show the first such row. "
+        "drop: drop these rows. report: reject the file, and list all such rows on standard output, as CSV.",
         choices=("error", "drop", "report"),
     ),
     "on_unknown": Setting(
         "error",
-        "Treatment of items of histories and of `data.cold_items` that are not in the catalog. error: reject, and "
-        "show the likely cause. drop: drop them, with a warning that counts them.",
+        "Treatment of items of histories and of `data.cold_items` that are not in the catalog. error: reject the file, "
+        "and show the likely cause. drop: drop these items, with a warning that states their number.",
         choices=("error", "drop"),
     ),
     "cold_items": Setting(
@@ -89,7 +89,7 @@ _DATA: Declaration = {
             choices=("none", "sequences", "interactions", *CATALOGS),
         ),
         "path": Setting(
-            "", "File of histories, or the data of a named catalog, as in `data.path`. Empty: the value of `data.path`."
+            "", "File of histories; for a named catalog, a path as in `data.path`. Empty: the value of `data.path`."
         ),
         "user_column": Setting("user_id", "interactions: name of the column of users."),
         "item_column": Setting("item_id", "interactions: name of the column of items."),
@@ -103,13 +103,16 @@ _DATA: Declaration = {
     ),
     "parts": Setting(
         "",
-        "Additional parts of each item vector, besides that of `data.source`, which has weight 1: "
-        "NAME=SOURCE*WEIGHT, separated by commas, as in image=image.npy*0.5,genres=categories:genres*0.3. SOURCE is "
-        "a file of vectors with ids (FILE; FILE.npy@IDS for ids in a separate file; raw:FILE to keep the length of "
-        "the vectors), or categories:COLUMN, number:COLUMN or text:COLUMN of the catalog; for a column of another "
-        "table: categories:FILE:COLUMN. Parts are joined by id, and an item may lack some parts.",
+        "Additional parts of each item vector, each as NAME=SOURCE*WEIGHT, separated by commas, such as "
+        "image=image.npy*0.5,genres=categories:genres*0.3. The part from `data.source` has weight 1. SOURCE is a file "
+        "of vectors with ids, or a column. A file is FILE, or FILE.npy@IDS if its ids are in a separate file, or "
+        "raw:FILE to keep the length of its vectors. A column of the catalog is categories:COLUMN, number:COLUMN or "
+        "text:COLUMN; a column of another table has the file before the column, as in categories:FILE:COLUMN. Parts "
+        "are joined by id, and an item may lack some parts.",
     ),
-    "view": Setting("item", "movielens: whether movies (item) or users get Semantic IDs.", choices=("item", "user")),
+    "view": Setting(
+        "item", "movielens: whether movies (item) or users (user) get Semantic IDs.", choices=("item", "user")
+    ),
     "vectors": Setting(
         "text",
         "movielens: source of the vectors. text: the encoded texts. collaborative: a truncated SVD of the ratings. "
@@ -118,14 +121,14 @@ _DATA: Declaration = {
     ),
     "text_encoder": Setting(
         "wordllama",
-        "Text encoder. wordllama: built in. The folder of a BERT model such as all-MiniLM-L6-v2, with "
-        "model.safetensors and tokenizer.json: runs in JAX (needs the [bert] extra; FOLDER@bfloat16: in mixed "
-        "precision). The name of a sentence-transformers model: needs the [text] extra. `module:function`: your own "
-        "function from a list of texts to an array [n, D].",
+        "Text encoder. wordllama is built in. The folder of a BERT model such as all-MiniLM-L6-v2, with "
+        "model.safetensors and tokenizer.json, selects this model, which runs in JAX and needs the [bert] extra; "
+        "FOLDER@bfloat16 runs it in mixed precision. The name of a sentence-transformers model needs the [text] extra. "
+        "`module:function` is your own function from a list of texts to an array [n, D].",
     ),
     "collaborative_dimension": Setting(
         64,
-        "movielens and histories: number of features of a co-occurrence vector (singular vectors).",
+        "movielens and histories: number of features of a co-occurrence vector, the rank of a truncated SVD.",
         range=ONE_OR_MORE,
     ),
     "collaborative_holdout": Setting(
@@ -163,9 +166,9 @@ _MODEL: Declaration = {
     ),
     "codebook_size": Setting(
         AUTO,
-        "K: number of codes per level; one number, or one per level, as in (64, 128, 256). auto: 256; for fewer than "
-        "2,048 items, the largest power of two that is at most N / 8 (N is the number of items), or a larger one if "
-        "this is necessary for 4 code tuples per item.",
+        "K: number of codes per level; one number, or one per level, as in (64, 128, 256). auto: 256. For fewer than "
+        "2,048 items, it is the largest power of two up to N / 8, or a larger power of two if 4 code tuples per "
+        "item need it.",
         any_type=True,
     ),
     "quantizer": Setting(
@@ -261,7 +264,7 @@ _TRAIN: Declaration = {
     "num_epochs": Setting(
         AUTO,
         "Number of epochs. auto: 45 for up to 30,000 items, fewer for a larger catalog, in proportion to N^(-2/3). "
-        "Other settings in epochs are then scaled by the same factor.",
+        "With auto, other settings in epochs are scaled in the same proportion.",
         range=POSITIVE,
         any_type=True,
         words=(AUTO,),
@@ -282,8 +285,8 @@ _TRAIN: Declaration = {
     ),
     "part_dropout": Setting(
         0.25,
-        "Share of an item's parts (`data.parts`) that are masked in training, until the encoder is frozen. Items that "
-        "lack a part then get good codes, too. At least one part is never masked.",
+        "Share of an item's parts (`data.parts`) that are masked in training, until the encoder is frozen, so that "
+        "items that lack a part also get good codes. At least one part of each item is not masked.",
         range=(0, 0.99),
     ),
     "precision": Setting(
@@ -326,7 +329,7 @@ _TRAIN: Declaration = {
     ),
     "kmeans_sample_items": Setting(
         65_536,
-        "Maximum number of items for the initial k-means. Larger catalogs are sampled at random.",
+        "Maximum number of items for the k-means of the codebooks. Larger catalogs are sampled at random.",
         range=ONE_OR_MORE,
     ),
     "revive_every_epochs": Setting(
@@ -347,8 +350,8 @@ _TRAIN: Declaration = {
     ),
     "eval_every_epochs": Setting(
         15.0,
-        "Number of epochs between evaluations on all training items. Each evaluation saves a checkpoint, and the last "
-        "one is at the end.",
+        "Number of epochs between evaluations on all training items. Each evaluation saves a checkpoint. The last "
+        "evaluation is at the end of the run.",
         range=POSITIVE,
     ),
     "best_metric": Setting(
@@ -357,7 +360,9 @@ _TRAIN: Declaration = {
         choices=("r2", "mse", "cosine", "distinct_rate", "agreement"),
     ),
     "best_mode": Setting(
-        "max", "Whether the highest or the lowest value of `train.best_metric` is the best.", choices=("max", "min")
+        "max",
+        "Whether the highest (max) or the lowest (min) value of `train.best_metric` is the best.",
+        choices=("max", "min"),
     ),
     "wandb": Setting("", "Weights & Biases project for the metrics (needs the [wandb] extra). Empty: none."),
     "keep_checkpoints": Setting(
@@ -412,8 +417,8 @@ def _check_histories(config: ConfigDict) -> None:
             )
     if given and not weights and not config.data.collaborative_weight:
         raise UserError(
-            "config.data.histories.source is set, but its weights are all 0, so the histories would have no effect; "
-            "set config.data.collaborative_weight, config.model.contrastive_weight or config.model.alignment_weight"
+            "config.data.histories.source is set, but all weights of histories are 0, so they have no effect; set "
+            "config.data.collaborative_weight, config.model.contrastive_weight or config.model.alignment_weight"
         )
 
 
@@ -442,5 +447,5 @@ def _check_sizes(model: ConfigDict) -> None:
         )
     if not all(isinstance(width, int) and width >= 1 for width in model.hidden_dimensions):
         raise UserError(
-            f"config.model.hidden_dimensions is {model.hidden_dimensions}; each must be a whole number, 1 or more"
+            f"config.model.hidden_dimensions is {model.hidden_dimensions}; each width must be a whole number, 1 or more"
         )

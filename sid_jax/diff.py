@@ -21,11 +21,11 @@ from sid_jax.whole_file import write_json
 def compare(old: IdTable, new: IdTable) -> dict[str, Any]:
     """Returns the differences between two tables as Python numbers and lists, ready for JSON.
 
-    Shares are relative to the number of items in both tables. They are None if the tables have no common items.
+    Common items are those in both tables. Shares are relative to their number, and None if there are none.
 
     Returns:
       num_old, num_new: number of items in each table;
-      num_common, num_added, num_gone: number of items in both, only in the new, and only in the old table;
+      num_common, num_added, num_gone: number of common items, of items only in the new table, and only in the old one;
       num_changed, changed: number of common items with another ID, and their share;
       num_reassigned: number of old IDs that belong to other items in the new table;
       lengths: codes per ID in each table. If the lengths differ, every ID counts as changed, and only the levels that
@@ -103,7 +103,9 @@ def _print(messages: Messages, old: IdTable, new: IdTable, figures: dict[str, An
             f"{figures['num_reassigned']:,} old IDs now belong to other items"
         )
     if figures["lengths"][0] != figures["lengths"][1]:
-        lines.append("IDs had {} codes and now have {}, so every ID counts as different".format(*figures["lengths"]))
+        lines.append(
+            "Old IDs have {} codes and new IDs have {}, so every ID counts as different".format(*figures["lengths"])
+        )
     if cause := _likely_cause(old, new):
         lines.append(f"Items that are in only one table may have different ids in the other table: {cause}")
     for line in lines:

@@ -35,7 +35,7 @@ def and_more(count: int) -> str:
 def shown(value: Any) -> str:
     """Returns the `repr` of a value as one line, cut to 80 characters, since an id may be a long text."""
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
-        value = value.item()  # Shown as 1, not as np.int64(1).
+        value = value.item()  # A NumPy scalar is shown as 1, not as np.int64(1).
     text = repr(value)
     text = " ".join(text.split()) if "\n" in text else text
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

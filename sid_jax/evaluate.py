@@ -68,15 +68,15 @@ def evaluate_ids(
 
     Args:
       ids: source of the IDs, see `parse_id_source`.
-      vectors, vector_ids, id_column, vector_column: see `read_vector_files`; `vector_ids` is a file with one id per
-        line of the vectors.
+      vectors, vector_ids, id_column, vector_column: see `read_vector_files`; `vector_ids` is a file with the ids of
+        the vectors, one per line.
       on_bad_rows: see `treat_bad_rows`.
       on_unknown: for items of the vectors or histories without a Semantic ID: "error" rejects them, "drop" drops them
         with a warning that states their number.
       codebooks: folder of an export. Its decoder reconstructs vectors from IDs.
       labels: see `read_labels`.
       histories: see `as_histories`; optional.
-      holdout: number of each user's last interactions that are excluded.
+      holdout: number of each user's last interactions that are excluded from the histories.
       other: IDs of the same items from another training run.
       out: a .json file for the metrics; None writes no file.
       messages: where to print; standard output if None.
@@ -224,7 +224,7 @@ def read_labels(source: str, item_ids: np.ndarray) -> list[Sequence[str]]:
     Args:
       source: FILE:COLUMN, with FILE as in `find_files`. The first column of the file has item ids. The labels are
         texts, lists of texts, or texts with "|" between labels.
-      item_ids: `[N]`; compared as text if only one of the file and `item_ids` has numbers.
+      item_ids: `[N]`. They are compared with the file's ids as text if only one of the two has integers.
 
     Returns:
       N lists; empty for an item that is not in the file. Items that are not among the N are dropped, with a warning
@@ -318,7 +318,12 @@ def _rows_by_depth(figures: dict[str, Any]) -> list[tuple[str, list[str]]]:
         rows.append(("random items with the same prefix", row(figures["chance_shares_prefix"], number)))
     if "together_beyond_chance" in figures:
         rows.append(("co-occurrence explained beyond chance", row(figures["together_beyond_chance"], number)))
-    for name, title in (("r2", "R^2 of the decoded prefix"), ("mse", "its MSE per feature"), ("cosine", "its cosine")):
+    titles = (
+        ("r2", "R^2 of the decoded prefix"),
+        ("mse", "MSE of the decoded prefix, per feature"),
+        ("cosine", "cosine of the decoded prefix"),
+    )
+    for name, title in titles:
         form = (lambda value: f"{value:.3e}") if name == "mse" else number
         if "by_depth" in figures:
             rows.append((title, row([each[name] for each in figures["by_depth"]], form)))

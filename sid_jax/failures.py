@@ -8,8 +8,8 @@ from sid_jax.buckets.names import with_addresses
 from sid_jax.errors import UserError, reason
 
 _OUT_OF_MEMORY = (
-    "lower --config.train.batch_size (and for a large catalog --config.train.resident_bytes, above which vectors "
-    "stay on the host)"
+    "lower --config.train.batch_size; for a large catalog, also lower --config.train.resident_bytes, so that the "
+    "vectors stay on the host"
 )
 
 
@@ -29,7 +29,7 @@ def in_one_line(error: BaseException) -> str:
             "driver, or unset JAX_PLATFORMS to use the CPU"
         )
     if isinstance(error, OSError):
-        # Examples are a full disk and a missing permission. The message is that of the system, with the file.
+        # Examples are a full disk and a missing permission. The message of the operating system names the file.
         return f"{error.strerror}: {error.filename}" if error.strerror and error.filename else text
     if isinstance(error, ImportError):
         return f"a package is missing or broken ({text}); install sid_jax again with pip"

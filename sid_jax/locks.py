@@ -1,4 +1,4 @@
-"""Locks folders with a file, so that one process at a time uses a folder. The file names the owner of the lock."""
+"""Locks a folder by a file in it, so that only one process at a time uses it. The file names the lock's owner."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def alone(path: Path, what: str) -> Iterator[None]:
 
     Args:
       path: path of the lock file, in an existing folder.
-      what: description of the work, as in "another process is writing exports/items".
+      what: what the process does, such as "writing exports/items" for "another process is writing exports/items".
 
     Raises:
       UserError: if another process has the lock.

@@ -26,7 +26,7 @@ _BETWEEN_LINES = 30.0
 class Messages:
     """Prints lines, tables and progress bars. Make one with `to_console`, `to_logging` or `silent`.
 
-    The argument `show` prints a rich renderable; its second argument says whether a string is rich markup. Without a
+    `show(renderable, markup)` prints a rich renderable; `markup` says whether a string is rich markup. Without a
     console, no progress bars are shown.
     """
 
@@ -170,7 +170,7 @@ class ProgressDisplay:
 
 
 class _ConsoleHandler(logging.Handler):
-    """Prints log records with the console of the progress bars, so that they do not overwrite each other."""
+    """Prints log records with the console of the progress bars, so that records and bars do not overlap."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _log_console().print(self.format(record), markup=False, highlight=False, soft_wrap=True)

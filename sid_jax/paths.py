@@ -24,9 +24,9 @@ SCHEMES = {
 
 
 def as_path(text: str | os.PathLike[str]) -> Path:
-    """Returns an absolute path with `~` expanded, which does not depend on the working directory.
+    """Returns an absolute path, with `~` expanded.
 
-    For the address of a bucket, it returns the path of a local copy; see `sid_jax.buckets.fetch.fetched`.
+    For an address in a bucket, it returns the path of a local copy; see `sid_jax.buckets.fetch.fetched`.
 
     Raises:
       UserError: if the address is not supported or cannot be fetched, if the path is empty, if it has `~` and the home

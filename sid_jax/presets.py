@@ -15,7 +15,7 @@ from sid_jax.data.catalogs.names import AMAZON_CATEGORIES, AMAZON_EDITIONS, MOVI
 from sid_jax.errors import UserError
 from sid_jax.settings import choose
 
-# Number of films of the small MovieLens data sets. The other data sets have 10,681 to 87,585 films.
+# Number of movies of the small MovieLens data sets. The other data sets have 10,681 to 87,585 movies.
 _FEW_FILMS = {"100k": 1682, "1m": 3883, "latest-small": 9742}
 
 
@@ -44,7 +44,9 @@ def embeddings(arg: str = "ste") -> ConfigDict:
     """
     method, options = choose(arg, ["ste", "gumbel", "rkmeans", "opq"], ["quick", "best"])
     if method in ("rkmeans", "opq") and "best" in options:
-        raise UserError(f"unknown argument {arg!r}: {method} has no long run, since it converges in the short run")
+        raise UserError(
+            f"unknown argument {arg!r}: {method} converges in a short run, so it has no long one; omit best"
+        )
     config = default_config()
     if "quick" in options:
         _set_quick(config)
@@ -68,7 +70,7 @@ def embeddings(arg: str = "ste") -> ConfigDict:
     if method == "opq":
         config.model.quantizer = "opq"
         config.model.num_levels = 16
-        # Rotation and codewords converge in the initialization on a sample; one epoch adds the other items.
+        # Rotation and codewords converge on a sample during initialization, so one epoch on all items is enough.
         config.train.kmeans_iterations = 25
         config.train.num_epochs = 1
     return config
@@ -77,8 +79,8 @@ def embeddings(arg: str = "ste") -> ConfigDict:
 def ml100k(arg: str = "ste") -> ConfigDict:
     """Returns the settings for MovieLens-100K; `arg` is "ste" or "gumbel", optionally with "text" and "quick".
 
-    Vectors have three parts: text, genres, and collaborative vectors of the ratings. With "text", they are only text
-    embeddings of titles, years and genres.
+    Vectors have three parts: text, genres, and co-occurrence vectors from the ratings. With "text", vectors are only
+    text embeddings of titles, years and genres.
     """
     choose(arg, ["ste", "gumbel"], ["text", "quick"])
     return movielens(f"100k,{arg}")
@@ -87,7 +89,7 @@ def ml100k(arg: str = "ste") -> ConfigDict:
 def movielens(arg: str = "100k") -> ConfigDict:
     """Returns the settings for a MovieLens data set; `arg` is its size, optionally with "gumbel", "text" and "quick".
 
-    For data sets with few films, vectors have the parts of `ml100k`; for the others, they are text embeddings.
+    For data sets with few movies, vectors have the parts of `ml100k`; for the others, vectors are text embeddings.
     """
     size, options = choose(arg, MOVIELENS_SIZES, ["ste", "gumbel", "text", "quick"])
     config = default_config()
@@ -96,9 +98,9 @@ def movielens(arg: str = "100k") -> ConfigDict:
         _set_options(config, options)
         return config
     if "text" not in options:
-        # With text alone, "Murder, My Sweet" is near "Murder in the First". The weights were chosen on validation. A
-        # weight of 1.5 for collaborative vectors gives the same ndcg@10 as 2 (.108; text alone: .096), but purer first
-        # codes (.990; with weight 2: .970).
+        # With text alone, "Murder, My Sweet" is near "Murder in the First". The other parts raise ndcg@10 from .096 to
+        # .108. Their weights were chosen on validation data. With weight 2 instead of 1.5 for the co-occurrence
+        # vectors, ndcg@10 is the same, but the purity of first codes is .970 instead of .990.
         config.data.parts = "genres=categories:genres*1.0"
         config.data.histories.source = config.data.source
         config.data.collaborative_weight = 1.5
@@ -114,7 +116,7 @@ def movielens(arg: str = "100k") -> ConfigDict:
 
 
 def amazon(arg: str = "beauty") -> ConfigDict:
-    """Returns the settings for Amazon products; `arg` is a category, with optional edition, "gumbel" and "quick"."""
+    """Returns the settings for Amazon products; `arg` is a category, optionally with edition, "gumbel" and "quick"."""
     category, options = choose(arg, list(AMAZON_CATEGORIES), [*AMAZON_EDITIONS, "ste", "gumbel", "quick"])
     editions = options & set(AMAZON_EDITIONS)
     if len(editions) > 1:
@@ -137,7 +139,7 @@ def recommend(arg: str = "ml100k") -> ConfigDict:
     config = default_recommender()
     if data_set == "ml100k":
         config.data.source = config.quantizer.data.source = "movielens-100k"
-        # Ratings describe films better than titles and genres do: ndcg@10 is .0867 with ratings, and .0773 without.
+        # Ratings describe movies better than titles and genres do: ndcg@10 is .0867 with ratings, and .0773 without.
         config.quantizer.data.histories.source = "movielens-100k"
         set_few_items(config.quantizer, num_epochs=600)
         config.quantizer.train.eval_every_epochs = 100.0
@@ -182,14 +184,14 @@ def set_scorer(config: ConfigDict) -> None:
 
 def _set_decoder(config: ConfigDict, data_set: str) -> None:
     if data_set == "ml100k":
-        # The model is small because the data is small: 1,682 films and 100,000 ratings.
+        # The model is small because the data is small: 1,682 movies and 100,000 ratings.
         config.model.features = 64
         config.model.num_layers = 2
         config.model.num_heads = 2
         config.model.hidden = 256
         config.model.code_hidden = 256
         config.train.num_epochs = 15.0
-        # Seen items are excluded, since no user rates a film twice. They still occupy beams, so the beam is wider.
+        # No user rates a movie twice, so seen items are excluded. They still take places in the beam, so it is wider.
         config.eval.num_beams = 200
     else:
         # The data has few interactions for a model of this size, so dropout is higher and training is longer. With
@@ -208,8 +210,8 @@ def joint(arg: str = "ml100k") -> ConfigDict:
     config = recommend(",".join([data_set, "decoder", *(options & {"quick"})]))
     config.joint.estimator = next(iter(options - {"quick"}), "gumbel")
     if data_set == "ml100k":
-        # Films have sixty ratings on average and products only eleven, so the recommender's predictions are more
-        # reliable for films.
+        # Movies have sixty ratings on average and products only eleven, so the recommender's predictions are more
+        # reliable for movies.
         config.joint.target_gradient = 10.0
         config.joint.temperature, config.joint.min_temperature = 1.0, 0.3
     return config
@@ -233,8 +235,8 @@ def set_mlp(config: ConfigDict) -> None:
 def set_few_items(config: ConfigDict, num_epochs: int) -> None:
     """Sets a plain MLP, small codebooks and `num_epochs`, the recommended settings for a few thousand items."""
     set_mlp(config)
-    # On MovieLens-100K, 13 films share a first code on average. Three codes distinguish nearly all films that have
-    # different vectors.
+    # On MovieLens-100K, 13 movies have the same first code on average. Three codes distinguish nearly all movies that
+    # have different vectors.
     config.model.num_levels, config.model.codebook_size = 3, 128
     config.model.hidden_dimensions = (512, 256)
     config.train.batch_size = 512

@@ -40,8 +40,9 @@ class Recommender:
       preset: the name of a set of settings: "beauty" (for sparse histories), "ml100k" (for dense histories),
         "beauty,quick" or "ml100k,quick"; or the full name of a preset as on the command line, such as
         "recommend:beauty".
-      settings: any setting of `sid_jax.recommend.config` by its name, either in full,
-        `**{"train.learning_rate": 1e-3}`, or without the section where that is unambiguous, `num_beams=100`.
+      settings: any setting of `sid_jax.recommend.config` by its name, either in full, as in
+        `**{"train.learning_rate": 1e-3}`, or without the section if only one section has this name, as in
+        `num_beams=100`.
 
     Raises:
       UserError: if there are no such IDs, preset or setting, or a value is not allowed.
@@ -175,8 +176,8 @@ class Recommender:
           on_unknown: how items that are not in the ID table are treated: "skip" drops them, counts them in
             `num_unknown` and logs their number; "error" rejects them.
           exact: whether all items are ranked. If False, a scorer of 100,000 items or more on a CPU ranks only a
-            shortlist: the best items by 64 principal directions of the item vectors, and the items with the strongest
-            transitions from the history.
+            shortlist: the items with the highest scores by 64 principal directions of the item vectors, and the items
+            with the strongest transitions from the history.
 
         Returns:
           The recommended items, the best first. There are fewer than k only if no more items may be recommended.
@@ -265,8 +266,8 @@ class Recommender:
 
         Returns:
           Recall, NDCG and MRR at item level over all users with 95 % bootstrap intervals, for the recommender,
-          popularity and item-kNN. Seen items are treated by the rule of `eval.exclude_seen`; `other` has the results
-          under the other rule.
+          popularity and item-kNN. Seen items are treated by the rule of `eval.exclude_seen`; the report's attribute
+          `other` has the results under the opposite rule.
 
         Raises:
           UserError: if the recommender was loaded and no histories are given, or if the histories cannot be used.

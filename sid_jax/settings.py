@@ -38,9 +38,9 @@ RENAMED = {
     "held_out_path": "cold_items",
     "unseen_slots": "cold_slots",
 }
-# Settings that no longer exist. Saved configs may still name them.
+# Settings of earlier versions, which saved configs may have. They are ignored.
 _REMOVED = ("noise_decay", "noise_offset")
-# Settings that older saved configs lack, with the values that reproduce those runs. These differ from today's defaults.
+# Settings that configs saved by earlier versions lack, with the values of those runs, which differ from the defaults.
 _BEFORE = {"model.encoder": "mlp", "train.augmentation": 0.0}
 
 
@@ -152,8 +152,8 @@ def check_values(config: ConfigDict, declaration: Declaration) -> None:
 def fill(config: ConfigDict, content: dict[str, Any]) -> ConfigDict:
     """Fills a config with the values of its saved form; raises KeyError for a field that the config lacks.
 
-    Earlier names are accepted, and settings that no longer exist are ignored. If an older saved form lacks a setting,
-    the setting gets the value that reproduces the earlier behavior.
+    Earlier names are accepted, and settings that only earlier versions have are ignored. If the saved form is of an
+    earlier version that lacks a setting, the setting gets the value that reproduces the behavior of that version.
     """
     saved = {_current(name): value for name, value in _flat(content).items() if _last(name) not in _REMOVED}
     for name in field_names(config):

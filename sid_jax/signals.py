@@ -34,7 +34,7 @@ class Stopped(KeyboardInterrupt):
 # training run.
 _came: int | None = None
 _asked = int(signal.SIGTERM)
-# `_ends_published` is whether publishing a folder completes the command's work. `_done` is whether the work is
+# `_ends_published` says whether publishing a folder completes the command's work. `_done` says whether the work is
 # complete.
 _ends_published, _done = False, False
 # Whether a command is inside `stopping`.
@@ -105,7 +105,7 @@ def refuse_to_go_on() -> None:
 
 
 def training_stopped() -> Stopped:
-    """Returns the exception for an interrupted training run; SIGTERM if the signal went to another process."""
+    """Returns the exception for an interrupted training run; its signal is SIGTERM if another process received it."""
     return Stopped(_asked)
 
 
@@ -113,7 +113,7 @@ class Interruption:
     """A context manager in which the first signal only sets `asked`. A second signal acts as outside the context.
 
     In a command, a second signal ends the process at once. Outside the main thread, where Python cannot set signal
-    handlers, this does nothing.
+    handlers, the context manager has no effect.
     """
 
     def __init__(self) -> None:

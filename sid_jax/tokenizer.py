@@ -38,10 +38,11 @@ class SemanticIdTokenizer:
         tokenizer.save("exports/items")
 
     Args:
-      preset: "ste" (the default recipe), "gumbel", "rkmeans" or "opq", optionally with ",quick" for a short run, or
-        with ",best" for a long run of the first two; or a preset as the command line names it, such as "ml100k:gumbel".
-      settings: Any setting of `sid_jax.config` by its name, either in full, `**{"train.learning_rate": 1e-3}`, or
-        without the section where that is unambiguous, `learning_rate=1e-3`.
+      preset: "ste" (the default recipe), "gumbel", "rkmeans" or "opq", optionally with ",quick" for a short run.
+        "ste" and "gumbel" also accept ",best" for a long run. Or the full name of a preset as on the command line, such
+        as "ml100k:gumbel".
+      settings: Any setting of `sid_jax.config` by its name, either in full, as in `**{"train.learning_rate": 1e-3}`,
+        or without the section if only one section has this name, as in `learning_rate=1e-3`.
 
     Raises:
       UserError: If a preset or a setting does not exist, or a value is not allowed.
@@ -99,12 +100,12 @@ class SemanticIdTokenizer:
           item_ids: N distinct integers or strings. None takes the ids of the file, or else numbers the items from 0.
           weights: Weight of each part, by name; 1 by default.
           columns: Titles and other columns of the items: an Arrow table, a DataFrame or a mapping of N values each.
-          histories: Interaction histories. The IDs then depend on co-occurrence as well as on content. A list of lists
-            of item ids, a dict from user to item ids, a table with one row per interaction, or a path.
-          cold_items: Ids (or an `[N]` bool mask) of items that are excluded from training. They get IDs as new items
-            do.
-          workdir: A folder for checkpoints and metrics. An interrupted run in this folder resumes bit for bit. None
-            writes nothing to disk.
+          histories: Interaction histories: a list of lists of item ids, a dict from user to item ids, a table with one
+            row per interaction, or a path. The IDs then depend on co-occurrence as well as on content.
+          cold_items: Ids (or an `[N]` bool mask) of items that are excluded from training. They get IDs in the same way
+            as new items.
+          workdir: A folder for checkpoints and metrics. An interrupted run in this folder is resumed, with
+            bit-identical results. None writes nothing to disk.
           verbose: Whether to show progress, and to log messages to the logger "sid_jax".
 
         Returns:
@@ -194,7 +195,9 @@ class SemanticIdTokenizer:
 
     @in_32_bits
     def decode(self, codes: Any) -> np.ndarray:
-        """Returns the reconstructed vectors `[n, D]` float32 of codes `[n, L]`, in the space of the unit-norm input.
+        """Returns the reconstructed vectors `[n, D]` float32 of codes `[n, L]`.
+
+        The vectors have the scale of the input after `data.unit_norm`, before `data.center` and `data.standardize`.
 
         Raises:
           UserError: If the codes are not `[n, L]` integers within each level's codebook.
@@ -216,7 +219,7 @@ class SemanticIdTokenizer:
         """Adds new items to the table. Published Semantic IDs never change unless `on_known="move"`.
 
         New items are encoded by the trained model and get free IDs under the scheme of the table. Items that are
-        already in the table get their columns from `columns`.
+        already in the table get the values of `columns`.
 
         Args:
           item_ids: n ids of the same type as those of the table; empty if items are only removed.

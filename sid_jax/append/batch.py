@@ -49,14 +49,14 @@ class PickedRows:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Batch:
-    """n items sorted by id: integers by value, strings by code point, whatever the order of the input rows.
+    """n items of an append, sorted by id: integers by value, strings by code point.
 
     Attributes:
       ids: `[n]` int64 or string, all distinct.
       codes: `[n, L]`.
       source: `[m, D]` float32, the vectors of all m input rows.
       order: `[n]`, the input row of each item.
-      source_columns: returns further columns of the m input rows, given a schema.
+      source_columns: a function that returns the columns of a schema for the m input rows.
       where: name of the source in error messages.
     """
 
@@ -181,10 +181,10 @@ def _in_order(
 
 
 def ids_of_kind(item_ids: Any, there: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
-    """Returns ids that are in memory. They must have the type of the published ids `there`, and are not cast.
+    """Returns ids in memory as an Arrow column. They must have the type of the published ids `there`, and are not cast.
 
     Raises:
-      UserError: if they are not ids, or if only one of `item_ids` and `there` is text.
+      UserError: if `item_ids` are not ids, or if only one of `item_ids` and `there` is text.
     """
     item_ids = item_ids if isinstance(item_ids, (str, bytes)) or hasattr(item_ids, "__len__") else list(item_ids)
     ids = as_ids(item_ids, where) if isinstance(item_ids, (str, bytes)) or len(item_ids) else np.empty(0, object)
@@ -198,7 +198,7 @@ def as_kind(ids: pa.ChunkedArray, there: pa.ChunkedArray, where: str) -> pa.Chun
     """Returns ids from files, int64 or string, in the type of the published ids `there`, if the cast is unambiguous.
 
     Text ids are cast to integers if all of them are written like Python integers. Integers are cast to text if all
-    published ids are written like Python integers, since 49 is not "000049".
+    published ids are written like Python integers: a published id "000049" would not be found by the integer 49.
 
     Raises:
       UserError: if the types differ and neither cast applies.
@@ -211,8 +211,8 @@ def as_kind(ids: pa.ChunkedArray, there: pa.ChunkedArray, where: str) -> pa.Chun
         return ids.cast(there.type)
     if numbers:
         raise UserError(
-            f"{where}: id {ids[strange].as_py()!r} is not a whole number, but the published items have whole numbers "
-            f"such as {there[0].as_py()}; give ids of the same type"
+            f"{where}: id {ids[strange].as_py()!r} is not a whole number, but the ids of the published items are "
+            f"whole numbers such as {there[0].as_py()}; give ids of the same type"
         )
     raise UserError(_two_kinds(ids, there.slice(strange), f"{where}: ids"))
 

@@ -82,7 +82,7 @@ def drift_of(published: Published, version: Version) -> dict[str, Any]:
 
 
 def reference_of(manifest: Mapping[str, Any]) -> Reference | None:
-    """Returns the reference from the drift report or the first version's metrics; None if neither has it."""
+    """Returns the reference in a manifest's drift report, or else computed from its metrics; None if there is none."""
     if "drift" in manifest:
         handed_on = manifest["drift"]["reference"]
         return None if handed_on is None else Reference(**handed_on)
@@ -98,9 +98,9 @@ def reference_of(manifest: Mapping[str, Any]) -> Reference | None:
 def fit_of(reference: Reference | None, errors: np.ndarray, own_spread: float) -> dict[str, Any]:
     """Returns how well the codes represent new items, relative to the reference.
 
-    R^2 is 1 - (mean squared error of the new items) / (spread of the first version's items). New items and reference
-    have the same denominator, so their R^2 differ if and only if their errors differ: a batch of similar items with a
-    small spread does not look worse, and a batch far from all other items does not look better.
+    R^2 is 1 - (mean squared error of the new items) / (spread of the first version's items). The denominator is that of
+    the reference, so the two values of R^2 differ only if the errors differ. A batch of similar items, whose spread is
+    small, therefore does not look worse, and a batch far from all other items does not look better.
 
     Args:
       reference: the reference; None if there is none.
@@ -159,7 +159,10 @@ def _known_items(published: Published, version: Version, reference: Reference | 
 
 
 def _errors(published: Published, batch: Batch, semantic_ids: np.ndarray) -> tuple[np.ndarray, float]:
-    """Returns a sample's squared errors `[n, 2]` of codes and IDs, and its mean squared distance to its mean."""
+    """Returns the squared errors `[n, 2]` of a sample's codes and IDs, and the spread of the sample's vectors.
+
+    The spread is the mean squared distance of the vectors to their mean.
+    """
     every = max(1, -(-len(batch) // _SAMPLED_ITEMS))
     rows = np.arange(0, len(batch), every)
     tuples = np.stack([batch.codes[rows], semantic_ids[rows]], axis=1).astype(np.int32)

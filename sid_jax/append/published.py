@@ -1,4 +1,4 @@
-"""An export as one version of a changing catalog: its items, its retired items, and how IDs were made."""
+"""An export as one version of a changing catalog: its items, its retired items, and how its IDs were made unique."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Published:
       sizes: the number of codes at each level of a Semantic ID.
 
     Raises:
-      UserError: if the manifest does not state how IDs were made, or contradicts the table.
+      UserError: if the manifest does not state how IDs were made unique, or contradicts the table.
     """
 
     def __init__(self, export: Export):
@@ -121,7 +121,9 @@ def raw_codes(table: IdTable) -> np.ndarray:
       UserError: if the table does not have these codes.
     """
     if table.codes is None:
-        raise UserError(f"{table.name}: has no codes from before IDs were made unique; give the folder of an export")
+        raise UserError(
+            f"{table.name}: has IDs, but not the codes that the model assigned; give the folder of an export"
+        )
     return table.codes
 
 

@@ -53,22 +53,22 @@ def append_items(
 
     Every published item that is not removed keeps its Semantic ID, unless `on_known` is "move". New items get codes
     from the export's own model, and free IDs by the export's scheme. The ID of a removed item stays reserved for this
-    item, unless `reuse_removed` is set. The result depends on the export and the items, but not on their order.
+    item, unless `reuse_removed` is set. The result does not depend on the order of the items.
 
     Args:
       export: the previous version.
       item_ids: `[n]` distinct integers or strings; may include items that the export already has.
       vectors: `[n, D]` real numbers, or a mapping; see `Export.encode`.
       columns: further columns of the items, `[n]` each: an Arrow table, a DataFrame or a mapping; optional.
-        Columns that the export lacks are ignored, and columns that are missing here are null. For items that the export
-        already has, values that are not null replace the old values.
+        Columns that the export lacks are ignored. Columns of the export that are missing here are null for new items.
+        For items that the export already has, values that are not null replace the old values.
       remove: ids of the items to remove.
       reuse_removed, on_known, on_returned, on_unknown: see `sid_jax.append.version.Policy`.
 
     Raises:
-      UserError: if the export does not state how its IDs were made; if shapes do not match or a vector is not finite;
-        if an item to remove is unknown or also among the given items; if `on_known` or `on_returned` rejects an item;
-        or if there are not enough free IDs.
+      UserError: if the export does not state how its IDs were made unique; if shapes do not match; if a vector is not
+        finite; if an item to remove is unknown or also among the given items; if `on_known` or `on_returned` rejects an
+        item; or if there are not enough free IDs.
     """
     policy = Policy(reuse_removed, on_known, on_returned, on_unknown)
     published = Published(export)
@@ -105,7 +105,7 @@ def append(
 
     Args:
       export: a folder that `sid-jax export` wrote.
-      out: destination: a new path, an empty folder, or a folder with this same version; then nothing is written.
+      out: destination: a new path or an empty folder. If the folder already has this version, nothing is written.
       inputs, ids_paths: files of new vectors, see `sid_jax.bulk.run.export_files`; none if items are only removed. The
         files may have no rows.
       removed: a text file with the ids of the items to remove, one per line; may be empty.

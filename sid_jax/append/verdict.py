@@ -1,4 +1,4 @@
-"""Decides from the items added since training whether retraining is due; it remains due until the next training run."""
+"""Decides from the items added since training whether retraining is due. It then stays due until it is done."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CODE_SHIFT = 0.10
 MOVED = 0.50
 # Share of all IDs that are in use or reserved, if the number of IDs is limited.
 FILL = 0.90
-# The R^2 and the IDs of a batch of fewer new items are not checked, but count among the items since training.
+# The R^2 and the IDs of a batch of fewer new items are not checked; the items still count as items since training.
 _FEWEST = 10
 
 # Cause of an exceeded threshold: the items differ from the training items, or there are too few codes.
@@ -39,8 +39,8 @@ def verdict(
     new items.
 
     Args:
-      drift: "reference", "new_items" (None if there are none), "since_training", "fill" and, if IDs can run out,
-        "free".
+      drift: the drift report: "reference", "new_items" (None if there are none), "since_training", "fill" and, if IDs
+        can run out, "free".
       num_items: number of all items of the version.
       number: number of the version.
       before: the verdict of the previous version; None if there is none.
@@ -86,7 +86,9 @@ def in_words(drift: Mapping[str, Any]) -> list[str]:
     """Returns lines of text on whether and when retraining is due; the last line is the verdict."""
     judged, lines = drift["verdict"], []
     if until := judged.get("new_items_until_due"):
-        lines.append(f"Retraining is expected to be due after about {until:,} more items like these")
+        lines.append(
+            f"Retraining is expected to be due after about {until:,} more items like those added since training"
+        )
     return [*lines, _last_line(judged)]
 
 
@@ -171,8 +173,8 @@ def _remedy(causes: set[str], num_items: int, lost: float | None, settings: str)
     changes = f"changes up to {num_items:,} IDs (nearly all, even with --align_to)"
     if _CROWDED in causes:
         return (
-            "There are too few codes for the items, so the same settings will not help. Retrain on all items with "
-            f"about {settings}{gain}. Retraining {changes}"
+            "There are too few codes for the items, so the same settings will not help. Retrain on all items, for "
+            f"example with {settings}{gain}. Retraining {changes}"
         )
     return (
         f"The new items differ from the training items. Retrain on all items with the same settings{gain}. Retraining "

@@ -99,8 +99,8 @@ def next_version(published: Published, batch: Batch, removed: pa.ChunkedArray, w
     gone_again = (places(batch.ids, removed) >= 0) & (places(batch.ids, published.items.arrow_ids) < 0)
     kept = _kept(published, batch, removed, where)
     batch = batch.rows(np.flatnonzero(~gone_again)) if gone_again.any() else batch
-    # `returns` and `known` have the row of each item of the batch among the retired and the published items; -1 if it
-    # is not among them.
+    # For each item of the batch, `returns` has its row among the retired items, and `known` its row among the published
+    # items; -1 if there is none.
     returns, known = places(batch.ids, published.retired.arrow_ids), places(batch.ids, published.items.arrow_ids)
     _refuse_by_policy(published, batch, known, returns, policy)
     returning, coming = np.flatnonzero(returns >= 0), np.flatnonzero((returns < 0) & (known < 0))
@@ -212,7 +212,7 @@ def _kept(published: Published, batch: Batch, removed: pa.ChunkedArray, where: s
     kept = np.ones(len(there), bool)
     kept[leaving[leaving >= 0]] = False
     if not kept.any() and (of_batch >= 0).sum() == len(batch):
-        raise UserError(f"{where}: lists every item, so no item would be left; remove some ids")
+        raise UserError(f"{where}: lists every item, so the version would have no items; remove some ids from the list")
     return kept
 
 
@@ -281,7 +281,7 @@ def _given(retired: IdTable, former: IdTable) -> np.ndarray:
 
 
 def _new_ids(published: Published, batch: Batch, in_use: np.ndarray, kept: np.ndarray, policy: Policy) -> np.ndarray:
-    """Returns Semantic IDs for a batch that are not in use and, unless IDs may be reused, were never in use."""
+    """Returns Semantic IDs for a batch. They are not in use and, unless IDs may be reused, were never in use."""
     levels = published.export.model.quantizer.codebook_sizes
     return extend_ids(
         published.scheme,
@@ -297,9 +297,9 @@ def _new_ids(published: Published, batch: Batch, in_use: np.ndarray, kept: np.nd
 
 
 def _still_free(published: Published, items: IdTable, kept: np.ndarray) -> np.ndarray:
-    """Returns the mask `[n]` bool of the kept IDs `[n, L']` that are still free.
+    """Returns the mask `[n]` bool of the reserved IDs `[n, L']` that are still free.
 
-    Of several kept IDs that are equal, the mask has only as many as the ID has free places, the most recent first.
+    If several reserved IDs are equal, the mask has the most recent ones, at most as many as the capacity still allows.
     """
     if published.scheme == "none":
         return np.ones(len(kept), bool)

@@ -30,9 +30,10 @@ def _words_of_version(published: Published, made: Export) -> Iterator[str]:
     if counts["returned"]:
         yield _of_returned(published, made)
     if counts["came_and_went"]:
-        yield f"{counts['came_and_went']:,} items of the input are also to be removed and were never published: ignored"
+        words = "items of the input were ignored, since they are also to be removed and were never published"
+        yield f"{counts['came_and_went']:,} {words}"
     if counts["columns_updated"]:
-        yield f"{counts['columns_updated']:,} published items have new values in other columns"
+        yield f"{counts['columns_updated']:,} published items got new column values"
     if counts["changed"]:
         yield _of_changed(made)
     if not any(counts[name] for name in ("added", "removed", "returned", "moved", "columns_updated")):

@@ -1,7 +1,8 @@
 """Reads and writes data in buckets: `gs://`, `s3://`, `az://`, `hf://` and `memory://`, through fsspec.
 
-The library works on local files: NumPy and Arrow map them, Orbax writes them, and locks and renames need a file system.
-An address is therefore replaced by a local path where it is parsed, and the rest of the library handles only paths:
+The library works on local files: NumPy and Arrow memory-map them, Orbax writes them, and locks and renames need a file
+system. An address is therefore replaced by a local path where it is parsed, and the rest of the library handles only
+paths:
 
 - Inputs (`fetch`). `sid_jax.paths.as_path` copies the files at an address into the cache folder and returns the copy.
   The name of the copy contains the version of the content (ETag, generation or SHA-256), and the copy is reused while

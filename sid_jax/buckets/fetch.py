@@ -22,7 +22,7 @@ _LOGGER = logging.getLogger("sid_jax")
 MANIFEST, RUN_MANIFEST = "manifest.json", "workdir.json"
 # The file that marks a folder that is being uploaded.
 UPLOADING = ".uploading"
-# The file that names the items of a file of item numbers in the same folder; see `sid_jax.data.numbered`.
+# The file with the ids of the items that other files of its folder list by number; see `sid_jax.data.numbered`.
 _BESIDE = "item_ids.parquet"
 # Copies of more bytes than this are announced, since they take a while.
 _ANNOUNCED_BYTES = 10**8
@@ -36,7 +36,7 @@ class Found:
     Attributes:
       files: files by their names in the copy.
       version: digest of the content.
-      content: the content of the manifest by its name, if there is one.
+      content: the manifest's content, by its file name; empty without a manifest.
       is_folder: whether the address is a prefix or a pattern, not a single file.
       lengths: for a run, the number of bytes of each file that belong to this version, since a later version may have
         appended more. JSON files are copied whole.
@@ -53,8 +53,8 @@ def fetched(address: str) -> Path:
     """Returns the local copy of a file, of the files that match a pattern, or of a folder.
 
     Of an export, a recommender or a run, the files in its manifest are copied. Of any other folder, the files that
-    `sid_jax.data.listing.find_files` reads are copied; of subfolders, only partitions (`name=value`). A copy of the
-    same version is reused, and copies of older versions are removed.
+    `sid_jax.data.listing.find_files` reads are copied, also from subfolders that are partitions (`name=value`). A copy
+    of the same version is reused, and copies of older versions are removed.
 
     Raises:
       UserError: if there is nothing at the address, its upload was not completed, or a file cannot be copied.
@@ -97,10 +97,10 @@ def of_manifest(place: Place, name: str, content: bytes) -> Found:
 
 
 def streamed(address: str, kind: str, endings: Sequence[str]) -> list[RemoteFile] | None:
-    """Returns an address's files, to be read without a copy, if `kind` is the only one of `endings` that they have.
+    """Returns the files at an address, to be read without a copy, if `kind` is the only one of `endings` among them.
 
-    Otherwise it returns None. Files with none of the endings are left out, and so is `item_ids.parquet` beside a single
-    file.
+    Otherwise it returns None. Files without any of the endings are left out, and so is `item_ids.parquet` beside a
+    single file.
     """
     found = look(address)
     names = [name for name in found.files if found.is_folder or name == address.rpartition("/")[2]]
@@ -131,8 +131,8 @@ def download(place: Place, found: Found, folder: Path) -> None:
             continue
         if (size := paths[name].stat().st_size) < length:
             raise UserError(
-                f"{place.address}/{name} has {size} bytes, but {RUN_MANIFEST} lists {length}, so it was changed; "
-                "write it again"
+                f"{place.address}/{name} has {size} bytes, but {RUN_MANIFEST} lists {length}, so the file was "
+                "changed; upload the workdir again"
             )
         with paths[name].open("r+b") as file:
             file.truncate(length)
@@ -160,7 +160,7 @@ def _copy(address: str, found: Found, path: Path) -> None:
 
 
 def _adopt(address: str, found: Found, path: Path) -> None:
-    """Uses this machine's own upload to the address as the copy, if its manifest is the same."""
+    """Uses the folder that this machine uploaded to the address as the copy, if the address has the same manifest."""
     written = copy_of(address, "out")
     try:
         same = bool(found.content) and all((written / name).read_bytes() == it for name, it in found.content.items())

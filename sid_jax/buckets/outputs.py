@@ -1,4 +1,4 @@
-"""Writes folders and files to addresses: first in the cache folder, and uploaded when they are complete."""
+"""Writes folders and files in the cache folder, and uploads them to their addresses when they are complete."""
 
 from __future__ import annotations
 

@@ -21,11 +21,11 @@ _CREDENTIALS = {
     "az": "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or AZURE_STORAGE_CONNECTION_STRING",
     "hf": "run `hf auth login`, or set HF_TOKEN",
 }
-# Names, in the different stores, of the entries that change with a file's content.
+# Keys of a file's properties that change with its content; each store has some of them.
 _VERSIONS = ("ETag", "etag", "generation", "md5Hash", "blob_id", "LastModified", "last_modified", "mtime", "created")
 # Errors of the local disk to which files are copied.
 _LOCAL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-# Parquet readers jump between columns, so several blocks are kept, and none is requested twice.
+# Parquet readers jump between columns, so several blocks are cached to avoid repeated requests.
 _BLOCK_BYTES, _BLOCKS = 2**23, 8
 
 
@@ -45,7 +45,7 @@ class Place:
       address: such as "s3://bucket/exports/v1".
 
     Raises:
-      UserError: if the package for this kind of address is not installed. All methods raise it for any failure.
+      UserError: if the package for this kind of address is not installed. All methods raise UserError for any failure.
     """
 
     def __init__(self, address: str):
@@ -54,7 +54,7 @@ class Place:
             from fsspec.core import url_to_fs
 
             self._fs, self._path = url_to_fs(address)
-            # Listings are cached per process, but other processes also write.
+            # fsspec caches listings, which are outdated if other processes write.
             self._fs.invalidate_cache()
 
     @property

@@ -140,7 +140,10 @@ def _moments(model: RQVAE, vectors: jax.Array, codes: jax.Array, counted: jax.Ar
 
 @contextlib.contextmanager
 def read_ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Iterator[Item]]:
-    """Yields an iterator over items that a thread reads up to `depth` items ahead. It raises the thread's errors."""
+    """Yields an iterator over items that a thread reads up to `depth` items ahead.
+
+    If reading fails in the thread, the iterator raises the error.
+    """
     waiting: queue.Queue[Any] = queue.Queue(depth)
     stopped = threading.Event()
 

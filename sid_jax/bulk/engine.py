@@ -34,7 +34,7 @@ class Engine(Protocol):
 
 
 class LocalEngine:
-    """Runs pieces in this process. Pieces that run the model are run one after another, others in several threads."""
+    """Runs pieces in this process. Pieces that run the model run one after another, other pieces in threads."""
 
     def map(self, stage: Stage, job: Job, pieces: Sequence[Any], *, on_device: bool) -> Iterator[Any]:
         """Yields the result of each piece, in the order of the pieces."""
@@ -80,7 +80,7 @@ class RayEngine:
         try:
             import ray
         except ImportError as error:
-            raise UserError("--engine=ray needs Ray: pip install 'sid_jax[ray]'") from error
+            raise UserError("--engine=ray needs Ray; run pip install 'sid_jax[ray]'") from error
         self._workers, self._cpus, self._gpus = workers, cpus, gpus
         try:
             ray.init(ignore_reinit_error=True, log_to_driver=False, configure_logging=False, include_dashboard=False)

@@ -1,4 +1,4 @@
-"""Groups items by first code. Making IDs unique under one first code does not depend on other items."""
+"""Groups items by first code. The IDs under one first code are made unique independently of all others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sid_jax.data.blocks import take_rows
 from sid_jax.distinct import distinct
 from sid_jax.ids.relocate import tuple_keys
 
-# Maximum number of items per group, which bounds the memory. A first code is not split.
+# Maximum number of items per group, which bounds the memory. Only a group with a single first code may be larger.
 _ITEMS_A_GROUP = 2**17
 
 
@@ -63,7 +63,10 @@ def load_items(job: Job, group: Group) -> Items:
 
 
 def count_group(job: Job, group: Group) -> dict[str, Any]:
-    """Finds rows whose code tuple has too many items, and counts shared tuples (second stage, one piece per group)."""
+    """Finds crowded rows, and counts the tuples by number of items (second stage, one piece per group).
+
+    A row is crowded if its code tuple has more items than allowed.
+    """
     items = load_items(job, group)
     _, where, sizes = np.unique(tuple_keys(items.codes, job.sizes), return_inverse=True, return_counts=True)
     most = {"none": len(where), "suffix": 1, "relocate": job.capacity}[job.scheme]
@@ -77,7 +80,7 @@ def count_group(job: Job, group: Group) -> dict[str, Any]:
 
 
 class SpilledRows:
-    """An array of vectors `[n, D]` that exist only for crowded rows, and are read from disk on request.
+    """An array of vectors `[n, D]`, read from disk on request. Only crowded rows have vectors on disk.
 
     `part` and `row`, `[n]`, locate each item; `known`, `[n]` bool, marks the crowded items.
     """

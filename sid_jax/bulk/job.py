@@ -38,7 +38,7 @@ FILES = {
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """The description of an export, which all stages get. It has no arrays, so it is cheap to send.
+    """The description of an export, which is passed to all stages. It has no arrays, so it is cheap to send to workers.
 
     A stage reads files, runs a piece of the work, and writes files. The same piece always writes the same content, so
     pieces may run on any machine, in any order, and more than once.
@@ -103,7 +103,7 @@ class Items:
     Attributes:
       part, row: `[n]` int32, the part of each item and its row in the part.
       ids: `[n]`, the items' ids.
-      codes: `[n, L]`, in the smallest dtype.
+      codes: `[n, L]`, in the smallest dtype that holds them.
       vector_hash: `[n]` uint64, equal for equal vectors.
     """
 

@@ -55,8 +55,8 @@ def place_group(job: Job, group: Group) -> dict[str, Any]:
 def admit_leaving(job: Job, groups: Sequence[Group], counts: np.ndarray, leaving: np.ndarray) -> list[dict[str, Any]]:
     """Gives the leaving rows IDs under other first codes, and writes these rows as groups after the last group.
 
-    All groups must be placed. `counts` `[K]` is the number of items with each first code, and `leaving` `[K]` the
-    number of these items that leave.
+    All groups must already be placed. `counts` `[K]` is the number of items with each first code, and `leaving` `[K]`
+    the number of these items that leave.
     """
     homeless = joined([items_of(read_columns(job.file("leaving", group.number))) for group in groups])
     everyone = np.arange(len(homeless.part))

@@ -1,4 +1,4 @@
-"""Exports files of vectors of any size, in stages of pieces that need little memory."""
+"""Exports files of vectors of any size, in stages whose pieces need little memory."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def export_files(
 
     Args:
       workdir: the run's folder; the run's own data are not read.
-      out: destination: a new path, an empty folder, or a folder with this same export; then nothing is written.
+      out: destination: a new path or an empty folder. If the folder already has this export, nothing is written.
       inputs: files, folders or patterns, see `sid_jax.data.parts.vector_parts.list_parts`.
       ids_paths: for each file without ids, a file with its ids.
       step: step of the checkpoint; None takes the best one of a finished run.
@@ -201,7 +201,7 @@ def list_inputs(
         hint = (
             ", of which the last ones are computed from interaction histories; give vectors that include them"
             if histories
-            else ""
+            else "; give vectors with the features of the training vectors"
         )
         raise UserError(
             f"{parts.parts[0].path}: vectors have {parts.num_features} features; the model encodes {wanted}{hint}"

@@ -1,4 +1,7 @@
-"""The command `sid-jax`, with one module per subcommand. Only the chosen one is imported, since flags are global."""
+"""The command `sid-jax`, with one module per subcommand.
+
+Only the module of the chosen subcommand is imported, since flags are global.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ COMMANDS = {
     "convert": "Write Semantic IDs, histories and items in the file formats of another tool.",
     "features": "Write Semantic IDs as rows of a ranker's embedding table.",
     "diff": "Compare the IDs of two exports.",
-    "sweep": "Search settings for both distinct codes and a low reconstruction error.",
+    "sweep": "Search for settings with both distinct codes and a low reconstruction error.",
 }
 
 

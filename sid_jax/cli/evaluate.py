@@ -16,7 +16,7 @@ _IDS = flags.DEFINE_string(
     "ids",
     None,
     "Semantic IDs: folder of an export, a .parquet, .csv, .json, .npy or .pt file, or another tool's file "
-    "(docs/formats.md). FILE+1 adds 1 to its item ids.",
+    "(docs/formats.md). FILE+1 adds 1 to the item ids of FILE.",
     required=True,
 )
 _VECTORS = flags.DEFINE_string(

@@ -1,6 +1,6 @@
 """Writes the Semantic IDs and codebooks of a training run, or the next version of an export.
 
-Examples: the training items; other items; new items for an existing export, whose IDs do not change.
+Examples: an export of the training items, one of other items, and new items for an export, whose IDs do not change.
   sid-jax export --workdir=runs/ml100k --out=exports/ml100k
   sid-jax export --workdir=runs/items --input='new/*.parquet' --out=exports/new
   sid-jax export --append_to=exports/v1 --input=new.parquet --out=exports/v2

@@ -1,6 +1,6 @@
 """Writes ranking features from Semantic IDs: for each item, the indices of its rows in an embedding table.
 
-Examples: features of an export; the same features for its next version.
+Examples: features of an export, and the same features for its next version.
   sid-jax features --ids=exports/v1 --rows=2000 --impressions=seen.parquet --out=features/v1
   sid-jax features --ids=exports/v2 --fitted=features/v1 --out=features/v2
 """

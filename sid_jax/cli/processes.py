@@ -18,10 +18,10 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, 
 
 
 def shared(workdir: str) -> str:
-    """Returns --workdir, after checking that several processes do not use a bucket instead of a shared disk.
+    """Returns --workdir, after checking that it is on a disk if several processes share it.
 
     Raises:
-      UserError: if it is in a bucket, and this is one of several processes.
+      UserError: if --workdir is in a bucket, and this is one of several processes.
     """
     several = _DISTRIBUTED.value or (_NUM_PROCESSES.value or 1) > 1
     if several and (address := bucket_address(workdir)) is not None:

@@ -1,11 +1,12 @@
-"""Trains and tests a recommender on Semantic IDs, or compares ID tables by its metrics.
+"""Trains and tests a recommender on Semantic IDs, or compares ID tables by the recommender's metrics.
 
 Examples:
   sid-jax recommend --config=recommend:ml100k --workdir=runs/recommend
   sid-jax recommend --config=recommend:beauty --compare a/ids.parquet b/ids.parquet --minutes=10 --workdir=runs/ab
   sid-jax recommend --config=recommend:ml100k --draw_cold=100 --config.data.cold_items=cold.txt
 
-To train in several processes on existing IDs, run the same command in each process, with the flags for processes.
+To train in several processes on existing IDs, run the same command in each process: with --distributed on Cloud TPU or
+under SLURM, otherwise with --coordinator_address, --num_processes and --process_id.
 """
 
 from __future__ import annotations

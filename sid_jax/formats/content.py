@@ -103,7 +103,7 @@ class Content:
         """Yields leave-one-out examples: a user, the last items of the history, and the item that follows.
 
         The test target is each user's last item, and the validation target is the item before it. The training targets
-        are all earlier items but the first, or only the last of these if `window` is None.
+        are all earlier items but the first. If `window` is None, only the last of these training targets is used.
         """
         users, places = self.targets(split, every=window is not None)
         for user, place in zip(users.tolist(), places.tolist(), strict=True):

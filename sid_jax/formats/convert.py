@@ -110,7 +110,7 @@ def convert(
         if taken is not None:
             dropped = f"{left_out:,} with fewer than {LEAST_INTERACTIONS} items dropped" if left_out else ""
             rows.append(("users", f"{len(taken):,}", dropped))
-        messages.closing(f"In the format of {to}", rows)
+        messages.closing(f"Written in the format of {to}", rows)
         messages.line(f"The files are in {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
         messages.line(f"Next: use these files with {to}; docs/formats.md describes each file")
     return folder

@@ -13,7 +13,9 @@ _FIELDS = ("title", "description", "brand", "categories")
 
 
 def write_lcrec(folder: Path, content: Content, **texts: list[str]) -> None:
-    """Writes tokens, texts and whole histories, by number. LC-Rec itself excludes each user's last two items.
+    """Writes tokens, texts and whole histories, under the numbers of items and users.
+
+    LC-Rec itself excludes each user's last two items.
 
     Args:
       folder: destination; must exist.

@@ -17,7 +17,7 @@ from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 
 
 def write_recbole(folder: Path, content: Content) -> None:
-    """Writes items with their tokens as `sid:token_seq`, and interactions whose timestamp is their place in a history.
+    """Writes items with tokens as `sid:token_seq`, and interactions with their position in the history as timestamp.
 
     Numeric columns of the table get the type float, texts of several words token_seq, and other texts token. RecBole
     itself splits the interactions (`eval_args: {split: {LS: valid_and_test}, order: TO}`).

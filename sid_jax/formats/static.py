@@ -16,7 +16,7 @@ _DENSE_LEVELS = 2
 def write_static(folder: Path, content: Content) -> None:
     """Writes `static_index.npz`: the arrays of STATIC's `build_static_index`, the sorted IDs and their item numbers.
 
-    All levels use the same vocabulary, whose size is that of the largest codebook, so a token is a code.
+    A code is its own token at all levels, so the size of the vocabulary is that of the largest codebook.
     """
     if content.table.semantic_ids.shape[1] < 2:
         raise UserError("STATIC needs IDs of two or more codes; give such IDs")

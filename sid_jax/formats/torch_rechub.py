@@ -10,7 +10,10 @@ from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 
 
 def write_torch_rechub(folder: Path, content: Content) -> None:
-    """Writes tokens and whole histories, by number. torch-rechub itself excludes each user's last two items."""
+    """Writes tokens and whole histories, under the numbers of items and users.
+
+    torch-rechub itself excludes each user's last two items.
+    """
     content.write_numbers(folder)
     write_plain_json(folder / "semantic_ids.json", numbered(content.tokens(DEFAULT_PATTERN)))
     if content.histories is not None:

@@ -18,7 +18,7 @@ def anchor_terms(
     codebook_weight: float,
     commitment_weight: float,
 ) -> dict[str, jax.Array]:
-    """Returns the quantizer's own loss, relative to the vectors' mean squared length, and its terms: scalars by name.
+    """Returns scalars by name: the quantizer's own loss, relative to the inputs' mean squared length, and its terms.
 
     Args:
       quantizer: the RQ-VAE; its decoder is used.

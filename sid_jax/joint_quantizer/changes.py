@@ -16,13 +16,13 @@ _GOOD_USAGE = 0.95
 
 @dataclasses.dataclass(frozen=True)
 class IdChanges:
-    """Changes of the items' codes between two steps of a run, and the usage of the codebooks.
+    """Changes of the items' codes between two steps of a run, and the usage of the codebooks at the later step.
 
     Attributes:
       churn: the share of items whose ID changed.
       churn_by_level: for each level, the share of items whose code changed.
       usage: for each level, the share of its codes that items have.
-      distinct_rate: number of distinct code tuples / number of items.
+      distinct_rate: number of distinct code tuples divided by the number of items.
     """
 
     churn: float

@@ -33,14 +33,14 @@ SHARED: dict[str, Setting] = {
     "min_temperature": Setting(0.1, "Final temperature of the soft assignment.", range=POSITIVE),
     "noise_scale": Setting(
         0.05,
-        "gumbel: initial scale of the noise, in the units of the temperature; it is 0 after four fifths of the joint "
-        "phase.",
+        "gumbel: initial scale of the noise, in the units of the temperature. The scale falls to 0 in the first four "
+        "fifths of the joint phase.",
         range=NOT_NEGATIVE,
     ),
 }
 
 SETTINGS: Declaration = {
-    "seed": Setting(0, "Seed of the noise and of the dead codes' resets.", range=(0, 2**32 - 1)),
+    "seed": Setting(0, "Seed of the noise and of the resets of dead codes.", range=(0, 2**32 - 1)),
     "estimator": Setting(
         "gumbel",
         "Gradient estimator. gumbel: sampled codes, with noise that falls to 0. ste: nearest codes. soft: mixtures of "

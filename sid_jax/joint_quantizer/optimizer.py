@@ -10,7 +10,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from sid_jax.joint_quantizer.schedules import Course
 
-# For each group of parameters, by its name in an RQ-VAE: its name in `Course`.
+# Maps the name of each group of parameters in an RQ-VAE to its name in `Course`.
 _GROUPS = {"encoder": "encoder", "quantizer": "codebooks", "decoder": "decoder"}
 
 

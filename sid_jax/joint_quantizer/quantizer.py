@@ -44,7 +44,7 @@ class JointOutput:
       loss: scalar, the weighted loss of the quantizer itself. Add it to the model's loss.
       terms: scalars by name: "anchor_loss" (the quantizer's own loss, relative to the vectors' squared length),
         "reconstruction_loss", "codebook_loss", "commitment_loss", "unevenness", "temperature", "noise_scale", and
-        "agreement" (the share of items whose codes are all the nearest codes, as export assigns them).
+        "agreement" (the share of items whose codes are all the nearest codes, which an export assigns).
       weights: for each level `[U, K]`, the assignments of the U distinct items.
       places: `[...]` int32, each item's row in the weights.
       counted: `[...]` bool, False at empty positions.
@@ -128,7 +128,7 @@ class JointQuantizer(nnx.Module):
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """K of each of the L levels, which is the number of rows of each of the model's tables."""
+        """K of each of the L levels. The model's table for a level has K rows."""
         return self.rqvae.quantizer.codebook_sizes
 
     @property
@@ -210,9 +210,9 @@ class JointQuantizer(nnx.Module):
     def optimizer(self, model: optax.GradientTransformation) -> optax.GradientTransformation:
         """Returns an optimizer of a whole model: `model` for the model's parameters, Adam for those of this quantizer.
 
-        Encoder, codebooks and decoder have their own learning rates (`encoder_rate`, `codebook_rate`, `decoder_rate`):
-        a warm-up, followed by a cosine decay to 0 at the step where each of them is frozen. The optimizer makes one
-        update per step, for any tree of parameters that contains `params`, or any module that contains this one.
+        Encoder, codebooks and decoder have their own learning rates (`encoder_rate`, `codebook_rate`, `decoder_rate`),
+        with a warm-up and a cosine decay that reaches 0 when these parameters freeze. The optimizer makes one update
+        per step, for any tree of parameters that contains `params`, or any module that contains this one.
         """
         groups = {
             name: optax.chain(optax.scale_by_adam(), rule)
@@ -291,7 +291,12 @@ class JointQuantizer(nnx.Module):
 
 
 def _distinct(items: jax.Array | None, num_items: int) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Returns distinct rows `[U]`, whether each is an item, each position's index into the rows, and if it counts."""
+    """Finds the distinct items.
+
+    Returns:
+      The distinct rows `[U]`; whether each row is an item, `[U]` bool; each position's index into the rows; and whether
+      each position has an item.
+    """
     if items is None:
         rows, everywhere = jnp.arange(num_items), jnp.ones(num_items, bool)
         return rows, everywhere, rows, everywhere

@@ -30,8 +30,8 @@ class Course:
       warmup_steps: warm-up steps of the quantizer's learning rates.
       settings: temperature, min_temperature and noise_scale.
       settle_share: share of the steps, at the end, without noise on the choice of codes.
-      hold: whether the encoder is frozen in these steps, and codebooks and decoder in the second half of these steps.
-        If False, all learning rates fall to 0 at `freeze_step`.
+      hold: whether the encoder is frozen in the steps of `settle_share`, and codebooks and decoder in the second half
+        of these steps. If False, all learning rates fall to 0 at `freeze_step`.
     """
 
     freeze_step: int
@@ -54,7 +54,7 @@ class Course:
         return jnp.asarray(step, jnp.float32) / self.freeze_step
 
     def noiseless(self, step: jax.Array | int) -> Any:
-        """Returns whether a step is in the last part, in which codes converge: without noise and without resets."""
+        """Returns whether a step is in the last part of training, in which codes converge without noise and resets."""
         return step >= (1 - self.settle_share) * self.freeze_step
 
     def last_step(self, group: str) -> int:

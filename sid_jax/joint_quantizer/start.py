@@ -78,7 +78,7 @@ def start_from(source: Any, settings: Mapping[str, Any]) -> tuple[RQVAE, Origin]
     Args:
       source: a `SemanticIdTokenizer`, an `Export`, the folder of an export or of a finished run, or item vectors `[N,
         D]` as `SemanticIdTokenizer.fit` takes them, from which the codebooks are initialized by k-means.
-      settings: settings of `sid_jax.config` by name, for vectors only.
+      settings: settings of `sid_jax.config` by name; allowed only if the source is vectors.
 
     Raises:
       UserError: if the source cannot be used, or settings are given for an existing model.

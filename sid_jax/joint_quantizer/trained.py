@@ -47,7 +47,7 @@ def parts(model: RQVAE) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
 
 
 def set_as_exported(settings: ConfigDict) -> None:
-    """Adjusts the training settings to an exported model: final codebooks for any method, no loss from histories."""
+    """Adjusts settings to a model as in an export: final codebooks, whatever the method, and no loss on histories."""
     settings.model.quantization_method = "ste"
     settings.model.contrastive_weight = settings.model.alignment_weight = 0.0
     # A suffix would add a level that the recommender was not trained on.

@@ -52,7 +52,7 @@ def replace_levels(tree: Any, replaced: Callable[[int, jax.Array], jax.Array]) -
 
 
 def groups_of(params: Any) -> Any:
-    """Returns the group of each parameter: its part of the RQ-VAE, or "model" for the model's own parameters."""
+    """Returns each parameter's group: "encoder", "quantizer" or "decoder", or "model" for all other parameters."""
 
     def group_of(path: tuple[Any, ...], _: Any) -> str:
         names = _own_names(path)

@@ -67,7 +67,7 @@ def _errors(model: Model, vector: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 
 def _first_codes(model: Model, latent: np.ndarray, own: int) -> Iterator[int]:
-    """Yields the item's own first code, then the others, ordered by the error of greedy quantization under each."""
+    """Yields the item's own first code, then all others in the order of the error of greedy quantization."""
     yield own
     left_over = latent - model.codebooks[0]
     for codebook in model.codebooks[1:]:

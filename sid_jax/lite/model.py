@@ -56,7 +56,7 @@ class Model:
         try:
             return cls(arrays, json.loads(metadata["info"]))
         except (KeyError, ValueError) as error:
-            raise ValueError(f"{folder / FILE} has no {error}; export again") from error
+            raise ValueError(f"{folder / FILE} lacks an entry or has a wrong one ({error}); export again") from error
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -76,7 +76,7 @@ class Model:
         return codes if vectors.ndim == 2 else codes[0]
 
     def decode(self, codes: Any) -> np.ndarray:
-        """Returns the decoded vectors `[n, D]` float32 of codes `[n, L]`, in the space of the unit-norm input."""
+        """Returns the decoded vectors `[n, D]` float32 of codes `[n, L]`, on the input's scale after `unit_norm`."""
         return self.decoded(np.asarray(codes)) * self.scale + self._mean
 
     def scaled(self, vectors: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Metrics of codes over all N >= 1 items: codebook usage, collisions, balance.
+"""Metrics of codes over all N >= 1 items: codebook usage, collisions, and the balance of codes and buckets.
 
 A *bucket* is the set of items with the same code tuple. `sid_jax.metrics.ids` and `sid_jax.metrics.vectors` have the
 metrics of Semantic IDs of any origin, and of vectors.
@@ -115,7 +115,7 @@ def distinct_tuples(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def identical_items(vectors: np.ndarray) -> dict[str, Any]:
-    """Returns the number of items with the vector of another item, the number of groups, and the largest groups."""
+    """Returns the number of items whose vector other items also have, and the number and largest of such groups."""
     sizes, groups = groups_of_hashes(np.concatenate([row_hashes(block) for _, block in in_blocks(vectors)]))
     return {
         "num_items": int(sizes[sizes > 1].sum()),

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# If the number of distinct code tuples per distinct vector is below this, there are too few codes. docs/report.md rates
-# this as weak.
+# If the number of distinct code tuples per distinct vector is below this, there are too few codes. The report then
+# grades the IDs as weak (docs/report.md).
 CROWDED = 0.75
 # Items are not spread evenly over the tuples. M times as many tuples therefore have only the effect that M ** _POWER
 # times as many would have with evenly spread items. On Amazon Beauty, the power was 0.15 to 0.48 for one more level,
@@ -46,7 +46,7 @@ def crowding_line(metrics: Mapping[str, Any], moved: float = 0.0) -> str | None:
     others = f", and {moved:.1%} got an ID that differs from their codes and fits them less well" if moved else ""
     return (
         f"Warning: {metrics['collision_share']:.1%} of the items share their codes with other items{others}: there "
-        f"are too few codes for {metrics['num_items']:,} items. Train with about "
+        f"are too few codes for {metrics['num_items']:,} items. Train, for example, with "
         f"{remedy(metrics, metrics['codebook_size'])}; training again with the same settings will not help"
     )
 

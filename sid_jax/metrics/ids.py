@@ -36,8 +36,8 @@ def explained_by_prefix(semantic_ids: np.ndarray, vectors: np.ndarray) -> list[f
     """Returns, for each depth of IDs `[N, L]`, the share of the variance of vectors `[N, D]` explained by the prefix.
 
     This is the R^2 of predicting each item's vector by the mean of the items with its prefix, an upper bound for any
-    decoder that knows only the prefix. No codebook is needed, so IDs of any origin can be compared. R^2 is 1 where each
-    item has its own prefix.
+    decoder that knows only the prefix. No codebook is needed, so IDs of any origin can be compared. R^2 is 1 at a depth
+    at which each item has its own prefix.
     """
     centered = vectors - vectors.mean(axis=0, dtype=np.float64)
     total = float(np.square(centered).sum()) or 1.0
@@ -56,7 +56,7 @@ def explained_beyond_chance(semantic_ids: np.ndarray, vectors: np.ndarray) -> li
 
     The means of P random groups of N items explain (P - 1) / (N - 1) of the variance in expectation, whatever the group
     sizes. The result is (explained - chance) / (1 - chance): 0 on average for random prefixes, and at most 1, for any
-    P. Where each item has its own prefix, the result is undefined and set to 0.
+    P. At a depth at which each item has its own prefix, the result is undefined and set to 0.
     """
     above = []
     for depth, explained in enumerate(explained_by_prefix(semantic_ids, vectors), start=1):
@@ -75,7 +75,7 @@ def same_prefix_by_chance(semantic_ids: np.ndarray) -> list[float]:
 def purity(semantic_ids: np.ndarray, labels: Sequence[Sequence[str]], *, shuffles: int = 5) -> list[dict[str, float]]:
     """Returns the purity of prefixes at each depth: the share of items with their prefix's most common label.
 
-    An item may have several labels, like a film with several genres. Items without labels are excluded. The chance
+    An item may have several labels, like a movie with several genres. Items without labels are excluded. The chance
     level is the mean purity over random permutations of the labels, since small buckets are pure by chance.
 
     Args:

@@ -28,7 +28,7 @@ _KMEANS_ITERATIONS = 10
 # at random.
 _MOST_ITEMS = 10_000
 
-# This is one program. Without jit, an accelerator would compile each operation separately.
+# jit makes this one program. Otherwise an accelerator would compile each operation separately.
 _compare = jax.jit(RQVAE.compared)
 
 

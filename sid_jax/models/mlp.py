@@ -64,13 +64,13 @@ _matmul.defvjp(_matmul_forward, _matmul_backward)
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "silu": nnx.silu,
     "relu": nnx.relu,
-    # This is the exact form, which is PyTorch's default.
+    # The exact form of GELU, which is PyTorch's default.
     "gelu": functools.partial(nnx.gelu, approximate=False),
 }
 
 
 class MLP(nnx.Module):
-    """Linear layers with an activation and optional dropout between two layers; nothing follows the last layer.
+    """Linear layers, each but the last followed by an activation and optional dropout.
 
     Args:
       dimensions: features of the input, of each hidden layer, and of the output; with a single entry, the module is the

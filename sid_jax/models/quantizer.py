@@ -17,7 +17,7 @@ from sid_jax.quantize.residual import QuantizationMethod, QuantizerOutput, resid
 
 
 class Statistic(nnx.Variable):
-    """A variable that is fitted and saved but not optimized: scaling, moving counts, and the flag "initialized"."""
+    """A variable that is fitted and saved but not optimized, such as the scaling and the flag "initialized"."""
 
 
 class ResidualQuantizer(nnx.Module):
@@ -87,7 +87,7 @@ class ResidualQuantizer(nnx.Module):
         self.initialized[...] = jnp.array(True)
 
     def renumber(self, orders: Sequence[np.ndarray]) -> None:
-        """Renumbers the codes of each level by its order `[K]`: code k becomes the former code `order[k]`."""
+        """Renumbers each level's codes by its order `[K]`: code k gets the codeword of the former code `order[k]`."""
         for level, order in zip(self.levels, orders, strict=True):
             level[...] = level[...][order]
         for count, order in zip(self.counts, orders, strict=False):

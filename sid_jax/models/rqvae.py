@@ -122,7 +122,7 @@ class RQVAE(nnx.Module):
         return scaled if self.layout is None else self._filled(scaled, present_parts(self.layout, vectors))
 
     def _filled(self, scaled: jax.Array, seen: jax.Array) -> jax.Array:
-        """Returns scaled vectors whose parts not in `seen`, `[..., P]` bool, are predicted linearly from the others."""
+        """Predicts the parts of scaled vectors that are False in `seen`, `[..., P]`, linearly from the other parts."""
         assert self.layout is not None and self.filler is not None
         there = seen[..., self.layout.part_of_feature]
         known = jnp.where(there, scaled, 0.0)
@@ -133,18 +133,18 @@ class RQVAE(nnx.Module):
         return self.quantizer.assign(self.encode(vectors))
 
     def reconstruct(self, codes: jax.Array) -> jax.Array:
-        """Returns the reconstructions `[..., D]` of codes `[..., L]`, in the space of the unit-norm input."""
+        """Returns the reconstructions `[..., D]` of codes `[..., L]`, on the input's scale after `unit_norm`."""
         return self.decode(self.quantizer.lookup(codes))
 
     def decode(self, latents: jax.Array) -> jax.Array:
-        """Returns the reconstructions `[..., D]` of latent vectors `[..., Z]`, in the space of the unit-norm input."""
+        """Returns the reconstructions `[..., D]` of latents `[..., Z]`, on the input's scale after `unit_norm`."""
         return invert_scaling(self.scaling, self.decoder(latents))
 
     def compared(self, vectors: jax.Array, codes: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Returns inputs and reconstructions of codes `[..., L]`, `[..., D]` each, in the space of all quality metrics.
+        """Returns inputs and reconstructions from codes `[..., L]` for quality metrics, `[..., D]` each.
 
-        This is the space of the unit-norm input. For vectors with parts, it is the scaled space, in which each part has
-        its weight. There, both results are 0 in the parts that an item lacks, so these parts do not count.
+        They are on the input's scale after `unit_norm`. For vectors with parts, they are fully scaled, so that each
+        part has its weight. They are then 0 in the parts that an item lacks, so that these parts do not count.
         """
         if self.layout is None:
             return normalize(vectors, self.unit_norm), self.reconstruct(codes)
@@ -155,7 +155,7 @@ class RQVAE(nnx.Module):
     def align(self, quantized: jax.Array) -> jax.Array:
         """Maps quantized vectors `[..., Z]` linearly to the space of the co-occurrence vectors, `[..., C]`."""
         if self.aligner is None:
-            raise ValueError("the model has no collaborative_dimension")
+            raise ValueError("the model has no map for align; set collaborative_dimension when it is made")
         return apply_linear(self.aligner, quantized)
 
     def __call__(

@@ -39,7 +39,7 @@ class Gathered:
       prefix_counts: number of items for each prefix of one or two codes of the Semantic IDs: `{(12,): 40, (12, 4): 3}`.
       tuple_rows: groups of rows with the same codes, the largest first; at most 50 groups of at most 20 rows.
       tuple_sizes: number of code tuples with 1, 2, 3, … items: `{1: 900, 2: 30}`.
-      tuples_seen: one in this many tuples was counted for the two attributes above.
+      tuples_seen: for `tuple_rows` and `tuple_sizes`, one in this many code tuples was counted.
     """
 
     folder: Path
@@ -54,7 +54,7 @@ class Gathered:
 
     @property
     def num_items(self) -> int:
-        """N."""
+        """The number N of items."""
         return int(self.level_counts[0].sum())
 
 
@@ -119,7 +119,7 @@ def matrix(lists: pa.Array) -> np.ndarray:
 
 
 def read_rows(gathered: Gathered, rows: np.ndarray) -> pa.Table:
-    """Returns the distinct rows of the ID table with these numbers, in ascending order, without the column `sid`."""
+    """Returns the rows of the ID table with these numbers, each once, in ascending order, without the column `sid`."""
     rows, pieces, first = distinct(rows), [], 0
     for path in table_files(gathered.folder):
         file = pq.ParquetFile(path)

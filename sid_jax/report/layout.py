@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 
 # These colors are readable on white and on black. Nearby islands of the map have different colors.
 COLORS = ("#4c8df6", "#f28e2b", "#2ca25f", "#e15759", "#9467bd", "#17a2b8", "#d4a017", "#e377c2", "#8c6d4f")
-# Maximum number of first codes for t-SNE, which costs K squared. More codes are placed by principal axes alone.
+# Maximum number K of first codes for t-SNE, whose cost grows with K squared. More codes are placed by principal axes.
 _MOST_ISLANDS = 1024
 _PERPLEXITY = 20.0
 # An island's radius (two standard deviations of its items), relative to the distance to the nearest island.

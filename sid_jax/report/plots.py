@@ -25,7 +25,7 @@ from sid_jax.report.gather import Gathered
 from sid_jax.report.layout import COLORS
 from sid_jax.report.shown import Shown
 
-# Maximum number of cells of a heat strip. With more codes, a cell stands for several codes.
+# Maximum number of cells per level in the plot of code usage. With more codes, a cell covers several codes.
 _MOST_CELLS = 512
 _LARGEST_BAR = 10
 _CEILING = "upper bound of any decoder"
@@ -176,7 +176,7 @@ def _fidelity(gathered: Gathered) -> figure | None:
 
 
 def _map(shown: Shown) -> figure:
-    # The page fills both sources, since it has the items.
+    # The page's script fills both sources, since the items are in the page.
     points = ColumnDataSource({name: [] for name in ("x", "y", "color", "title", "sid")}, name="points")
     labels = ColumnDataSource({name: [] for name in ("x", "y", "words")}, name="labels")
     low, high = shown.layout.islands.min(axis=0) - 0.08, shown.layout.islands.max(axis=0) + 0.08

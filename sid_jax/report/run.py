@@ -202,14 +202,15 @@ def _fidelity_note(gathered: Gathered) -> str:
     )
     if gathered.manifest.get("codebooks", {}).get("product"):
         return (
-            f"R² of the vectors decoded from the first codes of an ID{sample}: 1 is the vector itself, 0 the mean of "
-            "all vectors. With product quantization, each code encodes its own subvector with the same precision, so "
-            "items with the same prefix agree in some subvectors; a prefix is not a topic."
+            f"R² of the vectors decoded from the first codes of an ID{sample}. It is 1 if the decoded vectors equal "
+            "the item vectors, and 0 if they are the mean of all vectors. With product quantization, each code encodes "
+            "its own subvector with the same precision. Items with the same prefix therefore agree in some subvectors, "
+            "but a prefix is not a topic."
         )
     return (
-        f"R² of the vectors decoded from the first codes of an ID{sample}: 1 is the vector itself, 0 the mean of all "
-        "vectors. The decoder was trained on whole IDs, so it decodes prefixes less well than possible; the upper "
-        "bound is the share of the variance that the prefixes explain."
+        f"R² of the vectors decoded from the first codes of an ID{sample}. It is 1 if the decoded vectors equal the "
+        "item vectors, and 0 if they are the mean of all vectors. The decoder was trained on whole IDs, so it decodes "
+        "prefixes less well than possible. The upper bound is the share of the variance that the prefixes explain."
     )
 
 

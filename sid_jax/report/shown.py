@@ -1,4 +1,4 @@
-"""Selects the items of the report's page, as many as fit, and the characteristic words of their prefixes."""
+"""Selects the items that the report shows, as many as fit in its page, and characteristic words of their prefixes."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from sid_jax.report.gather import Gathered, matrix, read_rows
 from sid_jax.report.layout import Layout, lay_out
 from sid_jax.streams import stream_rng
 
-# Maximum number of bytes of packed items in the page, so that with the plotting library it stays below 3 MB.
+# Maximum number of bytes of packed items in the page. With the plotting library, the page then stays below 3 MB.
 _MOST_BYTES = 1_400_000
-# Maximum number of items from which the selection starts.
+# Maximum number of items that are considered for the page. Larger catalogs are sampled.
 _MOST_ITEMS = 120_000
 # Numbers of items that are packed to estimate how many fit.
 _SAMPLES = (12_000, 24_000)
 # Maximum number of points on the map: more would overlap, and be slow on a phone.
 _MOST_POINTS = 6_000
-# Maximum number of columns, without the title, and of characters per value.
+# Maximum number of columns besides the title, and maximum number of characters per value.
 _MOST_COLUMNS = 4
 _MOST_CHARACTERS = 160
 _TITLES = ("title", "name", "item_title", "product_title")
 _IDS = ("codes", "semantic_id", "sid")
 _WORDS_A_PREFIX = 3
 _FEWEST_ITEMS = 4
-# Minimum share of a prefix's items that must have a word.
+# A word is characteristic of a prefix only if at least this share of the prefix's items have it.
 _SMALLEST_SHARE = 0.2
 _MOST_DEPTH = 2
 # Frequent words of English titles that carry no information about an item.
@@ -48,7 +48,7 @@ class Shown:
     Attributes:
       num_items: number of items.
       title_column: the column of titles; None if the page shows item ids instead.
-      columns: the other columns.
+      columns: names of the other columns.
       packed: the items as JSON, compressed with gzip and encoded in base64; the page unpacks them.
       layout: positions and colors of the first codes on the map.
     """
@@ -69,7 +69,7 @@ def shown_items(gathered: Gathered) -> Shown:
     table = read_rows(gathered, order)
     title, columns = _choose_columns(gathered, table)
     layout = lay_out(gathered.codebooks)
-    # Samples are prefixes of one permutation, so that a smaller page has a subset of the items of a larger page.
+    # A sample has the first items of one permutation, so that a smaller page has a subset of a larger page's items.
     order = stream_rng(0, "report/items/fewer").permutation(len(table))
 
     def pack(count: int) -> str:
@@ -156,8 +156,8 @@ def telling_words(semantic_ids: np.ndarray, columns: Sequence[pa.ChunkedArray]) 
 
     Args:
       semantic_ids: `[N, L]`, in ascending order.
-      columns: N values each. Texts are split at "|" if any contains it, otherwise into words. Lists are lists of
-        labels.
+      columns: N values each. Texts are split at "|" if any text of the column contains it, otherwise into words. Lists
+        are lists of labels.
 
     Returns:
       Words by prefix, written as "12" or "12-4".
@@ -180,7 +180,7 @@ def telling_words(semantic_ids: np.ndarray, columns: Sequence[pa.ChunkedArray]) 
 
 
 def _runs(semantic_ids: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the number of each item's prefix of `depth` codes, `[N]`, and the first item of each prefix."""
+    """Numbers the prefixes of `depth` codes; returns each item's prefix number, `[N]`, and each prefix's first row."""
     is_first = np.arange(len(semantic_ids)) == 0
     is_first[1:] |= (semantic_ids[1:, :depth] != semantic_ids[:-1, :depth]).any(axis=1)
     return np.cumsum(is_first) - 1, np.flatnonzero(is_first)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 Grade = Literal["good", "fair", "weak", "none"]
 
-# Thresholds: a value of at least the first is good, of at least the second fair, and below that weak.
+# Thresholds: a value is good if it is at least the first, fair if it is at least the second, and weak otherwise.
 _OWN_CODES = (0.90, 0.75)
 _USAGE = (0.95, 0.80)
 _BELOW_YARDSTICK = (-0.01, -0.05)
@@ -123,7 +123,7 @@ def _unique(manifest: dict[str, Any]) -> Figure:
         beside = f"of {metrics['num_items']:,} items have an ID that no other item has ({scheme})"
         return Figure("Does every item have its own ID?", "100 %", beside, "good")
     share = 1 - metrics["collision_share"] if scheme == "none" else None
-    beside = "of the items have an ID that no other item has; this export allows shared IDs"
+    beside = "items with an ID that no other item has; this export allows several items to have the same ID"
     return Figure("Does every item have its own ID?", "shared" if share is None else percent(share), beside, "none")
 
 
@@ -204,9 +204,10 @@ def _same_codes(manifest: dict[str, Any]) -> list[Figure]:
         return []
     beside = "of the items have the codes that they had in the last training step"
     if metrics.get("near_ties"):
-        beside += f"; for {percent(metrics['near_ties'])}, two codes are so close that rounding decides"
+        beside += f"; for {percent(metrics['near_ties'])} of the items, two codes are so close that rounding decides"
     remedy = (
-        "a schedule in which noise and temperature reach their minimum; train.settle_share, which freezes the encoder"
+        "a schedule in which noise and temperature reach their minimum, or a longer time with a frozen encoder "
+        "(train.settle_share)"
     )
     grade = _at_least(metrics["agreement"], _AGREEMENT)
     return [
@@ -222,7 +223,7 @@ def _cold_items(manifest: dict[str, Any]) -> list[Figure]:
         f"of the variance of cold items, which were excluded from training (R²); {percent(max(metrics['r2'], 0))} for "
         "all items"
     )
-    remedy = "train.augmentation, model.dropout, or a smaller network, since the model memorizes its training items"
+    remedy = "more train.augmentation or model.dropout, or a smaller network, since the model memorizes training items"
     grade = _at_least(metrics["r2_cold"] / max(metrics["r2"], 1e-9), _COLD_ITEMS)
     return [Figure("Do cold items get good codes?", percent(max(metrics["r2_cold"], 0)), beside, grade, remedy)]
 

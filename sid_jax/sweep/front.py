@@ -32,8 +32,8 @@ def print_front(messages: Messages, trials: Sequence[Trial], front: Sequence[Tri
     ended = [trial for trial in trials if trial.state != "running"]
     failed = sum(trial.state == "failed" for trial in ended)
     title = (
-        f"Best of {len(ended)} trials ({failed} failed): no trial is better than one of these in both distinct codes / "
-        f"items (at most {most:.4f}) and R^2"
+        f"Pareto front of {len(ended)} trials ({failed} failed): the trials for which no other trial is better in both "
+        f"distinct codes / items (at most {most:.4f}) and R^2"
     )
     table = Table(title=title, title_justify="left")
     for name in ("trial", "distinct", "R^2"):
@@ -67,14 +67,16 @@ def plot_front(
         axes.scatter(*marked, marker="s", s=90, facecolors="none", edgecolors=_BLACK, label="settings of the config")
     every = -(-len(front) // _MOST_LABELS)
     for place, trial in enumerate(front):
-        # The first and the last trial, the best by either metric, are always labeled.
+        # The first and the last trial, which have the highest R^2 and distinct rate, are always labeled.
         if place % every == 0 or place == len(front) - 1:
             axes.annotate(str(trial.number), (x[place], y[place]), (5, 5), textcoords="offset points", color=_RED)
     all_x = _columns(complete)[0]
     if most <= max(all_x) + max(max(all_x) - min(all_x), 0.01) / 2:
         axes.axvline(most, color=_GREY, linestyle=":", label="upper bound")
     axes.set(xlabel="distinct codes / items", ylabel="reconstruction R²")
-    axes.set_title(f"{len(complete)} trials; highest R²: {front[0].number}, most distinct codes: {front[-1].number}")
+    axes.set_title(
+        f"{len(complete)} trials; highest R²: trial {front[0].number}, most distinct codes: trial {front[-1].number}"
+    )
     axes.grid(color="#e5e7eb", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

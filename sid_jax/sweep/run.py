@@ -173,7 +173,7 @@ def _refuse_another_sweep(path: Path, content: dict[str, Any]) -> None:
     if before["space"] != content["space"]:
         changed.append(f"the search space was {before['space']} and is now {content['space']}")
     if before["data_fingerprint"] != content["data_fingerprint"]:
-        changed.append("vectors, ids or histories")
+        changed.append("the vectors, ids or histories have changed")
     if changed:
         raise UserError(f"{path.parent} contains another sweep ({'; '.join(changed)}); choose another --workdir")
 

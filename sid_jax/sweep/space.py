@@ -66,7 +66,7 @@ def load_space(config_file: str, config: ConfigDict, given: Mapping[str, Any]) -
     if not space:
         raise UserError(
             f"{path}: every setting of {_FUNCTION} is also set on the command line, so nothing is left to search; "
-            "omit at least one"
+            "omit the flag of at least one"
         )
     return space
 
@@ -87,8 +87,8 @@ def default_space(config: ConfigDict) -> Space:
         "train.settle_share": Between(0.1, 0.4),
     }
     if model.quantization_method == "gumbel_softmax":
-        # With annealing, an initial temperature below the minimum has no effect. From a very high one, the exponential
-        # schedule would not reach the minimum.
+        # With annealing, an initial temperature below the minimum has no effect. From a very high initial temperature,
+        # the exponential schedule would not reach the minimum.
         low, high = max(model.min_temperature, model.temperature / 2), 2 * model.temperature
         space["model.temperature"] = Between(low, high, log=True)
         space["model.noise_scale"] = _around(model.noise_scale, 3)
@@ -96,7 +96,7 @@ def default_space(config: ConfigDict) -> Space:
 
 
 def _around(value: float, factor: float) -> Between:
-    """Returns the range from `value / factor` to `value * factor`, around 1 if the value is 0."""
+    """Returns the range from `value / factor` to `value * factor`. A value of 0 is replaced by 1."""
     middle = value or 1.0
     return Between(middle / factor, middle * factor, log=True)
 

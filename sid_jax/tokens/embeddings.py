@@ -29,7 +29,9 @@ def initial_embeddings(
     num_content_levels: int | None = None,
     seed: int = 0,
 ) -> np.ndarray:
-    """Returns an initial embedding per token, such that an ID's deviations from the mean sum to about the item's.
+    """Returns an initial embedding per token, such that the sum over an ID's tokens approximates the item's embedding.
+
+    All terms of this sum are deviations from the mean of all items.
 
     The token of a first code gets the mean embedding of the items with this code. The token of a later code gets the
     mean of all items plus the mean residual of the items with this code, since codes quantize residuals. An item's
@@ -81,7 +83,7 @@ def initial_embeddings(
 
 
 def center_and_spread(embeddings: Rows) -> tuple[np.ndarray, float]:
-    """Returns the mean `[E]` float64 of `[V, E]`, and the root mean square distance from it; reads the slices twice."""
+    """Returns the mean `[E]` float64 of embeddings `[V, E]`, which are read twice, and their RMS distance from it."""
     center = sum(rows.sum(axis=0, dtype=np.float64) for _, rows in in_blocks(embeddings)) / len(embeddings)
     squares = sum(np.square(rows - center).sum() for _, rows in in_blocks(embeddings))
     return center, float(np.sqrt(squares / len(embeddings)))
@@ -134,8 +136,8 @@ def _residual_means(
     is_content = np.zeros(len(sums), bool)
     for level in level_slices(sizes)[:num_content_levels]:
         is_content[level] = counts[level] > 0
-        # The sum of the earlier tokens' means over a token's items is the sum of all earlier means, each weighted by
-        # the number of items that have both tokens.
+        # Over the items of a token, the means of the earlier tokens sum to a weighted sum of all earlier means. The
+        # weight of a mean is the number of items that have both tokens.
         left = residuals[level] - together[level, : level.start] @ means[: level.start]
         means[level] = left / np.maximum(counts[level], 1)[:, None]
     return means, is_content

@@ -1,7 +1,7 @@
 """Writes grammars of the existing IDs, for serving engines that constrain the output of a language model.
 
-A grammar is the prefix trie as rules. Codes of a node that have the same continuation share it. For example, a suffix
-is written once for all codes before it.
+A grammar has the prefix trie as rules. Codes of a node that have the same continuation are written as alternatives,
+and the continuation is written once. An example is a suffix that may follow any of these codes.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ def grammar_text(
     Args:
       trie: the trie.
       vocabulary: the tokens of its codes.
-      kind: "regex", a regular expression, or "ebnf", in the notation that llama.cpp, XGrammar and llguidance share;
-        both are defined on text. "xgrammar" and "llguidance" use the notation of these engines, and are defined on
-        token ids. In all kinds but "regex", the rule of one ID is named `id`.
+      kind: for a grammar over text, "regex", a regular expression, or "ebnf", a notation that llama.cpp, XGrammar and
+        llguidance read; for a grammar over token ids, "xgrammar" or "llguidance", the notation of this engine. In all
+        kinds but "regex", the rule of one ID is named `id`.
       markers: texts of the tokens before and after each ID; "" for none.
       marker_ids: token ids of the markers; -1 for no marker, or if the id is unknown.
 

@@ -139,13 +139,13 @@ def _rows(path: Path, id_column: str, num_levels: int) -> Iterator[tuple[pa.Arra
 def _write_embeddings(
     folder: Path, semantic_ids: np.ndarray, sizes: tuple[int, ...], codebooks: list[np.ndarray], model: RQVAE
 ) -> None:
-    """Writes each token's codeword, and the decoded mean of its items' quantized vectors."""
+    """Writes each token's codeword, the decoded mean of its items' quantized vectors, and the number of its items."""
     codewords = np.concatenate(codebooks)
     content = slice(0, len(codewords))
     together, _ = tally(((rows, None) for _, rows in in_blocks(semantic_ids)), sizes)
     counts = together.diagonal()
-    # The sum of the quantized vectors of a token's items is the sum of all codewords, each weighted by the number of
-    # items that have both tokens.
+    # The quantized vectors of a token's items sum to a weighted sum of all codewords. The weight of a codeword is the
+    # number of items that have both the token and the codeword's token.
     latents = together[:, content] @ codewords / np.maximum(counts, 1)[:, None]
     first = level_slices(sizes)[0]
     latents[counts == 0] = (latents[first] * counts[first, None]).sum(axis=0) / len(semantic_ids)

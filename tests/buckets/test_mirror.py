@@ -106,5 +106,7 @@ def test_only_the_listed_bytes_of_a_file_that_grows_are_read(bucket):
     assert (as_path(RUN) / "run.json").read_text() == '{"a": 100}'
     write(f"{RUN}/metrics.jsonl", "on")
     shutil.rmtree(as_path(RUN).parent)
-    with pytest.raises(UserError, match=r"metrics\.jsonl has 2 bytes, but workdir\.json lists 4, so it was changed"):
+    with pytest.raises(
+        UserError, match=r"metrics\.jsonl has 2 bytes, but workdir\.json lists 4, so the file was changed"
+    ):
         as_path(RUN)
