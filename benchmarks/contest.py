@@ -1,4 +1,4 @@
-"""Times several implementations in alternating rounds, each in its own process. Only one runs at a time."""
+"""Times several implementations in alternating rounds, each in its own process. Only one process runs at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Round = Callable[[], int]
 
 
 class Contestant(NamedTuple):
-    """An implementation: a module-level function that returns its round, and the function's arguments."""
+    """An implementation: the module-level function `prepare`, which returns a round, and the function's arguments."""
 
     prepare: Callable[..., Round]
     arguments: Sequence[Any] = ()

@@ -3,10 +3,10 @@
 python benchmarks/fuzz_readers.py --minutes=10 --seed=0
 python benchmarks/fuzz_readers.py --reader=histories --minutes=10
 
-Each damaged file is read in its own process; vectors are read whole and in pieces. Any outcome other than the content
-or a `UserError` of one line is a finding: another exception, a crash, more than 20 seconds, or more than half a GiB of
-memory. Findings are written to --keep with a description, and the exit status is then 1. The same seed damages the same
-files in the same way.
+Each damaged file is read in its own process; files of vectors are read at once and in pieces. Any outcome other than
+content or a one-line `UserError` is a finding: another exception, a crash, more than 20 seconds, or more than half a
+GiB of memory. Findings are written to --keep with a description, and the exit status is then 1. The same seed damages
+the same files in the same way.
 """
 
 from __future__ import annotations
@@ -344,7 +344,7 @@ def main(_: list[str]) -> None:
         seeds, words = write_seeds(Path(scratch, "seeds"), write), Path(scratch, "words")
         seeds = [seed for seed in seeds if _KIND.value in ("", seed.suffix)]
         for seed in seeds:
-            if seed.suffix != ".array_record":  # Its library starts threads.
+            if seed.suffix != ".array_record":  # The library of this format starts threads.
                 read_one(seed)  # Imports modules once, before the child processes are forked.
         while time.monotonic() < end:
             seed = rng.choice(seeds)

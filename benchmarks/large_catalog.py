@@ -1,7 +1,7 @@
 """Measures memory, training time and users served per second of the scorer on a large synthetic catalog.
 
-Recommendations are made from a shortlist, and from the scores of all items. The script also prints how many items of
-the two lists are the same.
+Recommendations are made from a shortlist, and from the scores of all items. The script also prints the share of the ten
+best items by all scores that the lists from the shortlist contain.
 
 python benchmarks/large_catalog.py --items 300000 --interactions 3000000
 """
@@ -65,7 +65,7 @@ def _made_world(num_items: int, num_interactions: int, features: int) -> tuple[I
     first, size = np.searchsorted(cluster, np.arange(num_clusters)), np.bincount(cluster, minlength=num_clusters)
     lengths = 5 + random.geometric(0.2, size=num_interactions // 10)
     home = np.repeat(random.integers(num_clusters, size=len(lengths)), lengths)
-    # One interaction in five is with another cluster.
+    # One interaction in five is with an item of a random cluster.
     taken = np.where(random.random(len(home)) < 0.2, random.integers(num_clusters, size=len(home)), home)
     items = first[taken] + (random.random(len(home)) ** 2 * size[taken]).astype(np.int64)
     histories = [each.tolist() for each in np.split(items, np.cumsum(lengths)[:-1])]

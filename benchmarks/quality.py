@@ -3,9 +3,9 @@
 python benchmarks/quality.py --vectors=items.npy --levels=3 --codes=256 --seeds=0,1 --out=quality.png
 
 This script needs the `bench` extra. All methods get vectors of length 1. R^2 is over all items and features, relative
-to the mean vector. It is of the code tuples; only in the rows "unique" is it of the unique IDs. Other tools run with
-their default settings, if they have any. Runs that the file --json contains are not repeated, so a stopped comparison
-resumes, and methods or seeds can be added. The file must be of the same vectors, labels, levels and codes.
+to the mean vector. It is computed from the code tuples, or, in the rows "unique", from the unique IDs. Other tools run
+with their default settings, if they have any. Runs that the file --json contains are not repeated, so a stopped
+comparison resumes, and methods or seeds can be added. The file must be of the same vectors, labels, levels and codes.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _read(path: Path | None, about: dict[str, Any]) -> list[Run]:
 
 
 def _ours(method: str) -> Contestant:
-    """Returns this project's default settings with one of the quantization methods."""
+    """Returns sid_jax with one of the quantization methods, and otherwise with the default settings."""
     recipe = {"preset": method} if method in ("ste", "gumbel", "rkmeans") else {"quantization_method": method}
 
     def run(vectors: np.ndarray, levels: int, codes: int, seed: int) -> list[tuple[str, np.ndarray, np.ndarray]]:

@@ -1,11 +1,11 @@
-"""Assigning codes to one vector in five runtimes: installed size, seconds to the first codes, milliseconds per vector.
+"""Compares five runtimes that assign codes to one vector: installed size, time to the first codes, time per vector.
 
 python benchmarks/serving.py --export=exports/items --vectors=vectors.npy
 
 Each runtime is a separate process with one thread, and the processes are timed in turn. The installed size is that of
 the package and its dependencies, without compiled Python. PyTorch runs the function of docs/pytorch.md, but reads the
-file once. Without --vectors, the export's codes are decoded, and the decoded vectors are encoded. Needs the `test`
-extra.
+file once. Without --vectors, the export's codes are decoded, and the decoded vectors are encoded. This script needs the
+`test` extra.
 """
 
 from __future__ import annotations
@@ -140,8 +140,8 @@ def main() -> None:
     parser.add_argument("--vectors", type=Path, help="a .npy file [n, D]")
     parser.add_argument("--calls", type=int, default=2_000, help="number of timed calls in each process")
     parser.add_argument("--rounds", type=int, default=5, help="number of processes for each runtime")
-    parser.add_argument("--measure", choices=RUNTIMES, help="for the child processes: the runtime")
-    parser.add_argument("--codes", type=Path, help="for the child processes: file for the codes")
+    parser.add_argument("--measure", choices=RUNTIMES, help="set for child processes: the runtime to measure")
+    parser.add_argument("--codes", type=Path, help="set for child processes: the file to write the codes to")
     arguments = parser.parse_args()
     if arguments.measure:
         given = arguments.measure, arguments.export, arguments.vectors, arguments.codes, arguments.calls

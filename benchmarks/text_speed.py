@@ -4,7 +4,7 @@ python benchmarks/text_speed.py --threads=1 --json=texts.json
 
 Without `--model` the model has the shape of all-MiniLM-L6-v2 and random weights. Texts are synthetic, as long as
 product titles with their categories: 8 to 224 words, median 37. Rates and the largest difference between vectors are
-measured on the same texts. Needs the `bert` and `text` extras.
+measured on the same texts. This script needs the `bert` and `text` extras.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-# For programs whose compilation takes longer than the run. XLA's older emitters compile three times as fast.
+# XLA flags for programs whose compilation takes longer than their run. The older emitters compile three times as fast.
 COMPILE_QUICKLY = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 
 

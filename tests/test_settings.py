@@ -172,7 +172,7 @@ def test_a_saved_config_of_an_earlier_version_is_read_without_a_warning():
         config = fill(quantizer.default_config(), content)
     assert (config.data.center, config.data.standardize, config.data.cold_items) == (False, "feature", "cold.txt")
     assert config.model.hidden_dimensions == (32, 16)
-    # Settings that the saved config lacks keep the behavior of its version, also if their defaults differ.
+    # Settings that the saved config lacks get the values that its version behaved by, not their defaults.
     assert config.model.encoder == "mlp" and config.train.augmentation == 0.0
     assert config.data.histories.source == "none"
     content["model"]["unknown"] = 1

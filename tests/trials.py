@@ -2,8 +2,8 @@
 
 python -m tests.trials --by=kill --times=100 --seed=0
 
-kill: the process is killed without warning. full_disk: the output disk is full from that moment on (a tmpfs, which only
-root may mount). company: the same command is started once more, for the same folder.
+kill: the process is killed without warning. full_disk: the output disk becomes full; it is a tmpfs, which only root may
+mount. company: the same command is started once more, for the same folder.
 
 In each trial, a reader that polls the destination must never find an incomplete export, the repeated command must give
 the same result as without a disturbance, and the previously published export must be unchanged.

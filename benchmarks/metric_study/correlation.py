@@ -1,4 +1,4 @@
-"""Rank correlations between a metric of ID tables and a recommender's results on them, and their reliability."""
+"""Rank correlations of metrics of ID tables with a recommender's results, and the reliability of these results."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def rank_correlations(
 
     Args:
       figures: `[M, T]`.
-      outcomes: T arrays `[S, U]`, a metric for each training seed and user; S may differ, the users are the same.
+      outcomes: T arrays `[S, U]`, a metric for each training seed and user; tables may differ in S, but not in users.
       seed: the same seed gives the same samples.
       samples: number of bootstrap samples.
 

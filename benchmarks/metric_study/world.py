@@ -28,7 +28,7 @@ class World:
     """The study's data of N films and U users.
 
     Attributes:
-      path: path of MovieLens; "" for the library's own sources.
+      path: path of MovieLens; "" for the cached copy, or a download if there is none.
       folder: folder of `known.txt`, the training histories in a format for tokenizers.
       item_ids: `[N]`.
       vectors: `[N, D]` float32 of length 1, text embeddings of titles, years and genres.

@@ -17,9 +17,11 @@ _TRAIT_FEATURES = 4
 
 
 class RatingModel(nnx.Module):
-    """An MLP on the item's embedding, the mean embeddings of the items that the user liked and disliked, and products.
+    """An MLP that predicts a like from embeddings of the item and of the items that the user has rated.
 
-    The target item and the items of the user's history share their embeddings.
+    Its inputs are the item's embedding, the mean embeddings of the items that the user liked and disliked, the products
+    of these means with the item's embedding, and features of the user. The target item and the items of the user's
+    history have the same embedding table.
 
     Args:
       num_rows: rows of the embedding table; 0 for vectors instead of a table.

@@ -37,7 +37,7 @@ def make_export(folder: Path, ids, vectors, *, scheme="relocate", capacity=1, co
     """Writes an export of these items."""
     model = made_model(seed)
     ids = np.array(ids, None if isinstance(ids[0], int) else object)
-    # Padded, so that only one program is compiled.
+    # The vectors are padded, so that only one program is compiled.
     filled = np.pad(vectors, ((0, -len(vectors) % ITEMS_A_CALL), (0, 0)))
     codes = encode_vectors(model, filled)[: len(ids)]
     alternatives = CodeAlternatives(model, vectors)

@@ -30,7 +30,7 @@ VECTORS = np.random.default_rng(0).normal(size=(64, 6)).astype(np.float32)
 
 
 class Killed(BaseException):
-    """Ends a run like a kill."""
+    """Ends a run as a kill would."""
 
 
 def fit(workdir):

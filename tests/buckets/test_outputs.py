@@ -27,7 +27,7 @@ OUT = "memory://b/exports/v1"
 
 
 class Killed(BaseException):
-    """Ends an upload like a kill: the process does not change the bucket after it."""
+    """Ends an upload as a kill would: afterwards, the process does not change the bucket."""
 
 
 def export(address=OUT, text="whole", manifest="manifest.json"):
@@ -167,7 +167,7 @@ def test_a_saved_tokenizer_is_uploaded_and_its_copy_serves_the_next_load(bucket,
     tokenizer = sid_jax.load(tmp_path / "v1")
     path = tokenizer.save(OUT)
     assert typed(path) == OUT
-    monkeypatch.setattr(type(bucket), "get", None)  # Nothing is copied.
+    monkeypatch.setattr(type(bucket), "get", None)  # A copy from the bucket would fail.
     assert sid_jax.load(OUT).table.fingerprint() == tokenizer.table.fingerprint()
 
 

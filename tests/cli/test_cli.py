@@ -51,7 +51,7 @@ def test_help_is_the_commands_own_flags_and_then_its_settings(name, monkeypatch)
     has_config = name in ("train", "recommend", "sweep")
     result = sid_jax(name, "--help")
     assert (result.returncode, result.stderr) == (0, "")
-    # One screen, and an example.
+    # Help fits on one screen, and has an example.
     assert len(result.stdout.splitlines()) <= 46 and f"\n  sid-jax {name} " in result.stdout
     if has_config:
         assert "  data      source, path, " in result.stdout and "num_epochs, " in result.stdout

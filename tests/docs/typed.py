@@ -12,7 +12,7 @@ from absl import app, flags
 from sid_jax import cli, command
 from tests.commands import ROOT
 
-# Shell commands without flags of this project.
+# Beginnings of shell commands that do not have flags of this project.
 _PLAIN = ["python -m pytest", "python3 -m venv", ".", "source"]
 
 
@@ -26,7 +26,7 @@ def check(words: list[str]) -> None:
     """Checks that a command can be started: its program, its flags, its config and each setting exist.
 
     Raises:
-      AssertionError: if not, or if the kind of command is unknown.
+      AssertionError: if one of these does not exist, or if the kind of command is unknown.
     """
     typed = " ".join(words)
     if typed.startswith("pip install"):
@@ -45,7 +45,9 @@ def check(words: list[str]) -> None:
             patch.setattr(command, "_guarded", lambda main, argv: None)
             _run(words, patch)
     else:
-        assert any(typed.startswith(plain) for plain in _PLAIN), f"{typed}: what command is this?"
+        assert any(typed.startswith(plain) for plain in _PLAIN), (
+            f"{typed}: what command is this? List it in tests/docs/typed.py"
+        )
 
 
 def _is_ours(words: list[str]) -> bool:

@@ -70,7 +70,7 @@ def test_nothing_is_lost_while_the_catalog_changes(service, folders):
         vector = made_vectors([50])[0]
         found, tokenizer = client.post("/encode", json={"vector": vector.tolist()}).json(), lite.load(folders / "v2")
         assert found == {"codes": tokenizer.encode(vector).tolist(), "free_id": list(tokenizer.free_id(vector))}
-        # A catalog that cannot be used changes nothing.
+        # Invalid requests and an invalid catalog change nothing.
         assert client.post("/encode", json={"vector": [1.0]}).status_code == 422
         assert client.post("/recommend", json={"history": [1], "k": 0}).status_code == 422
         (folders / "next").symlink_to("nowhere")

@@ -32,7 +32,7 @@ FILES = {"encoder.onnx", "encoder.stablehlo"}
 @pytest.fixture(scope="module")
 def vectors():
     drawn = np.random.default_rng(0).normal(size=(400, 12)).astype(np.float32)
-    # Squares of these exceed float32's range; a zero vector has no direction.
+    # The squares of the first two vectors are outside of float32's range. The third vector is 0 and has no direction.
     drawn[0], drawn[1], drawn[2] = 1e30 * drawn[0], 1e-30 * drawn[1], 0
     return drawn
 

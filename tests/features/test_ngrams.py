@@ -38,7 +38,7 @@ def test_a_budget_keeps_the_most_seen_and_row_0_is_for_those_who_have_none():
 def test_windows_and_single_codes_are_told_apart_by_their_level():
     windows = fit_ngrams("window", IDS, np.ones(4), num_rows=100, length=2)
     first, second, third, fourth = map(set, rows(windows))
-    # 5-1 is common to the first two; *-1-2 to the second and the fourth.
+    # The first and the second item have 5-1 in common, the second and the fourth have *-1-2.
     assert len(first & second) == 1 and len(second & fourth) == 1 and not first & third and not third & fourth
     codes = fit_ngrams("unigram", IDS, np.ones(4), num_rows=100)
     # The same code has different rows at different levels. Two, two and two codes are in use at the three levels.

@@ -77,7 +77,7 @@ def test_impressions_are_counts_or_rows(tmp_path):
     assert read_impressions(tmp_path / "counts.parquet", item_ids).tolist() == [0, 7, 0]
     pyarrow.csv.write_csv(pa.table({"user": ["u", "v", "w"], "item_id": ["c", "c", "a"]}), tmp_path / "log.csv")
     assert read_impressions(tmp_path / "log.csv", item_ids).tolist() == [1, 0, 2]
-    # Numbers are matched with text.
+    # Numbers in the file match ids that are text.
     pyarrow.csv.write_csv(pa.table({"film": [2, 2, 1]}), tmp_path / "numbers.csv")
     assert read_impressions(tmp_path / "numbers.csv", np.array(["1", "2"], object)).tolist() == [1, 2]
 

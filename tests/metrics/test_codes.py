@@ -33,7 +33,7 @@ def test_perplexity_by_hand():
     even, alone = code_figures(np.array([[0, 7], [1, 7], [2, 7], [3, 7]], np.int32), (4, 8))["perplexity"]
     assert even == pytest.approx(4.0)
     assert alone == 1.0
-    # Shares 1/2, 1/4, 1/4: an entropy of 1.5 bits.
+    # The shares 1/2, 1/4 and 1/4 have an entropy of 1.5 bits.
     assert code_figures(np.array([[0], [0], [1], [2]], np.int32), (9,))["perplexity"] == [pytest.approx(2**1.5)]
 
 

@@ -23,9 +23,9 @@ def test_figures_by_hand():
     assert prefix_buckets(IDS, 0).tolist() == [0, 0, 0, 0]
     assert prefix_buckets(IDS, 1).tolist() == [0, 0, 0, 1]
     assert prefix_buckets(IDS, 2).tolist() == [0, 0, 1, 2]
-    # Sizes 1, 1, 2: (-2 * 1 + 0 * 1 + 2 * 2) / (3 * 4).
+    # The buckets have the sizes 1, 1 and 2: (-2 * 1 + 0 * 1 + 2 * 2) / (3 * 4).
     assert code_figures(IDS, (3, 2))["gini"] == pytest.approx(1 / 6)
-    # Shares 3/4, 1/4 and 1/2, 1/2.
+    # The codes have the shares 3/4 and 1/4 at the first level, 1/2 and 1/2 at the second.
     assert code_figures(IDS, (3, 2))["entropy"] == pytest.approx([2 - 0.75 * np.log2(3), 1.0])
     assert prefixes_in_use(IDS, (3, 2)) == [{"in_use": 2, "most": 3}, {"in_use": 3, "most": 4}]
     # Of the twelve ordered pairs of items, six are of the first three items, and two are of the first two.

@@ -36,7 +36,7 @@ def test_residual_kmeans_reaches_what_there_is_and_chance_does_not():
     # Random starts may miss one of the four clusters, which the second level then corrects.
     first, second = kmeans_r2(inputs, [4, 4])
     assert 0.5 < first < second and second > 0.95
-    # More codes than items.
+    # There are more codes than items.
     assert kmeans_r2(inputs[:3], [8])[0] == pytest.approx(1.0)
 
 

@@ -35,7 +35,7 @@ def test_each_blob_gets_its_centroid_whatever_the_seed():
         assert distances.min(0).max() < 0.1
 
 
-# Few sizes: each pair of them is compiled.
+# Only a few sizes, since the function is compiled for each pair of them.
 _SIZES = st.sampled_from([1, 2, 7, 30])
 
 

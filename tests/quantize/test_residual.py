@@ -44,7 +44,8 @@ def test_straight_through_ignores_the_key_and_gumbel_does_not(key):
 @pytest.mark.parametrize("num_levels", [1, 2, 3, 5])
 def test_the_gradient_of_the_sum_is_the_identity_whatever_the_levels(key, num_levels):
     # Faulty implementations have other gradients. If the straight-through output is subtracted from the residual, the
-    # gradient is 0 from level 2 on. With a straight-through estimator at each level, it is L times the identity.
+    # gradient is 0 from level 2 on. With a straight-through estimator at each level, the gradient is L times the
+    # identity.
     latents, codebooks = make(key, num_levels)
     jacobian = jax.jacobian(lambda z: residual_quantize(z, codebooks).quantized)(latents[0])
     np.testing.assert_array_equal(jacobian, np.eye(4))

@@ -45,7 +45,7 @@ def test_a_streamed_run_is_the_resident_one(config, tmp_path, console, weights):
 
 
 def test_a_streamed_run_that_was_stopped_ends_as_one_that_was_not(config, tmp_path, console, monkeypatch):
-    # Blocks of three batches of 64 vectors of 12 features.
+    # A block has three batches of 64 vectors with 12 features.
     monkeypatch.setattr(corpus_module, "_BLOCK_BYTES", 3 * 64 * 12 * 4)
     config.train.update({"num_epochs": 4, "eval_every_epochs": 1.0, "resident_bytes": 0})
     quantizer.train(config, tmp_path / "whole", messages=Messages.to_console(console))

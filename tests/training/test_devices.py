@@ -1,4 +1,4 @@
-"""The real run on 1, 2 and 8 devices."""
+"""A run of configs/ml100k.py on 1, 2 and 8 devices."""
 
 from tests.commands import run
 

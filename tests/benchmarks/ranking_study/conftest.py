@@ -15,7 +15,7 @@ NUM_ITEMS, NUM_USERS, NUM_KINDS = 60, 40, 4
 
 
 def made_tables():
-    """Returns ratings of users who like two of four kinds of films; one rating in ten is wrong on average."""
+    """Returns ratings of users who like two of four kinds of films; on average, one rating in ten is flipped."""
     random = np.random.default_rng(0)
     kind = np.arange(NUM_ITEMS) % NUM_KINDS
     taste = random.permuted(np.tile([True, True, False, False], (NUM_USERS, 1)), axis=1)

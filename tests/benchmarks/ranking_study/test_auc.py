@@ -17,7 +17,7 @@ def by_pairs(scores, liked, weights):
 
 
 def test_by_hand_ties_count_half():
-    # Of the four pairs 3 > 1, 3 > 2, 2 > 1 are won, and 2 = 2 is half.
+    # Of the four pairs, 3 > 1, 3 > 2 and 2 > 1 are won, and the tie 2 = 2 counts half.
     assert auc(np.array([1.0, 2, 2, 3]), np.array([False, False, True, True])) == pytest.approx([3.5 / 4])
     assert auc(np.array([1.0, 1, 1]), np.array([True, False, False])) == [0.5]
     assert auc(np.array([1.0, 2]), np.array([True, False])) == [0]

@@ -13,7 +13,7 @@ from tests.benchmarks.ranking_study.conftest import NUM_ITEMS, made_catalog
 @pytest.fixture(scope="module")
 def ratings():
     catalog = made_catalog()
-    # Several ratings per second.
+    # Several ratings have the same second.
     catalog.ratings["timestamp"] //= 5
     return make_ratings(catalog, liked_from=4, until=1.0, train_share=0.8)
 
