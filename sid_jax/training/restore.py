@@ -51,7 +51,7 @@ class TrainedRun:
         return self.recipe.model(self.state)
 
     def renumbered(self, orders: Sequence[np.ndarray]) -> TrainedRun:
-        """Returns the run with renumbered codes, for evaluation only; see `ResidualQuantizer.renumber`."""
+        """Returns the run with renumbered codes; see `ResidualQuantizer.renumber`. It cannot be trained further."""
         model = self.model
         model.quantizer.renumber(orders)
         params, statistics = nnx.state(model, nnx.Param, ...)
