@@ -108,7 +108,7 @@ class RandomFeatures:
     seed: int = 0
 
     def rows_of(self, item_ids: np.ndarray, semantic_ids: np.ndarray) -> ItemRows:
-        """Returns one row for each of `[N]` items."""
+        """Returns the row of each of N items."""
         return ItemRows.of_padded((hash_ids(item_ids, self.seed) % np.uint64(self.num_rows)).astype(np.int32)[:, None])
 
     def save(self, folder: Path) -> None:
@@ -129,7 +129,7 @@ class ItemFeatures:
     known: list[str]
 
     def rows_of(self, item_ids: np.ndarray, semantic_ids: np.ndarray) -> ItemRows:
-        """Returns one row for each of `[N]` items."""
+        """Returns the row of each of N items."""
         row_of = {item: row for row, item in enumerate(self.known, 1)}
         rows = np.fromiter((row_of.get(str(item), 0) for item in item_ids.tolist()), np.int32, len(item_ids))
         return ItemRows.of_padded(rows[:, None])

@@ -26,7 +26,7 @@ _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NgramFeatures:
-    """Features with one row per n-gram: only for the most frequent n-grams, or by a hash for all n-grams.
+    """Features by n-gram: the most frequent n-grams have their own rows, or a hash maps all n-grams to rows.
 
     Attributes:
       num_rows: R.

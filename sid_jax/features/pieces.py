@@ -30,7 +30,7 @@ _MODEL_FILE, _SIZES_FILE = "pieces.model", "pieces.json"
 _FIRST_CHARACTER, _PLANE = 0xF0000, 65_534
 # The last two code points of a plane are noncharacters, and represent no code.
 _GAP = 2
-# This character represents a code that is not below its level's size, and therefore did not occur in training.
+# This character represents every code that is larger than the largest code of its level in training.
 _STRANGE = 0xE000
 
 

@@ -43,7 +43,7 @@ KIND = "recommender"
 FOLDER = "recommender"
 STABLEHLO = "recommender.stablehlo"
 _TABLE, _MODEL, _ITEMS = "ids.parquet", "parameters.safetensors", "items.safetensors"
-# Prefix of the names of the blend's arrays among the item arrays.
+# In items.safetensors, the names of the blend's arrays begin with this prefix.
 _BLEND = "blend."
 
 
@@ -216,7 +216,8 @@ def read_recommender(folder: str | Path, *, verify: bool = False) -> TrainedReco
         )
         candidates = dataclasses.replace(candidates, blend=blend)
         params = _read_tensors(folder / _MODEL)
-        if config.model.kind == "sasrec" and "items" in params:  # Files of version 0.2 have this name.
+        # In files of version 0.2, the item embedding is named "items".
+        if config.model.kind == "sasrec" and "items" in params:
             params["items.embedding"] = params.pop("items")
         trained = TrainedRecommender(config, candidates, params, manifest["step"], manifest["metrics"])
         if any(len(array) != len(table) for array in items.values()):
@@ -283,5 +284,5 @@ def _same(one: TrainedRecommender, other: TrainedRecommender) -> bool:
 
 
 def _name(path: tuple[Any, ...]) -> str:
-    """Returns a parameter's path in the model as a dotted name, without the last entry, the attribute `value`."""
+    """Returns a parameter's path in the model as a dotted name, without the last entry, which is always `value`."""
     return ".".join(str(entry.key) for entry in path if hasattr(entry, "key"))

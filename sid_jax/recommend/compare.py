@@ -65,7 +65,7 @@ class Compared:
 
     @classmethod
     def of(cls, name: str, evaluations: Sequence[Evaluation], num_invalid: int) -> Compared:
-        """Returns the results of the evaluations of all seeds."""
+        """Combines the evaluations of all seeds."""
         others = [each.other for each in evaluations if each.other is not None]
         places, metrics = np.stack([each.places for each in evaluations]), [each.metrics for each in evaluations]
         other = cls.of(name, others, num_invalid) if others else None
@@ -123,7 +123,8 @@ def _compare(
     trainings = len(tasks) * num_seeds
     console.print(
         f"{len(tasks)} ID tables x {num_seeds} seeds: {trainings} training runs of {config.train.num_epochs:.1f} "
-        f"epochs, which take at most {minutes:g} minutes each and {trainings * minutes:g} in all, and as many tests.",
+        f"epochs, each followed by a test. A training run takes at most {minutes:g} minutes, and all of them at most "
+        f"{trainings * minutes:g} minutes.",
         highlight=False,
         soft_wrap=True,
     )

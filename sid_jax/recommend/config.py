@@ -188,14 +188,18 @@ _TRAIN: Declaration = {
         50, "Number of steps per compiled call; metrics are written once per call.", range=ONE_OR_MORE
     ),
     "eval_every_epochs": Setting(
-        5.0, "Number of epochs between validations, each with a checkpoint; the last one is at the end.", range=POSITIVE
+        5.0,
+        "Number of epochs between validations. Each one saves a checkpoint, and the last one is at the end.",
+        range=POSITIVE,
     ),
     "best_metric": Setting(
         "ndcg@10",
         "Validation metric that selects the best checkpoint, which is tested and saved.",
         choices=("recall@5", "recall@10", "ndcg@5", "ndcg@10", "mrr"),
     ),
-    "best_mode": Setting("max", "The highest value is the best.", choices=("max",)),
+    "best_mode": Setting(
+        "max", "How values of `best_metric` are compared. max: the highest value is the best.", choices=("max",)
+    ),
     "keep_checkpoints": Setting(
         2, "Number of checkpoints to keep: the latest one, and the best of the others.", range=ONE_OR_MORE
     ),
@@ -325,7 +329,7 @@ SETTINGS: Declaration = {
     ),
     "ids": Setting(
         "rqvae",
-        "The Semantic IDs: the folder of an export, an ids.parquet, a .json file of LETTER (FILE.json+1 if it "
+        "The Semantic IDs: the folder of an export, an ids.parquet, a .json file of LETTER (FILE.json+1 if the file "
         "numbers items from 0 and the histories from 1), a .npy or .pt file, or another tool's file. Or the method by "
         "which this run computes IDs for the catalog: rqvae (trains a quantizer with the settings of the section "
         "`quantizer`), kmeans (residual k-means), lsh, random.",
@@ -361,7 +365,7 @@ def check_config(config: ConfigDict) -> None:
     if config.eval.cold_slots and not config.data.cold_items:
         raise UserError(
             f"config.eval.cold_slots is {config.eval.cold_slots}, but there are no cold items; set "
-            "--config.data.cold_items=FILE, which --draw_cold=400 writes"
+            "--config.data.cold_items to a file of item ids, which --draw_cold=400 can write"
         )
     if config.eval.cold_slots and config.model.kind not in WITH_COLD_SLOTS:
         raise UserError(

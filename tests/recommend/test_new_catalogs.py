@@ -45,7 +45,7 @@ def made_recommender(kind: str) -> Recommender:
         content = random.normal(size=(OLD, 6)).astype(np.float32)
         candidates = dataclasses.replace(candidates, content=content, blend=blend)
     params = named_params(nnx.split(build_model(config, candidates))[1])
-    # A larger scale than at the start of training, so that scores differ.
+    # The parameters are larger than at the start of training, so that scores differ.
     params = {name: 4 * np.asarray(array) for name, array in params.items()}
     return Recommender.from_trained(TrainedRecommender(config, candidates, params, 1))
 

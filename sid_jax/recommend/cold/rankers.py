@@ -127,7 +127,7 @@ def slot_rankers(config: ConfigDict, candidates: Candidates, ranker: ModelRanker
       ranker: the trained model.
     """
     slots, cold, content = config.eval.cold_slots, candidates.cold, candidates.content
-    assert content is not None  # Slots for cold items need content, so it was loaded.
+    assert content is not None  # Content was loaded, since slots for cold items need it.
     known, of_cold = rankers_by_kind(config, candidates, ranker)
     plain: Ranker = ColdRanker(known, candidates.cold_trie, content, None)
     if ranker.scores_items:
@@ -146,7 +146,7 @@ def rankers_by_kind(config: ConfigDict, candidates: Candidates, ranker: ModelRan
       config, candidates, ranker: see `slot_rankers`.
     """
     known = ranker.over(catalog_of(candidates, candidates.known))
-    assert candidates.content is not None  # Slots for cold items need content, so it was loaded.
+    assert candidates.content is not None  # Content was loaded, since slots for cold items need it.
     return known, ColdRanker(known, candidates.cold_trie, candidates.content, BackOff(**config.backoff.to_dict()))
 
 

@@ -155,7 +155,7 @@ def prefix_scores(model: CodeModel, histories: HistoryBatch, known: Catalog, col
 def _expected(
     model: CodeModel, histories: HistoryBatch, known: Catalog, back_off: BackOff, num_beams: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the items that q is over, `[B, M + W]`, and the weight q of each item.
+    """Returns the items of the distribution q, `[B, M + W]`, and their probabilities.
 
     These are the first item of each of the M generated IDs, followed by the W items of the history.
     """
@@ -169,7 +169,7 @@ def _expected(
 def _with_history(
     items: jax.Array, expected: jax.Array, histories: HistoryBatch, back_off: BackOff
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the model's items followed by the history's items, `[B, M + W]`, and the weight q of each item."""
+    """Returns the model's items followed by the history's items, `[B, M + W]`, and their probabilities in q."""
     had = history_shares(histories.lengths, histories.items.shape[1], back_off.decay)
     share = back_off.history_share
     return (

@@ -139,7 +139,7 @@ def _refuse_another_table(old: IdTable, newer: IdTable, ours: np.ndarray, theirs
     if levels != expected:
         raise UserError(
             f"{newer.name}: its Semantic IDs have {levels} codes, but the recommender was trained on IDs of "
-            f"{expected} codes; give a version that sid-jax export --append_to made from these IDs"
+            f"{expected} codes; give a version that sid-jax export --append_to made from the recommender's IDs"
         )
     moved = np.flatnonzero((old.semantic_ids[ours] != newer.semantic_ids[theirs]).any(axis=1))
     if len(moved):
@@ -148,7 +148,7 @@ def _refuse_another_table(old: IdTable, newer: IdTable, ours: np.ndarray, theirs
             f"{newer.name}: {len(moved)} items have other Semantic IDs than in the recommender's training; the first "
             f"one is {old.item_ids[[row]].tolist()[0]!r}, with {newer.semantic_ids[theirs[moved[0]]].tolist()} in the "
             f"table and {old.semantic_ids[row].tolist()} in training; give a version that sid-jax export --append_to "
-            "made from these IDs"
+            "made from the recommender's IDs"
         )
 
 

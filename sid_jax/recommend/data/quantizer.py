@@ -32,7 +32,7 @@ def quantizer_config(config: ConfigDict) -> ConfigDict:
 
 
 def share_catalog(data: ConfigDict, of_histories: ConfigDict) -> None:
-    """Completes the quantizer's section `data` with the catalog of the recommender's section, `of_histories`."""
+    """Fills in the quantizer's `data` from `of_histories`, the recommender's `data`, if the latter names a catalog."""
     data.cache_dir = data.cache_dir or of_histories.cache_dir
     if of_histories.source not in CATALOGS:
         return

@@ -49,7 +49,7 @@ class Task:
 
     @property
     def known(self) -> Trie:
-        """The trie of the IDs of items that are not cold."""
+        """The trie of the IDs of warm items."""
         return self.candidates.known
 
     def fingerprint(self, *, with_content: bool = False) -> str:

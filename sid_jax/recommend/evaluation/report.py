@@ -146,7 +146,7 @@ def print_evaluations(
 
 
 def print_samples(console: Console, task: Task, evaluation: Evaluation) -> None:
-    """Prints the last items of the history, the recommended items and the target for a few users."""
+    """Prints, for a few users, the last items of the history, the recommended items and the target."""
     examples = task.split.test
     for user in np.linspace(0, len(examples.targets) - 1, min(_SAMPLE_USERS, len(examples.targets)), dtype=int):
         history = examples.histories.of(user)[-_SAMPLE_HISTORY:]
@@ -198,7 +198,7 @@ def _title(config: ConfigDict, task: Task) -> str:
     seen = "are excluded from all lists" if config.eval.exclude_seen else "may be recommended"
     return (
         f"Test: the last item of {len(task.split.test.targets):,} users among {len(task.table.item_ids):,} items; in "
-        f"validation and examples, seen items {seen}; IDs: {task.table.name}"
+        f"the validation and the sample lists, seen items {seen}; IDs: {task.table.name}"
     )
 
 
@@ -218,7 +218,7 @@ def _column(evaluation: Evaluation, samples: int) -> list[tuple[str, str]]:
 def _cold_table(task: Task, evaluations: Sequence[Evaluation], samples: int, width: int) -> Table:
     cold = task.split.cold[task.split.test.targets]
     table = Table(
-        title=f"{int(cold.sum()):,} users with a cold target (excluded from all training), and the other users; "
+        title=f"{int(cold.sum()):,} users whose target is cold (excluded from all training), and the other users; "
         f"{evaluations[0].rule}",
         title_justify="left",
     )

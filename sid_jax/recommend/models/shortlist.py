@@ -162,6 +162,6 @@ def _strongest(followers: jax.Array, shares: jax.Array, count: int) -> jax.Array
 
 
 def _is_first(items: jax.Array, size: int) -> jax.Array:
-    """Returns a mask `[n]` bool that marks one occurrence of each distinct item of `[n]` below `size`."""
+    """Returns a mask `[n]` bool that is True at one occurrence of each distinct item below `size`."""
     places = jnp.arange(len(items))
     return jnp.zeros(size, jnp.int32).at[items].set(places, mode="drop").at[items].get(mode="fill") == places

@@ -84,8 +84,8 @@ def test_cold_items_are_found_in_their_places(cold_config, world, tmp_path, cons
     with pytest.raises(UserError, match="cold_slots is 6; it must be from 0 to k, 5"):
         recommender.recommend([4], 5, cold_slots=6)
 
-    # The newer table has two new items on the circle: 40 between 13 and 14, and 41 between 30 and 31. It does not have
-    # item 14 and the cold item 20.
+    # The newer table has two new items on the circle: 40 between 13 and 14, and 41 between 30 and 31. It lacks item
+    # 14 and the cold item 20.
     there = np.setdiff1d(np.arange(42), [14, 20])
     places = np.append(np.arange(NUM_ITEMS), [13.5, 30.5])[there]
     write_newer(tmp_path / "newer", there, np.append(np.load(world / "ids.npy"), [[1, 5], [3, 6]], axis=0)[there])

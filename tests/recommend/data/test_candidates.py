@@ -1,4 +1,4 @@
-"""A newer version of a table: rows stay, new items follow, and another table is refused."""
+"""A newer version of a table: items keep their rows, new items follow, and another table is refused."""
 
 from __future__ import annotations
 

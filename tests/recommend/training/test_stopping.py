@@ -24,7 +24,7 @@ class Killed(Exception):
 
 @pytest.fixture
 def scripted(config, monkeypatch):
-    """The config of a scorer whose validations give `FIGURES`, and an object that sets which validation kills it."""
+    """The config of a scorer whose validations give `FIGURES`, and an object that sets at which one it is killed."""
     config.model.kind, config.train.average_epochs, config.train.patience = "scorer", 2.0, 2
     config.train.num_epochs, config.train.eval_every_epochs = 60.0, 1.0
     config.train.log_every_steps = load_steps(config)
