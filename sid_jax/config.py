@@ -207,7 +207,9 @@ _MODEL: Declaration = {
     "temperature": Setting(0.1, "Gumbel-softmax: initial temperature.", range=POSITIVE),
     "min_temperature": Setting(0.05, "Gumbel-softmax: minimum temperature.", range=POSITIVE),
     "temperature_decay": Setting(
-        0.9995, "Gumbel-softmax: factor per temperature update, for the exponential schedule.", range=POSITIVE_SHARE
+        0.9995,
+        "Gumbel-softmax, exponential schedule: factor by which each update multiplies the temperature.",
+        range=POSITIVE_SHARE,
     ),
     "noise_scale": Setting(
         0.01,
@@ -245,7 +247,9 @@ _MODEL: Declaration = {
         range=NOT_NEGATIVE,
     ),
     "contrastive_temperature": Setting(
-        0.1, "Temperature of the contrastive loss and the alignment loss, for cosine similarities.", range=POSITIVE
+        0.1,
+        "Temperature of the contrastive loss and the alignment loss, by which cosine similarities are divided.",
+        range=POSITIVE,
     ),
 }
 
@@ -318,7 +322,7 @@ _TRAIN: Declaration = {
     "annealing_schedule": Setting(
         "cosine",
         "Gumbel-softmax: temperature schedule. linear and cosine reach `model.min_temperature` at the end of the "
-        "run; exponential multiplies by `model.temperature_decay`.",
+        "run. exponential multiplies the temperature by `model.temperature_decay` at each update.",
         choices=("exponential", "linear", "cosine", "constant"),
     ),
     "temperature_update_frequency": Setting(

@@ -54,9 +54,13 @@ _DATA: Declaration = {
     "item_column": Setting("item_id", "interactions: name of the column of items."),
     "time_column": Setting("timestamp", "interactions: name of the column of times."),
     "core": Setting(
-        5, "amazon: users and items with fewer interactions are dropped from the catalog.", range=NOT_NEGATIVE
+        5,
+        "amazon: minimum number of interactions; users and items with fewer are dropped from the catalog.",
+        range=NOT_NEGATIVE,
     ),
-    "min_interactions": Setting(5, "Users with fewer interactions are dropped.", range=(3, float("inf"))),
+    "min_interactions": Setting(
+        5, "Minimum number of interactions; users with fewer are dropped.", range=(3, float("inf"))
+    ),
     "on_unknown": Setting(
         "error",
         "Treatment of items of histories and of `data.cold_items` that are not in the catalog. error: reject, and "
@@ -189,7 +193,8 @@ _TRAIN: Declaration = {
     ),
     "eval_every_epochs": Setting(
         5.0,
-        "Number of epochs between validations. Each one saves a checkpoint, and the last one is at the end.",
+        "Number of epochs between validations. Each validation saves a checkpoint. The last validation is at the end "
+        "of the run.",
         range=POSITIVE,
     ),
     "best_metric": Setting(
