@@ -76,7 +76,7 @@ class Place:
             return _entry(info) if info["type"] == "file" else None
 
     def children(self) -> dict[str, Entry | None]:
-        """Returns the files directly under a prefix by name, with None for each prefix under it."""
+        """Returns the files directly under this address by name; a prefix under it has the value None."""
         with _talking(self.address, "listed"):
             try:
                 infos = self._fs.ls(self._path, detail=True)
@@ -94,7 +94,7 @@ class Place:
             return {path.removeprefix(own): _entry(info) for path, info in infos.items() if path.startswith(own)}
 
     def matching(self) -> dict[str, Entry]:
-        """Returns the files that match this address as a pattern, by their path after the part without wildcards."""
+        """Returns the files that match this address as a pattern, by path below the last folder without wildcards."""
         with _talking(self.address, "listed"):
             infos = self._fs.glob(self._path, detail=True)
             fixed = self._fs._strip_protocol(self._path)

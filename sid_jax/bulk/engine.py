@@ -29,7 +29,7 @@ class Engine(Protocol):
     def map(self, stage: Stage, job: Job, pieces: Sequence[Any], *, on_device: bool) -> Iterator[Any]:
         """Yields the result of each piece, in the order of the pieces.
 
-        `stage` is a module-level function. With `on_device`, a piece runs the model, which uses a whole machine.
+        `stage` is a module-level function. With `on_device`, pieces run the model, and each uses a whole machine.
         """
 
 

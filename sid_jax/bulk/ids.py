@@ -32,7 +32,7 @@ def hash_ids(ids: pa.Array) -> np.ndarray:
 
 
 def id_ranges(num_items: int) -> list[tuple[int, int]]:
-    """Returns the pieces of `repeated_hashes`: (number, count) for each of `count` ranges of hashes."""
+    """Returns the pieces for `repeated_hashes`: a pair (number, count) for each of `count` equal ranges of hashes."""
     count = 1 << max(0, (num_items // _AT_ONCE).bit_length())
     return [(number, count) for number in range(count)]
 

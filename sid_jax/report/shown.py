@@ -23,7 +23,7 @@ from sid_jax.streams import stream_rng
 _MOST_BYTES = 1_400_000
 # Maximum number of items that are considered for the page. Larger catalogs are sampled.
 _MOST_ITEMS = 120_000
-# Numbers of items that are packed to estimate how many fit.
+# Numbers of items in two samples, whose packed sizes give an estimate of how many items fit.
 _SAMPLES = (12_000, 24_000)
 # Maximum number of points on the map: more would overlap, and be slow on a phone.
 _MOST_POINTS = 6_000

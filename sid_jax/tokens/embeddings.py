@@ -31,24 +31,24 @@ def initial_embeddings(
 ) -> np.ndarray:
     """Returns an initial embedding per token, such that the sum over an ID's tokens approximates the item's embedding.
 
-    All terms of this sum are deviations from the mean of all items.
+    In this sum, every embedding is taken as its deviation from the mean of all items.
 
     The token of a first code gets the mean embedding of the items with this code. The token of a later code gets the
     mean of all items plus the mean residual of the items with this code, since codes quantize residuals. An item's
     residual is its deviation from the mean minus the deviations of its earlier tokens. A plain mean would be nearly the
     same for all later codes, since the items of a later code are spread over all first codes. Tokens without content
-    are codes without items and the tokens of the suffix. They are drawn at random around the mean of all items, with
-    the spread of the other tokens. Items with embeddings that are not finite, such as the mean over an empty title, are
-    excluded from all means.
+    are codes without items and the tokens of the suffix. Their embeddings are drawn at random around the mean of all
+    items, with the spread of the other tokens. Items with embeddings that are not finite, such as the mean over an
+    empty title, are excluded from all means.
 
     Args:
       semantic_ids: `[N, L]` integers.
       sizes: K of each level; T is their sum.
       item_embeddings: `[N, E]`, for example the mean of the language model's embeddings of an item's text. The array
         may be memory-mapped (`np.load(path, mmap_mode="r")`); it is read once, in slices.
-      vocabulary_embeddings: `[V, E]`, the language model's embeddings. If given, the new embeddings are shifted to
-        their mean, and each level is scaled to their spread, since means of many embeddings have small norms. The array
-        is read twice, in slices.
+      vocabulary_embeddings: `[V, E]`, the language model's embeddings. If given, the new embeddings are shifted to the
+        mean of these, and each level is scaled to their spread, since means of many embeddings have small norms. The
+        array is read twice, in slices.
       num_content_levels: number of levels with content; None for all. With the scheme "suffix", the last level has no
         content.
       seed: seed of the random tokens.
