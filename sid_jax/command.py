@@ -34,7 +34,7 @@ def config_flag(names: Iterable[str]) -> flags.FlagHolder[ConfigDict]:
     Args:
       names: the presets of this command, which its help lists.
     """
-    about = f"Preset ({', '.join(names)}), or a .py file that defines get_config(arg). NAME:ARG passes ARG to it."
+    about = f"Preset ({', '.join(names)}), or .py file with get_config(arg). NAME:ARG passes ARG."
     config = config_flags.DEFINE_config_file("config", None, about)
     flags.mark_flag_as_required("config")
     return config
