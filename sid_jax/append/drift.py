@@ -29,7 +29,7 @@ _SAMPLED_ITEMS = 2**16
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """Quality of the model on the items of the first version, with which new items are compared.
+    """Metrics of the first version's items, with which the metrics of new items are compared.
 
     Attributes:
       r2: R^2 of the first version's items, relative to their mean.

@@ -117,7 +117,7 @@ def is_folder(address: str) -> bool:
 
 
 def download(place: Place, found: Found, folder: Path) -> None:
-    """Copies the files of a place into a folder.
+    """Copies the files at an address into a folder.
 
     Raises:
       UserError: if a file cannot be copied, or is shorter than a run's manifest states.

@@ -109,7 +109,7 @@ class RayEngine:
 
 def _do(stage: Stage, job: Job, batch: dict[str, np.ndarray]) -> dict[str, Any]:
     """Runs the only piece of a batch in a worker."""
-    # Only this job's own pieces and results are pickled, between its own processes, never user input.
+    # The bytes come from this job's own processes, never from user input.
     try:
         result = (True, stage(job, pickle.loads(batch["piece"][0])))
     except UserError as error:

@@ -52,7 +52,7 @@ def repeated_hashes(job: Job, piece: tuple[int, int]) -> np.ndarray:
 
 
 def refuse_repeated_ids(job: Job, hashes: np.ndarray) -> None:
-    """Raises UserError if two items with one of the hashes have the same id. Hash collisions are allowed."""
+    """Raises UserError if two of the items with these hashes have the same id. Different ids may have equal hashes."""
     if not len(hashes):
         return
     seen: dict[object, int] = {}
