@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 # Retraining is due if one of these thresholds is exceeded. docs/daily-updates.md explains each of them.
 # R^2 that the catalog has lost since training, because added items fit less well than the training items.
@@ -23,6 +23,59 @@ _FEWEST = 10
 
 # Cause of an exceeded threshold: the items differ from the training items, or there are too few codes.
 _DRIFT, _CROWDED = "drift", "crowded"
+
+
+class _Check(NamedTuple):
+    what: str
+    threshold: float
+    cause: str
+    # Texts that earlier versions of the package wrote as "what", without the check's name.
+    earlier: tuple[str, ...] = ()
+
+
+# A standing reason is matched to a check by the check's name in this table, since texts change between versions.
+_CHECKS = {
+    "catalog_r2_lost": _Check(
+        "R^2 lost by the catalog since training",
+        CATALOG_R2_LOST,
+        _DRIFT,
+        ("R^2 that the catalog lost since training",),
+    ),
+    "r2_below_trained": _Check(
+        "R^2 of new items below that of trained items",
+        BELOW_TRAINED,
+        _DRIFT,
+        ("R^2 of new items below those trained on",),
+    ),
+    "r2_below_cold": _Check(
+        "R^2 of new items below that of cold items", BELOW_COLD, _DRIFT, ("R^2 of new items below cold items",)
+    ),
+    "code_shift": _Check(
+        "shift of the first codes beyond chance",
+        CODE_SHIFT,
+        _DRIFT,
+        ("shift of the first codes above chance",),
+    ),
+    "new_moved": _Check(
+        "share of new items whose IDs differ from their codes",
+        MOVED,
+        _CROWDED,
+        ("share of new items that got others than their codes",),
+    ),
+    "moved_since_training": _Check(
+        "share of items since training whose IDs differ from their codes",
+        MOVED,
+        _CROWDED,
+        ("share of the items since training that got others than their codes",),
+    ),
+    "fill": _Check(
+        "share of all IDs that are in use or reserved",
+        FILL,
+        _CROWDED,
+        ("share of all IDs that are in use or kept",),
+    ),
+}
+_NAMES = {text: name for name, check in _CHECKS.items() for text in (check.what, *check.earlier)}
 
 
 def verdict(
@@ -49,10 +102,10 @@ def verdict(
     Returns:
       retraining_is_due: whether there is a standing reason;
       due_since: the version of the first standing reason, or None;
-      checks: the checks of this version, each with "what", "value", "threshold", "due" and "cause" ("drift" or
-        "crowded");
-      standing: the checks that were due in this or an earlier version, each with "what", "value" (the largest so far),
-        "threshold", "cause", and "version", the first version in which the check was due;
+      checks: the checks of this version, each with "name", "what" (its description), "value", "threshold", "due" and
+        "cause" ("drift" or "crowded");
+      standing: the checks that were due in this or an earlier version, each with "name", "what", "value" (the largest
+        so far), "threshold", "cause", and "version", the first version in which the check was due;
       remedy: text that says what to do, or None;
       r2_to_gain: R^2 that the catalog has lost since training, the maximum that retraining can restore; or None;
       ids_to_change: the maximum number of IDs that retraining can change, which is all of them;
@@ -61,13 +114,13 @@ def verdict(
     """
     checks = _checks(drift, num_items)
     earlier = _standing(before, number - 1)
-    standing = {each["what"]: each for each in earlier}
+    standing = {each["name"]: each for each in earlier}
     for check in checks:
         if check["due"]:
-            was = standing.get(check["what"], {"value": check["value"], "version": number})
+            was = standing.get(check["name"], {"value": check["value"], "version": number})
             value = max(was["value"], check["value"])
-            about = {name: check[name] for name in ("what", "threshold", "cause")}
-            standing[check["what"]] = {**about, "value": value, "version": was["version"]}
+            about = {field: check[field] for field in ("name", "what", "threshold", "cause")}
+            standing[check["name"]] = {**about, "value": value, "version": was["version"]}
     reasons = list(standing.values())
     lost = _lost(drift, num_items)
     return {
@@ -105,47 +158,56 @@ def _checks(drift: Mapping[str, Any], num_items: int) -> list[dict[str, Any]]:
     reference, new, since = drift["reference"], drift["new_items"], drift["since_training"]
     checks: list[dict[str, Any]] = []
 
-    def check(what: str, value: float, threshold: float, cause: str) -> None:
+    def check(name: str, value: float) -> None:
+        what, threshold, cause, _ = _CHECKS[name]
         due = bool(value > threshold)
-        checks.append({"what": what, "value": value, "threshold": threshold, "due": due, "cause": cause})
+        checks.append({"name": name, "what": what, "value": value, "threshold": threshold, "due": due, "cause": cause})
 
     lost = _lost(drift, num_items)
     if lost is not None:
-        check("R^2 lost by the catalog since training", lost, CATALOG_R2_LOST, _DRIFT)
+        check("catalog_r2_lost", lost)
     enough = new is not None and new.get("num_items", _FEWEST) >= _FEWEST
     if reference and enough:
         # The tolerance is two standard errors, so that random variation of the items does not cause an alarm.
         least = new["r2"] + 2 * new["r2_standard_error"]
         if reference["r2_cold"] is None:
-            check("R^2 of new items below that of trained items", reference["r2"] - least, BELOW_TRAINED, _DRIFT)
+            check("r2_below_trained", reference["r2"] - least)
         else:
-            check("R^2 of new items below that of cold items", reference["r2_cold"] - least, BELOW_COLD, _DRIFT)
+            check("r2_below_cold", reference["r2_cold"] - least)
     if new:
         first = new["code_shift"][0]
-        check("shift of the first codes beyond chance", first["distance"] - first["by_chance"], CODE_SHIFT, _DRIFT)
+        check("code_shift", first["distance"] - first["by_chance"])
     if enough:
-        check("share of new items whose IDs differ from their codes", new["moved"], MOVED, _CROWDED)
+        check("new_moved", new["moved"])
     if since["num_items"] >= _FEWEST and since.get("moved") is not None:
-        what = "share of items since training whose IDs differ from their codes"
-        check(what, since["moved"], MOVED, _CROWDED)
+        check("moved_since_training", since["moved"])
     if drift.get("free") is not None:
-        check("share of all IDs that are in use or reserved", drift["fill"], FILL, _CROWDED)
+        check("fill", drift["fill"])
     return checks
 
 
 def _standing(before: Mapping[str, Any] | None, number: int) -> list[dict[str, Any]]:
-    """Returns the standing reasons of the previous verdict, or its due checks if an older version listed no reasons."""
+    """Returns the standing reasons of the previous verdict, or its due checks if an older version listed no reasons.
+
+    Reasons without a name, from earlier versions of the package, get the name, the text and the cause of their check.
+    """
     if before is None:
         return []
-    if "standing" in before:
-        return list(before["standing"])
-    names = ("what", "value", "threshold")
-    due = [each for each in before["checks"] if each["due"]]
-    cause = {True: _CROWDED, False: _DRIFT}
-    return [
-        {**{name: each[name] for name in names}, "cause": cause["others than" in each["what"]], "version": number}
-        for each in due
-    ]
+    reasons = before["standing"] if "standing" in before else [each for each in before["checks"] if each["due"]]
+    return [_named(reason, number) for reason in reasons]
+
+
+def _named(reason: Mapping[str, Any], number: int) -> dict[str, Any]:
+    name = reason.get("name") or _NAMES.get(reason["what"], reason["what"])
+    known = _CHECKS.get(name)
+    return {
+        "name": name,
+        "what": known.what if known else reason["what"],
+        "threshold": reason["threshold"],
+        "cause": known.cause if known else reason.get("cause", _DRIFT),
+        "value": reason["value"],
+        "version": reason.get("version", number),
+    }
 
 
 def _lost(drift: Mapping[str, Any], num_items: int) -> float | None:

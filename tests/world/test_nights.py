@@ -344,9 +344,25 @@ def test_a_crowded_table_is_told_from_items_that_have_changed(tmp_path):
         "Retraining is expected to be due after about 125 more items like those added since training",
         "Retraining is not due.",
     ]
-    # Manifests of earlier versions of the package have no "standing".
-    old = {"retraining_is_due": True, "checks": [{"what": "x", "value": 1.0, "threshold": 0.5, "due": True}]}
-    assert verdict(drift_of(), 1000, number=5, before=old)["due_since"] == 4
+
+
+def test_reasons_in_manifests_of_earlier_versions_of_the_package_still_count():
+    # The first manifests have no "standing" and no "cause".
+    crowded, other = "share of new items that got others than their codes", "x"
+    checks = [{"what": what, "value": 0.9, "threshold": 0.5, "due": what != "y"} for what in (crowded, other, "y")]
+    judged = verdict(drift_of(), 1000, number=5, before={"retraining_is_due": True, "checks": checks})
+    assert judged["due_since"] == 4
+    assert [(each["name"], each["cause"]) for each in judged["standing"]] == [("new_moved", "crowded"), ("x", "drift")]
+    assert "the same settings will not help" in judged["remedy"]
+    # Later ones have texts and causes, but no names. A check that is due again is one reason, under its first version.
+    before = {**checks[0], "cause": "crowded", "version": 3, "due": True}
+    judged = verdict(drift_of(moved=0.95), 1000, number=5, before={"standing": [before]})
+    found = {each["name"]: each for each in judged["standing"]}
+    assert set(found) == {"new_moved", "moved_since_training"}
+    assert (found["new_moved"]["version"], found["new_moved"]["value"]) == (3, 0.95)
+    assert found["new_moved"]["what"] == "share of new items whose IDs differ from their codes"
+    # The version after that reads what this one wrote.
+    assert verdict(drift_of(), 1000, number=6, before=judged)["standing"] == judged["standing"]
 
 
 def test_too_few_codes_are_a_warning_of_training_and_export_with_what_to_set(run_of_items, tmp_path):
