@@ -111,6 +111,7 @@ def test_histories_of_any_length_with_anything_in_them_are_served(fitted, caplog
     with caplog.at_level(logging.INFO, logger="sid_jax"):
         found = fitted.recommend(["gone", "sku-5", "sku-6", "lost"], k=3)
     assert found == fitted.recommend(["sku-5", "sku-6"], k=3)
+    assert found == fitted.recommend(["gone", "sku-5", "sku-6", "lost"], k=3, on_unknown="drop")
     assert "2 of 4 items of the histories are not in the ID table" in caplog.text
     fitted.recommend_batch([["gone"], [], ["sku-1"]], k=1)
     assert fitted.num_unknown == 1
@@ -120,7 +121,7 @@ def test_histories_of_any_length_with_anything_in_them_are_served(fitted, caplog
     assert fitted.recommend(["gone"], k=5) == popular[:5]
     for arguments, words in (
         ({"history": ["sku-1", "gone"], "on_unknown": "error"}, "the item 'gone' is not in the ID table"),
-        ({"history": ["sku-1"], "on_unknown": "ask"}, "must be 'skip' or 'error'"),
+        ({"history": ["sku-1"], "on_unknown": "ask"}, "on_unknown is 'ask'; choose one of error, drop, skip"),
         ({"history": ["sku-1"], "k": 0}, "k is 0"),
         ({"history": "sku-1"}, "give a list of item ids"),
         ({"history": {"sku-1", "sku-2"}}, "give a list of item ids, the oldest first"),

@@ -17,7 +17,8 @@ from sid_jax.messages import LOGGER
 # `[n]` names of items, or a function from position to name.
 Names: TypeAlias = Sequence[Any] | np.ndarray | Callable[[int], Any]
 
-ON_UNKNOWN = ("error", "drop")
+# Treatments of items that are not in the catalog; "skip" is another name for "drop".
+ON_UNKNOWN = ("error", "drop", "skip")
 # The option that drops unknown items in commands with a config.
 UNKNOWN_OPTION = "--config.data.on_unknown=drop"
 # Common differences in the spelling of one id, and functions that remove them.
@@ -146,8 +147,8 @@ def known_items(
 
 def dropped(on_unknown: str) -> bool:
     """Returns whether unknown items are dropped rather than rejected; raises UserError for an invalid value."""
-    if on_unknown not in (*ON_UNKNOWN, "skip"):
-        raise UserError(f"on_unknown={on_unknown!r}: choose one of {', '.join(ON_UNKNOWN)}")
+    if on_unknown not in ON_UNKNOWN:
+        raise UserError(f"on_unknown is {on_unknown!r}; choose one of {', '.join(ON_UNKNOWN)}")
     return on_unknown != "error"
 
 

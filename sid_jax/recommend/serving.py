@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sid_jax.data.arrays import UNORDERED
-from sid_jax.data.id_lists import likely_cause
+from sid_jax.data.id_lists import dropped, likely_cause
 from sid_jax.errors import UserError, shown
 from sid_jax.messages import LOGGER
 from sid_jax.precision import in_32_bits
@@ -24,7 +24,6 @@ from sid_jax.recommend.config import EXPLAINED, WITH_COLD_SLOTS
 # Numbers of histories per compiled call: a batch is padded to the next of these sizes, or split into calls of the
 # largest size.
 _SIZES = (1, 16, 256)
-ON_UNKNOWN = ("skip", "drop", "error")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,13 +97,12 @@ class Server:
         histories = [_listed(history) for history in histories]
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
             raise UserError(f"k is {k!r}; it must be a number of items, 1 or more")
-        if on_unknown not in ON_UNKNOWN:
-            raise UserError(f"on_unknown is {on_unknown!r}; it must be 'skip' or 'error'")
         users = [""] * len(histories) if users is None else users
         if len(users) != len(histories):
             raise UserError(f"{len(users)} users are given for {len(histories)} histories; give one user per history")
         self._refuse_slots(cold_slots, k)
-        rows = [self._rows(history, on_unknown) for history in histories]
+        is_dropped = dropped(on_unknown)
+        rows = [self._rows(history, is_dropped) for history in histories]
         self.num_unknown = sum(map(len, histories)) - sum(map(len, rows))
         if self.num_unknown:
             LOGGER.warning(
@@ -141,7 +139,7 @@ class Server:
                 f"a model of the kind {kind!r} predicts codes, so its scores cannot be explained; use a Recommender of "
                 "the kind 'scorer'"
             )
-        rows, wanted = self._rows(_listed(history), "skip"), self._row_of.get(str(item), -1)
+        rows, wanted = self._rows(_listed(history), True), self._row_of.get(str(item), -1)
         if not len(rows):
             raise UserError("no item of the history is in the ID table; give a history with items of the table")
         if wanted not in self._candidates.available:
@@ -176,9 +174,9 @@ class Server:
     def _row_of(self) -> dict[str, int]:
         return dict(zip(map(str, self._candidates.table.item_ids.tolist()), range(len(self._candidates.table))))  # noqa: B905
 
-    def _rows(self, history: Any, on_unknown: str) -> np.ndarray:
+    def _rows(self, history: Any, is_dropped: bool) -> np.ndarray:
         found = [self._row_of.get(str(item), -1) for item in history]
-        if on_unknown == "error" and -1 in found:
+        if not is_dropped and -1 in found:
             rows, names = np.array(found), list(history)
             unknown = [str(name) for name, row in zip(names, found, strict=True) if row < 0]
             cause = likely_cause(unknown, rows[rows >= 0], self._candidates.table.item_ids)
