@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sid_jax.data.arrow_columns import ids_as_array, ids_from_arrow
+from sid_jax.data.arrow_columns import ids_as_array, ids_from_arrow, refuse_nulls
 from sid_jax.data.id_lists import known_items, likely_cause
 from sid_jax.data.tables import read_whole_tables
 from sid_jax.errors import UserError
@@ -210,11 +210,12 @@ def _ids_name(names: Sequence[str], id_column: str) -> str:
 def _counts(table: pa.Table, path: str | Path) -> np.ndarray:
     if _COUNTS not in table.column_names:
         return np.ones(len(table), np.int64)
-    column = table[_COUNTS]
-    if not pa.types.is_integer(column.type) or column.null_count:
-        raise UserError(f"{path}: column {_COUNTS!r}: expected whole numbers without null values, found {column.type}")
+    column, where = table[_COUNTS], f"{path}: column {_COUNTS!r}"
+    if not pa.types.is_integer(column.type):
+        raise UserError(f"{where}: expected whole numbers, found {column.type}; give the number of impressions as such")
+    refuse_nulls(column, where)
     counts = column.to_numpy()
     if counts.min() < 0:
         row = int(np.argmin(counts))
-        raise UserError(f"{path}: column {_COUNTS!r}: row {row} (counted from 0) has {counts[row]}; give 0 or more")
+        raise UserError(f"{where}: row {row} (counted from 0) has {counts[row]}; give 0 or more")
     return counts
