@@ -54,14 +54,23 @@ def content_settings(config: ConfigDict) -> ConfigDict:
     """
     if not names_content(config):
         raise UserError(
-            "cold items are scored by their vectors, but config.quantizer.data has no vectors; set "
-            "--config.quantizer.data.path to the vectors from which the IDs were made"
+            f"{' and '.join(_uses_in_test(config))} use vectors of the items, but config.quantizer.data has no "
+            "vectors; set --config.quantizer.data.path to the vectors from which the IDs were made"
         )
     settings = quantizer_config(config).data
     # The cold items are an argument of `load_content`. Their file is not read, since it may name items that no longer
     # exist.
     settings.cold_items = ""
     return settings
+
+
+def _uses_in_test(config: ConfigDict) -> list[str]:
+    """Returns the settings for which a run's test needs content vectors, and what uses the vectors."""
+    baselines = [name for name in config.eval.baselines if name in OF_CONTENT]
+    slots = (
+        [f"scores of cold items (config.eval.cold_slots={config.eval.cold_slots})"] if config.eval.cold_slots else []
+    )
+    return slots + ([f"baselines (config.eval.baselines={','.join(baselines)})"] if baselines else [])
 
 
 def load_content(

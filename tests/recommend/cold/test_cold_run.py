@@ -140,7 +140,11 @@ def test_missing_vectors_are_found_before_anything_is_trained(
     monkeypatch.setattr(run_module, "train_configured", lambda *args, **kwargs: pytest.fail("trained"))
     cold_config.eval.cold_slots, cold_config.eval.baselines = slots, () if slots else ("semantic_knn",)
     np.save(world / "few.npy", np.ones((30, 2), np.float32))
-    for path, words in (("", "has no vectors"), (str(world / "few.npy"), "no vectors for 10 of 40 items")):
+    needed_by = r"^scores of cold items \(config.eval.cold_slots=1\)" if slots else r"^baselines \(.*=semantic_knn\)"
+    for path, words in (
+        ("", f"{needed_by} use vectors .* has no vectors"),
+        (str(world / "few.npy"), "no vectors for 10 of 40 items"),
+    ):
         cold_config.quantizer.data.path = path
         with pytest.raises(UserError, match=words):
             run(cold_config, tmp_path / "run", console=console)
