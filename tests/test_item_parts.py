@@ -145,10 +145,22 @@ def test_the_setting_reads_files_by_id_and_weighs_labels(tmp_path):
     weight = np.sqrt(np.log(2))
     np.testing.assert_allclose(data.vectors[:, 5], [weight, weight, weight, np.nan], rtol=1e-6)
     np.testing.assert_allclose(data.vectors[:, 6], [0, 1, np.nan, 0.5], atol=1e-6)
-    for wrong in ("image", "image=a.npy*x*0", "vectors=a.npy", "image=none.npy"):
+    for wrong, words in (
+        ("image", "write NAME=SOURCE"),
+        ("image=a.npy*x*0", "the weight of 'image' must be a number above 0"),
+        ("vectors=a.npy", "'vectors' is reserved for the vectors of config.data.source"),
+        ("image=none.npy", "none.npy"),
+        ("price=number:price,price=number:price", "two parts have the name 'price'"),
+        ("behavior=number:price", "'behavior' is reserved for the vectors from config.data.histories"),
+    ):
         config.data.parts = wrong
-        with pytest.raises(UserError):
+        with pytest.raises(UserError, match=words):
             load_vectors(config.data)
+
+
+def test_a_part_that_all_items_lack_is_named():
+    with pytest.raises(UserError, match="part 'image': all vectors are None"):
+        vector_set({"text": np.eye(2), "image": [None, None]}, settings=default_config().data)
 
 
 LAYOUT = Layout((ItemPart("one", 2, 3.0, False), ItemPart("two", 1, 1.0, False)))

@@ -40,7 +40,7 @@ def parse_parts(setting: str) -> list[NamedPart]:
     """Returns the parts of a setting such as "image=image.npy*0.5,genres=categories:genres*0.3".
 
     Raises:
-      UserError: if the setting does not have this form, or two parts have the same name.
+      UserError: if the setting does not have this form, two parts have the same name, or a name is reserved.
     """
     parts: list[NamedPart] = []
     for text in filter(None, map(str.strip, setting.split(","))):
@@ -53,7 +53,12 @@ def parse_parts(setting: str) -> list[NamedPart]:
             weight = 0.0
         if weight <= 0:
             raise UserError(f"config.data.parts: the weight of {found['name']!r} must be a number above 0")
-        if any(part.name == found["name"] for part in parts) or found["name"] == BEHAVIOR:
+        if found["name"] == BEHAVIOR:
+            raise UserError(
+                f"config.data.parts: the name {BEHAVIOR!r} is reserved for the vectors from config.data.histories; "
+                "choose another name"
+            )
+        if any(part.name == found["name"] for part in parts):
             raise UserError(
                 f"config.data.parts: two parts have the name {found['name']!r}; give each part its own name"
             )

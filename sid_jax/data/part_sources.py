@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from sid_jax.data.arrays import as_vectors
 from sid_jax.data.layout import ItemPart
-from sid_jax.errors import UserError, shown
+from sid_jax.errors import UserError
 
 # A label of a single item gets no feature, since it carries no information about other items. Of the other labels, the
 # most common ones get a feature, at most 1024.
@@ -65,7 +65,7 @@ def part_vectors(about: About, values: Any, where: str) -> np.ndarray:
     """
     kind = _kind(values)
     if kind == "vectors":
-        return as_vectors(_with_missing_rows(values), where)
+        return as_vectors(_with_missing_rows(values, where), where)
     if kind != about["kind"]:
         raise UserError(
             f"{where}: the model was trained with {about['kind']} values, but {kind} values are given; give "
@@ -165,13 +165,11 @@ def _kind(values: Any) -> str:
     return "vectors"
 
 
-def _with_missing_rows(vectors: Any) -> Any:
+def _with_missing_rows(vectors: Any, where: str) -> Any:
     """Returns the vectors; if they are a list, each None is replaced by a row of NaN."""
     if not isinstance(vectors, list) or all(row is not None for row in vectors):
         return vectors
     length = next((len(row) for row in vectors if row is not None), 0)
     if not length:
-        raise UserError(
-            f"all vectors of a part are None ({shown(vectors)}); give at least one vector, or omit the part"
-        )
+        raise UserError(f"{where}: all vectors are None; give at least one vector, or omit the part")
     return [[np.nan] * length if row is None else row for row in vectors]
