@@ -118,13 +118,16 @@ def _shared(manifest: dict[str, Any]) -> bool:
 
 
 def _unique(manifest: dict[str, Any]) -> Figure:
-    metrics, scheme = manifest["metrics"], manifest["semantic_ids"]["scheme"]
+    metrics, made = manifest["metrics"], manifest["semantic_ids"]
+    scheme, question = made["scheme"], "Does every item have its own ID?"
     if not _shared(manifest):
         beside = f"of {metrics['num_items']:,} items have an ID that no other item has ({scheme})"
-        return Figure("Does every item have its own ID?", "100 %", beside, "good")
-    share = 1 - metrics["collision_share"] if scheme == "none" else None
+        return Figure(question, "100 %", beside, "good")
+    if scheme != "none":
+        beside = "items may have the same ID, since IDs have a capacity above 1 (ids.capacity)"
+        return Figure(question, f"up to {made['capacity']}", beside, "none")
     beside = "items with an ID that no other item has; this export allows several items to have the same ID"
-    return Figure("Does every item have its own ID?", "shared" if share is None else percent(share), beside, "none")
+    return Figure(question, percent(1 - metrics["collision_share"]), beside, "none")
 
 
 def _own_codes(manifest: dict[str, Any]) -> Figure:

@@ -75,6 +75,13 @@ def test_each_threshold_is_judged(changed, question, grade):
     assert all(figure.remedy for figure in found.figures if figure.grade in ("fair", "weak"))
 
 
+def test_the_tile_of_shared_ids_states_the_capacity():
+    manifest = copy.deepcopy(MANIFEST)
+    manifest["semantic_ids"]["capacity"] = 4
+    tile = verdict(manifest, MEASURED).figures[0]
+    assert (tile.value, tile.grade) == ("up to 4", "none") and tile.beside.startswith("items may have the same ID")
+
+
 def test_without_vectors_fidelity_is_shown_and_not_judged():
     manifest = copy.deepcopy(MANIFEST)
     for name in ("r2", "r2_unique", "max_distinct_rate"):
