@@ -3,7 +3,7 @@
 python examples/language_model.py [MODEL]
 
 MODEL is a causal language model of transformers, as a folder or a name. Without it, the example uses a tiny model with
-random weights and takes seconds. The example needs pip install 'sid_jax[llm]' and PyTorch.
+random weights and takes seconds. The example needs pip install -e '.[llm]' and PyTorch.
 """
 
 from __future__ import annotations

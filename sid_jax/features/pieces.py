@@ -168,7 +168,7 @@ def _library() -> ModuleType:
         import sentencepiece
     except ImportError as error:
         raise UserError(
-            "SentencePiece features need the package sentencepiece; run pip install -e '.[features]'"
+            "SentencePiece features need the package sentencepiece; run pip install 'sid_jax[features]'"
         ) from error
     return sentencepiece
 

@@ -112,7 +112,7 @@ def _num_ended(study: Study) -> int:
 def _check_installed() -> None:
     missing = [name for name in ("optuna", "matplotlib") if importlib.util.find_spec(name) is None]
     if missing:
-        raise UserError(f"a sweep needs {' and '.join(missing)}; run pip install -e '.[sweep]'")
+        raise UserError(f"a sweep needs {' and '.join(missing)}; run pip install 'sid_jax[sweep]'")
 
 
 def trial_folder(workdir: Path, trial: Trial) -> Path:

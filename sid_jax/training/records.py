@@ -226,7 +226,9 @@ def _lines(path: Path) -> list[str]:
 def check_wandb(project: str) -> None:
     """Raises a UserError if a project is set and the package is missing."""
     if project and importlib.util.find_spec("wandb") is None:
-        raise UserError(f"config.train.wandb is {project!r}, but wandb is not installed; run pip install -e '.[wandb]'")
+        raise UserError(
+            f"config.train.wandb is {project!r}, but wandb is not installed; run pip install 'sid_jax[wandb]'"
+        )
 
 
 class WandbRecords(_Harmless):

@@ -58,6 +58,17 @@ def test_every_exception_is_of_some_use():
         assert page in (ROOT / test).read_text()
 
 
+def test_messages_name_existing_extras_in_the_form_that_works_in_any_folder():
+    found = set()
+    for path in (ROOT / "sid_jax").rglob("*.py"):
+        found |= set(re.findall(r"pip install (\S*\[.*?\]\S?)", path.read_text()))
+    assert {"'sid_jax[wandb]'", "'sid_jax[llm]'"} <= found
+    for argument in found:
+        assert re.fullmatch(r"'sid_jax\[[\w{}]+\]'", argument), argument
+        if "{" not in argument:
+            check(["pip", "install", argument])
+
+
 @pytest.mark.parametrize(
     ("typed", "complaint"),
     [

@@ -131,7 +131,7 @@ def test_without_the_library_one_line_says_what_to_install(monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(UserError, match=r"pip install -e '.\[features\]'"):
+    with pytest.raises(UserError, match=r"pip install 'sid_jax\[features\]'"):
         fit_pieces(made_ids(), np.ones(300, np.int64), 40)
 
 

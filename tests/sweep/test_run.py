@@ -167,7 +167,7 @@ def test_another_sweep_is_kept_out(config, tmp_path, trainer):
 
 def test_what_is_missing_is_said_before_anything_is_written(config, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"a sweep needs optuna and matplotlib; run pip install -e '.\[sweep\]'"):
+    with pytest.raises(UserError, match=r"a sweep needs optuna and matplotlib; run pip install 'sid_jax\[sweep\]'"):
         go(config, tmp_path / "sweep", 1)
     assert not (tmp_path / "sweep").exists()
 

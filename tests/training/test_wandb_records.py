@@ -123,7 +123,7 @@ def test_without_the_package_a_run_is_refused_at_once(monkeypatch):
     check_wandb("")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     check_wandb("")
-    with pytest.raises(UserError, match=r"pip install -e '.\[wandb\]'"):
+    with pytest.raises(UserError, match=r"pip install 'sid_jax\[wandb\]'"):
         check_wandb("films")
 
 

@@ -147,7 +147,7 @@ def _tokenizer(settings: BertFolder) -> Any:
         from tokenizers import Tokenizer
     except ImportError as error:
         raise UserError(
-            f"config.data.text_encoder={settings.folder} needs the tokenizers package: run pip install -e '.[bert]'"
+            f"config.data.text_encoder={settings.folder} needs the tokenizers package: run pip install 'sid_jax[bert]'"
         ) from error
     try:
         tokenizer = Tokenizer.from_str((settings.folder / _TOKENIZER).read_text())

@@ -109,8 +109,8 @@ def _sentence_transformers(name: str, why: str) -> Encode:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise UserError(
-            f"config.data.text_encoder={name} is a sentence-transformers model{why}; run pip install -e .[text], or "
-            "use the built-in wordllama"
+            f"config.data.text_encoder={name} is a sentence-transformers model{why}; run pip install 'sid_jax[text]', "
+            "or use the built-in wordllama"
         ) from error
     try:
         model = SentenceTransformer(name)

@@ -131,7 +131,7 @@ def test_an_unknown_model_is_one_line(monkeypatch):
 
 def test_without_sentence_transformers_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(UserError, match=r"pip install -e \.\[text\]"):
+    with pytest.raises(UserError, match=r"pip install 'sid_jax\[text\]'"):
         encode_texts(["ab"], "some/model")
 
 
