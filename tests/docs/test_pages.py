@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from sid_jax.config import default_config
 from tests.commands import ROOT
 from tests.docs.conftest import run_page
 from tests.docs.exceptions import NOT_RUN, RUN_BY, why_not_run
@@ -67,6 +68,16 @@ def test_messages_name_existing_extras_in_the_form_that_works_in_any_folder():
         assert re.fullmatch(r"'sid_jax\[[\w{}]+\]'", argument), argument
         if "{" not in argument:
             check(["pip", "install", argument])
+
+
+def test_the_defaults_on_the_page_of_commands_are_the_declared_ones():
+    rows = re.findall(r"^\| ((?:`\w+\.\w+`(?:, )?)+) \| (.*?) \|", (ROOT / "docs" / "commands.md").read_text(), re.M)
+    assert len(rows) >= 9
+    for names, stated in rows:
+        section_of = [name.split(".") for name in re.findall(r"`(.*?)`", names)]
+        defaults = [default_config()[section][name] for section, name in section_of]
+        shown = stated.replace("`", "")
+        assert shown == ", ".join(map(str, defaults)) or {shown} == set(defaults), names
 
 
 @pytest.mark.parametrize(
