@@ -37,6 +37,11 @@ from sid_jax.training.state import TrainState, abstract_model, abstract_state, b
 from sid_jax.training.summary import evaluation_text, show_samples, show_summary, steps_text
 from sid_jax.training.workdir import claimed_workdir
 
+# A run is said to end with noise if more than this share of the initial noise remains. Of the largest initial scale in
+# a preset, 0.2, less than 0.0002 of the squared distance between neighboring codewords then remains, so that codes
+# change only for items for which two codes are almost equally good.
+_LEAST_NOISE = 0.001
+
 
 @noticing_loss()
 def train(
@@ -238,11 +243,33 @@ def _warn_of_zeros(data: VectorSet, messages: Messages) -> None:
 
 
 def _warn_of_noise_at_the_end(recipe: Recipe, messages: Messages) -> None:
-    last = jnp.int32(recipe.lengths.num_steps - 1)
-    if recipe.model_settings.quantization_method == "gumbel_softmax" and recipe.noise_scale(last) > 0:
+    last, model = jnp.int32(recipe.lengths.num_steps - 1), recipe.model_settings
+    if model.quantization_method != "gumbel_softmax":
+        return
+    if float(recipe.noise_scale(last)) <= _LEAST_NOISE * model.noise_scale:
+        return
+    consequence = "so noise remains and training codes will differ from exported codes"
+    if model.temperature <= model.min_temperature:
         messages.line(
-            f"Warning: the temperature ends at {float(recipe.temperature(last)):.3f}, above "
-            "config.model.min_temperature, so noise remains and training codes will differ from exported codes. "
-            "To reach the minimum, set a smaller config.model.temperature_decay, or "
-            "config.train.annealing_schedule=cosine."
+            f"Warning: config.model.min_temperature equals config.model.temperature={model.temperature}, {consequence}."
+            " Set a lower minimum, or config.model.noise_scale=0."
         )
+        return
+    messages.line(
+        f"Warning: the temperature ends at {float(recipe.temperature(last)):.4g}, above "
+        f"config.model.min_temperature={model.min_temperature}, {consequence}. To reach the minimum, set "
+        f"{_way_to_the_minimum(recipe.settings)}."
+    )
+
+
+def _way_to_the_minimum(train: ConfigDict) -> str:
+    if not train.temperature_annealing:
+        return "config.train.temperature_annealing=True"
+    if train.annealing_schedule == "exponential":
+        return "a smaller config.model.temperature_decay, or config.train.annealing_schedule=cosine"
+    if train.annealing_schedule == "constant":
+        return "config.train.annealing_schedule=cosine"
+    # These schedules only miss the minimum if the run ends before the first update.
+    return (
+        f"config.train.num_epochs above config.train.temperature_update_frequency={train.temperature_update_frequency}"
+    )

@@ -116,7 +116,8 @@ def temperature_schedule(model: ConfigDict, train: ConfigDict, durations: Durati
 
     courses: dict[str, Schedule] = {
         "exponential": lambda updates: start * jnp.power(jnp.float32(model.temperature_decay), updates),
-        "linear": lambda updates: start + (floor - start) * updates / num_updates,
+        # In this form, the last value is exactly the minimum, so the noise ends at exactly 0.
+        "linear": lambda updates: floor + (start - floor) * (num_updates - updates) / num_updates,
         "cosine": lambda updates: floor + (start - floor) * 0.5 * (1 + jnp.cos(jnp.pi * updates / num_updates)),
         "constant": lambda updates: jnp.full_like(updates, start),
     }

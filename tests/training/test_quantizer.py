@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -16,8 +17,11 @@ from sid_jax.errors import UserError
 from sid_jax.messages import Messages
 from sid_jax.training import quantizer
 from sid_jax.training.corpus import ResidentCorpus
+from sid_jax.training.recipe import Recipe
 from sid_jax.training.records import read_records
 from sid_jax.training.restore import restore_run
+from sid_jax.training.schedules import Durations
+from sid_jax.training.state import abstract_model
 
 
 @pytest.fixture
@@ -241,12 +245,37 @@ def test_ids_that_look_like_markup_are_printed_as_they_are(config, corpus, tmp_p
     assert "[/bold]0[red]" in told and "[run]" in told
 
 
-@pytest.mark.parametrize(("schedule", "warned"), [("cosine", False), ("exponential", True)])
-def test_a_schedule_that_leaves_noise_at_the_end_is_warned_of(config, tmp_path, console, schedule, warned):
-    config.train.annealing_schedule = schedule
-    config.train.num_epochs = 2
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"train.annealing_schedule": "cosine"}, ""),
+        # The last value of this schedule is subject to rounding.
+        ({"train.annealing_schedule": "linear", "train.num_epochs": 20}, ""),
+        ({"train.annealing_schedule": "exponential"}, "ends at 1.999, above .*=0.05, .*temperature_decay"),
+        # The temperature falls from 2 to 0.0502 and 0.055. Of the initial noise, .0001 and .0026 remain.
+        ({"train.annealing_schedule": "exponential", "model.temperature_decay": 0.0251}, ""),
+        ({"train.annealing_schedule": "exponential", "model.temperature_decay": 0.0275}, "ends at 0.055, above"),
+        ({"train.annealing_schedule": "constant"}, "ends at 2, above .* set config.train.annealing_schedule=cosine"),
+        ({"train.temperature_annealing": False}, "set config.train.temperature_annealing=True"),
+        ({"train.annealing_schedule": "linear", "train.num_epochs": 1}, "set config.train.num_epochs above .*=1"),
+        ({"model.min_temperature": 2.0}, "min_temperature equals config.model.temperature=2.0, .* Set a lower minimum"),
+        ({"model.min_temperature": 2.0, "model.noise_scale": 0.0}, ""),
+        ({"train.annealing_schedule": "constant", "model.quantization_method": "ste"}, ""),
+    ],
+)
+def test_a_run_that_ends_with_noise_is_warned_of(config, corpus, console, settings, words):
+    config.update_from_flattened_dict({"train.num_epochs": 2, **settings})
+    model = abstract_model(config, corpus.shape[1])
+    recipe = Recipe.of(config, Durations.of(config.train, len(corpus)), model)
+    quantizer._warn_of_noise_at_the_end(recipe, Messages.to_console(console))
+    told = " ".join(console.export_text().split())
+    assert re.search(f"Warning: .*{words}", told) if words else not told
+
+
+def test_a_training_run_warns_of_noise_at_its_end(config, tmp_path, console):
+    config.train.annealing_schedule, config.train.num_epochs = "exponential", 2
     quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
-    assert ("Warning: the temperature ends at 1.999" in console.export_text()) == warned
+    assert "Warning: the temperature ends at 1.999" in console.export_text()
 
 
 def test_a_run_that_diverges_is_one_line_and_no_checkpoint(config, tmp_path, console):

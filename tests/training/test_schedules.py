@@ -46,6 +46,15 @@ def test_every_schedule_falls_from_the_start_to_the_floor_and_not_below(schedule
     assert (np.diff(course) <= 0).all() and (course >= np.float32(0.05)).all()
 
 
+@pytest.mark.parametrize("num_epochs", [2, 3, 4, 7, 20, 45, 46])
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+@pytest.mark.parametrize(("start", "floor"), [(2.0, 0.05), (0.1, 0.05), (0.7, 0.3)])
+def test_linear_and_cosine_end_at_exactly_the_floor(schedule, num_epochs, start, floor):
+    config = config_of(annealing_schedule=schedule, num_epochs=num_epochs)
+    config.model.temperature, config.model.min_temperature = start, floor
+    assert temperatures(config, [10 * num_epochs - 1])[0] == np.float32(floor)
+
+
 def test_linear_and_cosine_are_halfway_down_at_half_time():
     for schedule in ("linear", "cosine"):
         config = config_of(annealing_schedule=schedule, num_epochs=51)
