@@ -81,11 +81,10 @@ _DATA: Declaration = {
     "histories": {
         "source": Setting(
             "none",
-            "Interaction histories, for codes that reflect co-occurrence as well as content. They are used in two "
-            "ways: as a second part of each vector (`data.collaborative_weight`), and in a loss "
-            "(`model.contrastive_weight`, `model.alignment_weight`). sequences: a text file with one line per user: "
-            "the user, then items in time order. interactions: a .parquet or .csv file with one row per interaction. "
-            "Or a named catalog.",
+            "Interaction histories, for codes that reflect co-occurrence as well as content. They can be used as an "
+            "additional part of each vector (`data.collaborative_weight`), and in a loss (`model.contrastive_weight`, "
+            "`model.alignment_weight`). sequences: a text file with one line per user: the user, then items in time "
+            "order. interactions: a .parquet or .csv file with one row per interaction. Or a named catalog.",
             choices=("none", "sequences", "interactions", *CATALOGS),
         ),
         "path": Setting(
@@ -97,8 +96,8 @@ _DATA: Declaration = {
     },
     "collaborative_weight": Setting(
         0.5,
-        "Variance of the second part of each vector, which is computed from co-occurrences in the histories; the "
-        "first part has variance 1. 0: no second part.",
+        "Variance of the additional part of each vector, which is computed from co-occurrences in the histories. The "
+        "first part has variance 1. 0: no additional part.",
         range=NOT_NEGATIVE,
     ),
     "parts": Setting(
@@ -143,8 +142,8 @@ _DATA: Declaration = {
     "unit_norm": Setting(
         True,
         "Whether each vector is scaled to length 1, so that only its direction matters, as in cosine similarity. "
-        "`data.unit_norm`, `data.center` and `data.standardize` are applied in this order. This scaling is fitted "
-        "once, saved with the model and applied by its encoder.",
+        "`data.unit_norm`, `data.center` and `data.standardize` are applied in this order. The mean and the divisors "
+        "are computed once, saved with the model and applied to every vector that is encoded.",
     ),
     "center": Setting(True, "Whether the mean vector is subtracted from each vector."),
     "standardize": Setting(
@@ -167,8 +166,8 @@ _MODEL: Declaration = {
     "codebook_size": Setting(
         AUTO,
         "K: number of codes per level; one number, or one per level, as in (64, 128, 256). auto: 256. For fewer than "
-        "2,048 items, it is the largest power of two up to N / 8, or a larger power of two if 4 code tuples per "
-        "item need it.",
+        "2,048 items, it is the largest power of two up to N / 8, or a larger power of two if there would otherwise "
+        "be fewer than 4 code tuples per item.",
         any_type=True,
     ),
     "quantizer": Setting(
@@ -236,14 +235,15 @@ _MODEL: Declaration = {
     "contrastive_weight": Setting(
         0.0,
         "Weight of a contrastive loss that pulls together the quantized vectors of items that co-occur in "
-        "`data.histories`. The loss is scaled by the mean squared length of the scaled vectors. The codes of an item "
-        "still depend on its content only.",
+        "`data.histories`. The loss is multiplied by the mean squared length of the scaled vectors. The codes of an "
+        "item still depend on its content only.",
         range=NOT_NEGATIVE,
     ),
     "alignment_weight": Setting(
         0.0,
         "Weight of the alignment loss, a contrastive loss between a linear map of an item's quantized vector and its "
-        "co-occurrence vector (`data.collaborative_dimension` features). It is scaled like the contrastive loss.",
+        "co-occurrence vector (`data.collaborative_dimension` features). Like the contrastive loss, it is multiplied "
+        "by the mean squared length of the scaled vectors.",
         range=NOT_NEGATIVE,
     ),
     "contrastive_temperature": Setting(
@@ -282,9 +282,9 @@ _TRAIN: Declaration = {
     ),
     "augmentation": Setting(
         0.25,
-        "Data augmentation: this share of the difference between two other items is added to each item of a batch, "
-        "until the encoder is frozen. Without augmentation, a wide encoder memorizes a catalog of about ten thousand "
-        "items, and new items get poor codes.",
+        "Data augmentation: this share of the difference between two other vectors is added to each vector of a "
+        "batch, until the encoder is frozen. Without augmentation, a wide encoder memorizes a catalog of about ten "
+        "thousand items, and new items get poor codes.",
         range=NOT_NEGATIVE,
     ),
     "part_dropout": Setting(

@@ -18,8 +18,8 @@ SHARED: dict[str, Setting] = {
     "decoder_rate": Setting(3e-4, "Learning rate of the quantizer's decoder. 0: frozen.", range=NOT_NEGATIVE),
     "anchor_weight": Setting(
         1.0,
-        "Weight of the quantizer's own loss (reconstruction, codebook and commitment loss), relative to the squared "
-        "length of the vectors. It keeps codes close to the items' content.",
+        "Weight of the anchor: the sum of the reconstruction, codebook and commitment loss of the quantizer, divided "
+        "by the mean squared length of the scaled vectors. The anchor keeps codes close to the items' content.",
         range=NOT_NEGATIVE,
     ),
     "balance_weight": Setting(
@@ -33,8 +33,9 @@ SHARED: dict[str, Setting] = {
     "min_temperature": Setting(0.1, "Final temperature of the soft assignment.", range=POSITIVE),
     "noise_scale": Setting(
         0.05,
-        "gumbel: initial scale of the noise, in the units of the temperature. The scale falls to 0 in the first four "
-        "fifths of the joint phase.",
+        "gumbel: initial scale of the noise, in the units of the temperature. The scale falls linearly to 0, and is 0 "
+        "in the last steps: in JointQuantizer those of `settle_share`, in `sid-jax recommend` the last fifth of the "
+        "joint phase.",
         range=NOT_NEGATIVE,
     ),
 }
@@ -57,8 +58,9 @@ SETTINGS: Declaration = {
     ),
     "settle_share": Setting(
         0.2,
-        "Share of the steps, at the end, in which IDs converge: there is no noise, no code is reset, and the encoder "
-        "is frozen. In the second half of these steps codebooks and decoder are frozen as well, so that no ID changes.",
+        "Share of the steps, at the end, in which codes converge: there is no noise, no code is reset, and the "
+        "encoder is frozen. In the second half of these steps codebooks and decoder are frozen as well, so that no ID "
+        "changes.",
         range=SHARE,
     ),
 }

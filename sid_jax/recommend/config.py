@@ -120,7 +120,8 @@ _MODEL: Declaration = {
     ),
     "code_pairs": Setting(
         4096,
-        "scorer: number of embeddings of pairs of the first two codes. Pairs share embeddings by a hash. 0: none.",
+        "scorer: number of embeddings for the pair of an item's first two codes. A hash assigns an embedding to each "
+        "pair, so several pairs may have the same embedding. 0: none.",
         range=NOT_NEGATIVE,
     ),
     "item_dropout": Setting(
@@ -243,12 +244,14 @@ _EVAL: Declaration = {
 _BACKOFF: Declaration = {
     "sharpness": Setting(
         10.0,
-        "Sharpness of the weight exp(sharpness * cosine) that a warm item has in the score of a similar cold item.",
+        "Sharpness of the similarity exp(sharpness * cosine) of a warm item to a cold item. The cold item's score is "
+        "higher if likely warm items are similar to it.",
         range=(0, 1000),
     ),
     "history_share": Setting(
         0.5,
-        "Weight of the user's history in a cold item's score. The model's predictions have the rest of the weight.",
+        "Weight of the user's history in a cold item's score. The weight of the model's predictions is 1 minus this "
+        "weight.",
         range=SHARE,
     ),
     "decay": Setting(
@@ -293,8 +296,8 @@ _JOINT: Declaration = {
     "balance_weight": SHARED["balance_weight"],
     "target_gradient": Setting(
         1.0,
-        "Weight of the gradient on an item's first code from the positions where the item is the target. The "
-        "gradient from the positions where the item is read has weight 1.",
+        "Weight of the gradient with respect to an item's first code at the positions where the item is the target. "
+        "The gradient at the positions where the item is read has weight 1.",
         range=NOT_NEGATIVE,
     ),
     "temperature": SHARED["temperature"],
