@@ -6,7 +6,8 @@ The rows are shuffled. The first --trained rows are trained on, with --config an
 the remaining rows is appended to the previous version. Three values of R^2 are printed per batch. "R^2 new", of the
 batch's codes, and "R^2 of IDs", of its unique IDs, are relative to the mean of the training items, as
 docs/daily-updates.md explains. "R^2, own mean" is relative to the mean of the batch. If the folder already contains the
-run, it is resumed. "moved" counts the IDs that differ from the previous version, plus those that differ from the first.
+run, it is resumed. "moved" counts the IDs that differ from those in the previous version, plus those that differ from
+the first version.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def report(
 ) -> None:
     """Prints one row per implementation, with its rate relative to the first one and to `matmul`, and writes JSON."""
     first = next(iter(results.values()))
-    columns = ["", "items/s", "relative to the first", "GFLOP/s", "share of the matrix product's", "peak memory"]
+    columns = ["", "items/s", "relative to the first", "GFLOP/s", "share of the matrix product's rate", "peak memory"]
     table = Table(*columns, title=title, title_justify="left")
     for name, result in results.items():
         share = f"{result.gigaflops / matmul.gigaflops:.0%}" if matmul and result.gigaflops else ""

@@ -1,4 +1,4 @@
-"""Speed of residual quantization, compared with faiss: items per second, share of the machine's matmul rate, memory.
+"""Speed of residual quantization, compared with faiss: items/s, share of the rate of a matrix product, and memory.
 
 python benchmarks/encode_speed.py --beam=1 --json=encode.json
 
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def prepare_ours(beam: int, batch: int) -> Round:
-    """Returns a round of sid_jax over all vectors, with codes copied to the host."""
+    """Returns a function that encodes all vectors with sid_jax once, and copies the codes to the host."""
     import jax
 
     from sid_jax.quantize.beam import beam_codes
@@ -66,7 +66,7 @@ def prepare_ours(beam: int, batch: int) -> Round:
 
 
 def prepare_faiss(beam: int, threads: int, tables: bool) -> Round:
-    """Returns a round of faiss's ResidualQuantizer over all vectors."""
+    """Returns a function that encodes all vectors with faiss's ResidualQuantizer once."""
     import faiss
 
     faiss.omp_set_num_threads(threads)

@@ -136,7 +136,7 @@ def _write_vectors(folder: Path) -> None:
 
 
 def _write_histories(folder: Path) -> None:
-    """Writes the histories of 20 users: each has 6 of 60 items, two of them per second."""
+    """Writes the histories of 20 users: each has 6 of 60 items, in three pairs with equal times."""
     rng = np.random.default_rng(0)
     users = [f"user é{number}" for number in range(20)]
     items = [rng.choice(60, 6, replace=False).tolist() for _ in users]
@@ -193,7 +193,7 @@ def _write_lists(folder: Path) -> None:
 
 
 def damage(content: bytes, other: bytes, rng: random.Random) -> bytes:
-    """Returns a file's content with small random changes, or with a piece of another file."""
+    """Returns a file's content with a few random changes, such as flipped bits or bytes of another file."""
     ways: list[Callable[[bytearray, bytes, random.Random], None]] = [
         _flip,
         _flip,
@@ -225,7 +225,7 @@ def _flip(content: bytearray, other: bytes, rng: random.Random) -> None:
 def _number(content: bytearray, other: bytes, rng: random.Random) -> None:
     size, place = rng.choice((1, 2, 4, 8)), _place(content, rng)
     if rng.random() < 0.3:
-        # Replace a digit of a text header.
+        # Replaces a digit in the first 400 bytes, where a format may have a header of text.
         digits = [at for at, byte in enumerate(content[:400]) if chr(byte).isdigit()]
         if digits:
             at = rng.choice(digits)
@@ -266,7 +266,9 @@ def read_vectors(path: Path) -> None:
 def _read_histories(path: Path) -> None:
     histories = read_histories(path, np.arange(60), ("user_id", "item_id", "timestamp"), on_unknown="drop")
     if histories.items.min() < 0 or histories.items.max() >= 60 or histories.lengths.sum() != len(histories.items):
-        raise AssertionError("the histories have items outside the catalog, or lengths that do not match")
+        raise AssertionError(
+            "the histories have items outside the catalog, or lengths whose sum is not the number of items"
+        )
 
 
 def _read_ids(path: Path) -> None:
@@ -300,7 +302,7 @@ def watched(path: Path, words: Path) -> str | None:
         if time.monotonic() - started > _SECONDS:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            return f"was not done in {_SECONDS} s"
+            return f"was not read in {_SECONDS} s"
         time.sleep(0.001)
     if os.WIFSIGNALED(status):
         return f"crashed with {signal.Signals(os.WTERMSIG(status)).name}"

@@ -22,7 +22,8 @@ from sid_jax.tokens.vocabulary import Vocabulary
 # The number of tokens of Qwen2.5 without special tokens.
 _OTHER_TOKENS = 151_643
 _WALKS = 50
-# Seconds to compile, and a function that fills one mask and returns its start time, or None after the last mask.
+# Seconds to compile, and a function. Each call of the function fills the next mask and returns the time at which
+# filling began; after the last mask, it returns None.
 Cost: TypeAlias = tuple[float, Callable[[], float | None]]
 
 
@@ -65,7 +66,7 @@ def other_tokens(random: np.random.Generator) -> list[str]:
 
 
 def xgrammar(kind: str, text: str, texts: list[str], rows: np.ndarray) -> Cost:
-    """Returns the cost of a grammar in XGrammar, with one mask for each token of the rows."""
+    """Compiles a grammar with XGrammar, and returns its cost; the masks are those before each token id of `rows`."""
     import xgrammar as xg
 
     tokenizer = xg.TokenizerInfo(texts, xg.VocabType.RAW, stop_token_ids=[0])
@@ -79,7 +80,7 @@ def xgrammar(kind: str, text: str, texts: list[str], rows: np.ndarray) -> Cost:
 
 
 def llguidance(kind: str, text: str, texts: list[str], rows: np.ndarray) -> Cost:
-    """Returns the cost of a grammar in llguidance, with one mask for each token of the rows."""
+    """Compiles a grammar with llguidance, and returns its cost; the masks are those before each token id of `rows`."""
     import llguidance as ll
     import llguidance.numpy
 

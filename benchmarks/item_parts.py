@@ -42,8 +42,7 @@ _NUM_SEEDS = flags.DEFINE_integer("num_seeds", 3, "Number of seeds, starting wit
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the results; existing runs are not repeated.")
 flags.mark_flags_as_required(["config", "ids", "workdir"])
 
-# Targets are grouped by their number of occurrences in training. These are the largest numbers of all groups but the
-# last, which has no upper limit.
+# Targets are grouped by their number of occurrences in training: 0 to 4, 5 to 9, 10 to 29, and 30 or more.
 _GROUPS = (4, 9, 29)
 
 

@@ -1,7 +1,7 @@
 """Measures memory, training time and users served per second of the scorer on a large synthetic catalog.
 
 Recommendations are made from a shortlist, and from the scores of all items. The script also prints the share of the ten
-best items by all scores that the lists from the shortlist contain.
+best items, by all scores, that is also in the list from the shortlist.
 
 python benchmarks/large_catalog.py --items 300000 --interactions 3000000
 """

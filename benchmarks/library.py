@@ -91,7 +91,7 @@ def import_seconds() -> tuple[float, bool]:
 
 
 def load_seconds(folder: Path | str) -> tuple[float, float]:
-    """Returns seconds (median of 3) and peak GB of a new process that loads an artifact, after `import jax`."""
+    """Returns the median load time of an artifact in 3 new processes, in seconds, and the largest peak memory in GB."""
     command = [sys.executable, "-c", _LOAD.format(folder=str(folder))]
     runs = [subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() for _ in range(3)]
     return statistics.median(float(seconds) for seconds, _ in runs), max(float(peak) for _, peak in runs)

@@ -5,7 +5,7 @@ python benchmarks/quality.py --vectors=items.npy --levels=3 --codes=256 --seeds=
 This script needs the `bench` extra. All methods get vectors of length 1. R^2 is over all items and features, relative
 to the mean vector. It is computed from the code tuples, or, in the rows "unique", from the unique IDs. Other tools run
 with their default settings, if they have any. Runs that the file --json contains are not repeated, so a stopped
-comparison resumes, and methods or seeds can be added. The file must be of the same vectors, labels, levels and codes.
+comparison resumes, and methods or seeds can be added. Its runs must have the same vectors, labels, levels and codes.
 """
 
 from __future__ import annotations

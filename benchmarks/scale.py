@@ -34,7 +34,7 @@ _TRAINED_ON = 2**17
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", default="1000000,2000000,4000000", help="N of each export")
+    parser.add_argument("--items", default="1000000,2000000,4000000", help="N of each export or training")
     parser.add_argument("--features", type=int, default=384)
     parser.add_argument("--levels", type=int, default=4)
     parser.add_argument("--folder", type=Path, required=True, help="folder for vectors and runs")
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def prepare_encoder(workdir: Path, path: Path) -> Round:
-    """Returns a round of the encoder over vectors in memory, one call per batch, like a user's own program."""
+    """Returns a function that encodes vectors in memory once, one call per batch, as a user's own program would."""
     import jax
     import jax.numpy as jnp
 
@@ -168,8 +168,18 @@ def _unique_share(out: Path, sizes: list[int]) -> float:
 
 
 def _report(rows: list[dict[str, float]], in_memory: float) -> None:
-    columns = ["items", "s", "items/s", "/ encoder's", "s / million", "peak memory", "distinct", "moved", "unique"]
-    table = Table(*columns, title="File to file, process starts included", title_justify="left")
+    columns = [
+        "items",
+        "s",
+        "items/s",
+        "share of encoder's rate",
+        "s / million",
+        "peak memory",
+        "distinct",
+        "moved",
+        "unique",
+    ]
+    table = Table(*columns, title="Exports from file to file, including the start of the process", title_justify="left")
     for row in rows:
         rate = row["items"] / row["seconds"]
         table.add_row(
@@ -188,7 +198,7 @@ def _report(rows: list[dict[str, float]], in_memory: float) -> None:
 
 def _report_training(rows: list[dict[str, float]]) -> None:
     columns = ["items", "s", "s / million", "peak memory"]
-    title = "An epoch and an evaluation, vectors read from their file, process starts included"
+    title = "An epoch and an evaluation, with vectors read from a file, including the start of the process"
     table = Table(*columns, title=title, title_justify="left")
     for row in rows:
         peak = f"{row['peak_bytes'] / 2**20:,.0f} MiB"

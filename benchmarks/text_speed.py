@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def prepare_ours(model: str, num_texts: int) -> Round:
-    """Returns a round of sid_jax over all texts."""
+    """Returns a function that encodes all texts with sid_jax once."""
     from sid_jax.data.text.encoders import find_encoder
 
     encode, texts = find_encoder(model).load(), make_texts(num_texts)
@@ -62,7 +62,7 @@ def prepare_ours(model: str, num_texts: int) -> Round:
 
 
 def prepare_torch(model: str, num_texts: int, threads: int) -> Round:
-    """Returns a round of sentence-transformers over all texts, with its own batching."""
+    """Returns a function that encodes all texts with sentence-transformers once, in its own batches."""
     import torch
     from sentence_transformers import SentenceTransformer
 

@@ -1,10 +1,10 @@
-"""Training speed of the RQ-VAE, and of the same model in PyTorch: items per second, share of machine rate, memory.
+"""Training speed of the RQ-VAE and of the same model in PyTorch: items/s, share of a matrix product's rate, memory.
 
 python benchmarks/train_speed.py --batch=1024 --method=ste --json=train.json
 
 The encoder is an MLP of the widths 768-512-256-128-32. There are 3 codebooks of 256 codewords, and the optimizer is
-AdamW. PyTorch has a plain training loop over vectors in memory, on all threads, that reads no loss within a round. It
-runs eagerly, and with torch.compile, which needs a C++ compiler.
+AdamW. PyTorch has a plain training loop over vectors in memory, on all threads, and never reads the loss. It runs
+eagerly, and with torch.compile, which needs a C++ compiler.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _operations() -> float:
 
 
 def prepare_ours(batch: int, method: str, precision: str, from_file: bool = False) -> Round:
-    """Returns a round of sid_jax's compiled steps, on vectors that are on the device or in a memory-mapped file."""
+    """Returns a function that takes sid_jax's compiled steps, on vectors on the device or in a memory-mapped file."""
     import tempfile
 
     import jax
@@ -105,7 +105,7 @@ def prepare_ours(batch: int, method: str, precision: str, from_file: bool = Fals
 
 
 def prepare_torch(batch: int, method: str, threads: int, compiled: bool) -> Round:
-    """Returns a round of PyTorch's steps on vectors in memory."""
+    """Returns a function that takes PyTorch's steps on vectors in memory."""
     import itertools
 
     import torch

@@ -1,4 +1,4 @@
-"""Joint training of quantizer and recommender: IDs change during the joint phase, and are then frozen.
+"""Joint training of quantizer and recommender: IDs change in the first part of the run, and are then frozen.
 
 sid-jax recommend --config=joint:ml100k --workdir=runs/joint-ml100k
 sid-jax recommend --config=joint:beauty --config.ids=exports/beauty \

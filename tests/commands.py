@@ -11,12 +11,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-# XLA flags for programs whose compilation takes longer than their run. The older emitters compile three times as fast.
+# XLA flags for programs whose compilation takes longer than their run. Without fusion emitters, XLA compiles three
+# times as fast.
 COMPILE_QUICKLY = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 
 
 def environment(num_devices: int = 1, compiled: bool = True, flags: str = COMPILE_QUICKLY) -> dict[str, str]:
-    """Returns a user's environment with this number of devices and, if allowed, the session's compiled programs."""
+    """Returns a command's environment: number of devices, XLA flags, and, if `compiled`, the compilation cache."""
     xla_flags = f"--xla_force_host_platform_device_count={num_devices} {flags}".strip()
     return {**os.environ, "XLA_FLAGS": xla_flags, "JAX_ENABLE_COMPILATION_CACHE": str(compiled)}
 

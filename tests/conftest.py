@@ -1,4 +1,4 @@
-"""A strict session: several devices, no implicit rank promotion, and deprecation warnings as errors."""
+"""Makes tests strict: several devices, no implicit rank promotion, and deprecation warnings as errors."""
 
 import atexit
 import gc
@@ -25,7 +25,8 @@ atexit.register(shutil.rmtree, _COMPILED, ignore_errors=True)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-# Set before jax is imported: eight devices on one CPU, as on a TPU host. Commands get the flags of a user.
+# Set before jax is imported: eight devices on one CPU, as on a TPU host. Commands have their own flags
+# (tests/commands.py).
 os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {COMPILE_QUICKLY}"
 )
@@ -42,8 +43,8 @@ hypothesis.settings.register_profile("sid_jax", deadline=None)
 hypothesis.settings.load_profile("sid_jax")
 
 
-# Test files that take a minute or more. Each file runs in one process, so a long file that starts last would leave the
-# other process idle.
+# Test files that take a minute or more. Each file runs in one process, so if a long file started last, the other
+# processes would be idle.
 _LONG_FILES = (
     "tests/docs/test_pages.py",
     "tests/training/test_processes.py",

@@ -50,7 +50,7 @@ def test_a_file_in_the_way_of_the_workdir_is_refused(tmp_path, vectors):
 
 
 def test_a_disk_that_takes_no_more_ends_in_one_line_and_the_run_goes_on_later(tmp_path, vectors):
-    # The kernel limits the size of files of this process to 4 kB, like a full disk.
+    # The kernel limits each file that the command writes to 4 kB, which has the effect of a full disk.
     import resource
 
     flags = ["--config=configs/embeddings.py:rkmeans", f"--config.data.path={vectors}", "--config.train.num_epochs=2"]
@@ -59,7 +59,7 @@ def test_a_disk_that_takes_no_more_ends_in_one_line_and_the_run_goes_on_later(tm
     result = run(
         "train.py", *flags, compiled=False, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     )
-    # Threads of the checkpoint library may print before it, but the last line is the error.
+    # Threads of the checkpoint library may print other lines, but the last line is the error.
     assert result.returncode != 0
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ") and "file too large" in last.lower()

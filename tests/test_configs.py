@@ -102,7 +102,7 @@ OF_GUMBEL = {"model.temperature", "model.noise_scale", "train.annealing_schedule
 # the baseline esasrec.
 SINCE = {"data.parts", "data.on_unknown", "train.part_dropout", "model.block"}
 SINCE |= {f"esasrec.{setting}" for setting in preset("recommend:beauty").esasrec}
-# Other settings that version 0.1 did not have, of the scorer and of training that stops early.
+# Other settings that version 0.1 did not have: those of the scorer and of early stopping.
 ADDED = {
     *(f"model.{name}" for name in ("item_parts", "content_hidden", "code_pairs", "item_dropout", "members", "blend")),
     "sasrec.label_smoothing",
@@ -127,7 +127,7 @@ def test_a_preset_trains_as_it_did_before_the_defaults_were_a_recipe(name):
     changed = {setting for setting in before if now[setting] != before[setting]}
     allowed = OF_GUMBEL if now.get("model.quantization_method") != "gumbel_softmax" else set()
     if kind == "recommend" and "beauty" in name:
-        # IDs that a recommender's run trains have the default settings, too.
+        # The IDs that a recommender's run trains also have the default settings.
         allowed = {setting for setting in before if setting.startswith("quantizer.")}
         recipe = {f"quantizer.{setting}": value for setting, value in flat(default_config()).items()}
         of_run = {"quantizer.train.num_epochs", "quantizer.train.warmup_epochs"} if "quick" in name else set()

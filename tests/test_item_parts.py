@@ -196,7 +196,8 @@ def test_one_part_of_an_item_is_always_seen_and_others_by_their_share(key):
     there = jnp.tile(jnp.array([[True, True, False], [False, True, False]]), (2000, 1))
     seen = np.asarray(_seen_parts(key, there, 0.4))
     assert not (seen & ~np.asarray(there)).any() and seen.any(axis=1).all()
-    # Of two parts, that with the larger draw is always seen. Both are seen if both draws are above .4: .6^2.
+    # Of two parts, that with the larger draw is always seen. Both are seen if both draws are above .4, which has the
+    # probability .6^2.
     assert seen[::2, :2].all(axis=1).mean() == pytest.approx(0.36, abs=0.03) and seen[1::2, 1].all()
     assert (np.asarray(_seen_parts(key, there, 0.0)) == np.asarray(there)).all()
 

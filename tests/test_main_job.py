@@ -1,4 +1,4 @@
-"""From real ratings to Semantic IDs with the two commands, in a short version; and the codes in PyTorch."""
+"""The two commands make Semantic IDs from real ratings in a short run, and PyTorch and NumPy give the same codes."""
 
 import json
 import re
@@ -72,7 +72,7 @@ def test_every_film_has_a_unique_id_of_one_length(job):
     assert len({tuple(row["semantic_id"]) for row in rows}) == 1682
     codes = Counter(tuple(row["codes"]) for row in rows)
     assert all(row["semantic_id"] == row["codes"] for row in rows if codes[tuple(row["codes"])] == 1)
-    assert codes.keys() <= {tuple(row["semantic_id"]) for row in rows}  # One item of each bucket stays.
+    assert codes.keys() <= {tuple(row["semantic_id"]) for row in rows}  # One item per bucket keeps its code tuple.
     assert all(row["sid"] == "-".join(map(str, row["semantic_id"])) for row in rows)
     first = next(row for row in rows if row["item_id"] == 1)
     assert (first["title"], first["year"], first["genres"]) == ("Toy Story", "1995", "Animation|Children's|Comedy")

@@ -44,7 +44,8 @@ def test_identical_items_get_ids_of_their_own_nearby(tokenizer, vectors):
     ids, codes = tokenizer.table.semantic_ids, tokenizer.encode(vectors)
     assert len(np.unique(ids, axis=0)) == NUM_ITEMS
     moved = (ids != codes).sum(axis=1)
-    # One of the equal items stays; the others move by one or two codes, and no other item moves.
+    # One of the equal items keeps its code tuple. The IDs of the others differ from it in one or two codes. No other
+    # item is relocated.
     assert (moved[:NUM_ALIKE] == 0).sum() == 1 and moved[:NUM_ALIKE].max() <= 2
     assert not moved[NUM_ALIKE:].any()
 

@@ -1,4 +1,4 @@
-"""The public recommender: fitted in memory, requests of all kinds, saved and loaded, and equal to the command's."""
+"""The public recommender: fit in memory, requests of all kinds, save and load, and equality with the command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: one declaration, set by name, and read under earlier names."""
+"""Settings are declared once, are set by name, and are also read under earlier names."""
 
 import re
 import warnings
@@ -172,7 +172,8 @@ def test_a_saved_config_of_an_earlier_version_is_read_without_a_warning():
         config = fill(quantizer.default_config(), content)
     assert (config.data.center, config.data.standardize, config.data.cold_items) == (False, "feature", "cold.txt")
     assert config.model.hidden_dimensions == (32, 16)
-    # Settings that the saved config lacks get the values that its version behaved by, not their defaults.
+    # Settings that the saved config lacks get the values that correspond to the behavior of its version, not their
+    # defaults.
     assert config.model.encoder == "mlp" and config.train.augmentation == 0.0
     assert config.data.histories.source == "none"
     content["model"]["unknown"] = 1

@@ -114,7 +114,7 @@ def kill_once(world: World, command: str, share: float, folder: Path) -> str:
     _wait_and_look(world, command, share, out, process)
     process.kill()
     process.communicate()
-    left = "had ended" if process.returncode == 0 else "killed"
+    left = "had already ended" if process.returncode == 0 else "killed"
     again = start(*world.words(command, out))
     while process_runs(again):
         _look(command, out)
@@ -151,12 +151,12 @@ def fill_disk_once(world: World, command: str, share: float, folder: Path) -> st
         _assert_undisturbed(world, command, out)
     assert _content(world.folder / "export") == published, "the published export has changed"
     if had_ended:
-        return "had ended"
-    return "ended in one line" if ended.returncode else "did not need the space"
+        return "had already ended"
+    return "ended with a one-line error" if ended.returncode else "succeeded although the disk was full"
 
 
 def join_once(world: World, command: str, share: float, folder: Path) -> str:
-    """Starts a command, and after a share of its time a second command for the same folder.
+    """Starts a command, and after a share of its time the same command again, for the same folder.
 
     Raises:
       AssertionError: if both fail, an error is not one line, or the result is not that of a single command.
@@ -173,7 +173,7 @@ def join_once(world: World, command: str, share: float, folder: Path) -> str:
     _assert_undisturbed(world, command, out)
     assert _content(world.folder / "export") == published, "the published export has changed"
     refused = [number for number, ended in zip(("first", "second"), both, strict=True) if ended.returncode]
-    return f"the {refused[0]} was refused" if refused else "had ended" if had_ended else "both ended well"
+    return f"the {refused[0]} was refused" if refused else "had already ended" if had_ended else "both ended well"
 
 
 def process_runs(process: subprocess.Popen[str]) -> bool:

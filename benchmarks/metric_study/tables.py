@@ -176,7 +176,8 @@ TOKENIZERS = {
         train__kmeans_iterations=0,
     ),
     "ste-5-epochs": _trained("sid_jax", "early", train__num_epochs=5, train__warmup_epochs=1.0),
-    # Not only the encoder differs from "ste": configs/embeddings.py has 3 x 256 codes and another learning rate.
+    # This tokenizer differs from "ste" in more than the encoder: configs/embeddings.py has 3 x 256 codes and another
+    # learning rate.
     "ste-residual": _trained(
         "sid_jax", "residual", "relocate", "embeddings", train__num_epochs=300, train__batch_size=512
     ),

@@ -88,7 +88,7 @@ def load_world(path: str, num_known: int, folder: Path) -> World:
 
 
 def _questions(histories: Histories) -> EvaluationExamples:
-    """Returns test examples of each user's last items, with all earlier items as the history, ordered by position."""
+    """Returns each user's last items as test examples, all users' last item first; earlier items are the history."""
     before = [histories.without_last(back) for back in range(1, QUESTIONS + 1)]
     asked = Histories(
         user_ids=np.concatenate([each.user_ids for each in before]),

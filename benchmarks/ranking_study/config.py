@@ -21,11 +21,11 @@ from sid_jax.settings import (
 
 # Items are represented by their content vectors, through a trained linear map.
 VECTORS = "vectors"
-# The IDs that each run trains itself.
+# Value of `config.ids` with which each run trains its own IDs.
 TRAINED = "rqvae"
 # The baseline for methods with the same number of rows.
 BASELINE = "random"
-# SentencePiece without random splits in training.
+# Value of `config.sides.kinds`: SentencePiece without random splits in training.
 UNCUT = "sentencepiece-uncut"
 
 
@@ -57,7 +57,8 @@ SETTINGS: Declaration = {
         "liked_from": Setting(4.0, "Minimum number of stars of a like.", range=NOT_NEGATIVE),
         "until": Setting(
             1.0,
-            "Share of the ratings that is used, the earliest ones. Settings are chosen without the last part.",
+            "Share of the ratings that is used, the earliest ones. To choose settings, "
+            "set less than 1, so that the last ratings stay unused.",
             range=(0.01, 1),
         ),
         "train_share": Setting(
@@ -71,7 +72,7 @@ SETTINGS: Declaration = {
             "is cold in one of five runs.",
             range=(0.01, 0.9),
         ),
-        "window": Setting(20, "Maximum number of a user's last ratings that are used.", range=ONE_OR_MORE),
+        "window": Setting(20, "Maximum number of ratings in a user's history, the last ones.", range=ONE_OR_MORE),
     },
     # The settings of the quantizer of the IDs.
     "quantizer": {name: declared for name, declared in QUANTIZER_SETTINGS.items() if name != "seed"},

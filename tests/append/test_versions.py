@@ -18,7 +18,7 @@ from sid_jax.messages import Messages
 from tests.append.conftest import made_vectors, make_export, write_vectors
 
 SILENT = Messages.silent()
-# Items are few enough for the sixty IDs.
+# There are 40 items and 4 * 3 * 5 = 60 IDs.
 ITEMS = st.sets(st.integers(0, 39), max_size=8)
 
 

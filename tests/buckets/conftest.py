@@ -4,7 +4,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def bucket(monkeypatch, tmp_path):
-    """An empty store of fsspec's memory, and an empty cache folder; returns the store's file system."""
+    """An empty in-memory bucket of fsspec, and an empty cache folder; returns the bucket's file system."""
     monkeypatch.setenv("SID_JAX_CACHE", str(tmp_path / "cache"))
     store = fsspec.filesystem("memory")
     store.store.clear()

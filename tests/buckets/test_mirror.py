@@ -30,7 +30,7 @@ VECTORS = np.random.default_rng(0).normal(size=(64, 6)).astype(np.float32)
 
 
 class Killed(BaseException):
-    """Ends a run as a kill would."""
+    """Raised to end a run, as SIGKILL would."""
 
 
 def fit(workdir):

@@ -27,7 +27,7 @@ OUT = "memory://b/exports/v1"
 
 
 class Killed(BaseException):
-    """Ends an upload as a kill would: afterwards, the process does not change the bucket."""
+    """Raised to end an upload, as SIGKILL would: afterwards, the process does not change the bucket."""
 
 
 def export(address=OUT, text="whole", manifest="manifest.json"):

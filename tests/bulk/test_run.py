@@ -1,4 +1,4 @@
-"""The command from files to IDs, as a user types it."""
+"""Exports of vectors in files: `export.py --workdir=RUN --input=FILES`."""
 
 from __future__ import annotations
 
@@ -164,7 +164,8 @@ def test_a_run_that_does_not_say_how_large_its_data_was(trained, tmp_path):
         export_files(tmp_path, tmp_path / "out", [f"{trained}/items.npy"], messages=SILENT)
 
 
-# Each piece writes a file with its process id at the start, and takes half a second longer.
+# An export divides the work of each stage into pieces. Here, each piece first creates a file whose name begins with the
+# process id, and then takes half a second longer.
 _RAY = """
 import functools, os, sys, time, uuid
 from pathlib import Path
@@ -190,7 +191,7 @@ if __name__ == "__main__":
 
 
 def test_on_ray_with_a_worker_killed_the_table_is_the_same(trained, tmp_path):
-    """There are twelve files and three workers; one worker dies in the middle of a piece."""
+    """There are twelve files and three workers; one worker is killed while it works."""
     vectors = np.load(trained / "items.npy")
     for number in range(12):
         np.save(tmp_path / f"{number:02}.npy", vectors[25 * number : 25 * (number + 1)])
@@ -211,7 +212,7 @@ def test_on_ray_with_a_worker_killed_the_table_is_the_same(trained, tmp_path):
     assert process.returncode == 0, errors
     pieces = [path.name for path in began.iterdir()]
     assert len({name.split("-")[0] for name in pieces}) >= 3, pieces
-    # The piece of the killed worker was started again.
+    # The work of the killed worker was started again.
     assert len(pieces) > 12
     files = sorted((tmp_path / "local" / "ids.parquet").iterdir())
     assert len(files) > 1

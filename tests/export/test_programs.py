@@ -1,4 +1,4 @@
-"""The encoder as an ONNX graph and as StableHLO: the codes of JAX, for batches of any size, in every version."""
+"""The encoder as an ONNX graph and as StableHLO: both give the codes of JAX, and later versions have both, too."""
 
 import importlib.util
 import re
@@ -97,7 +97,8 @@ def test_the_manifest_lists_them_and_they_give_the_codes_of_the_table(first):
 def test_the_next_version_has_them_too_and_a_retry_knows_it(first, new, tmp_path):
     folder = first[2]
     for programs in ((), (), BOTH):
-        # Explicit flags for the same programs are the same request.
+        # The previous version has both programs, so an append writes both. Naming both is thus a retry of the same
+        # append.
         append(folder, tmp_path / "v2", [new], programs=programs, messages=SILENT)
     for name in FILES:
         assert (tmp_path / "v2" / name).read_bytes() == (folder / name).read_bytes()

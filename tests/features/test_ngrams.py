@@ -1,4 +1,4 @@
-"""N-grams by hand: the rows of each item, and of unknown n-grams."""
+"""N-grams by hand: the rows of the embedding table for each item, and for unknown n-grams."""
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
@@ -41,7 +41,7 @@ def test_windows_and_single_codes_are_told_apart_by_their_level():
     # The first and the second item have 5-1 in common, the second and the fourth have *-1-2.
     assert len(first & second) == 1 and len(second & fourth) == 1 and not first & third and not third & fourth
     codes = fit_ngrams("unigram", IDS, np.ones(4), num_rows=100)
-    # The same code has different rows at different levels. Two, two and two codes are in use at the three levels.
+    # The same code has different rows at different levels. Two codes are in use at each of the three levels.
     assert len(codes.known) == 2 + 2 + 2
     assert all(len(each) == 3 for each in rows(codes))
     with pytest.raises(UserError, match="from 1 to 3"):

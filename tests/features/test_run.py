@@ -24,7 +24,7 @@ NAMES = [f"sku-{number}" for number in range(50)]
 
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory):
-    """An export of 30 items, and the next version, with 20 more and two fewer."""
+    """An export of 30 items, and the next version, which adds 20 items and removes two."""
     folder = tmp_path_factory.mktemp("exports")
     make_export(folder / "v1", NAMES[:30], made_vectors(range(30)))
     later = write_vectors(folder / "later.parquet", NAMES[30:], made_vectors(range(30, 50), seed=1))

@@ -22,7 +22,7 @@ from sid_jax.data.vector_files import read_vector_files
 from sid_jax.errors import UserError
 from sid_jax.export.torch_file import write_torch_file
 
-# int64, float32 and other dtypes of saved catalogs.
+# The dtypes of the tensors that are saved.
 _DTYPES = ["<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "|i1", "|u1", "|b1"]
 
 

@@ -14,9 +14,9 @@ def settle(costs, room=None, rank=None):
 
 
 def test_a_contest_goes_to_whom_the_next_best_would_cost_more():
-    # Both prefer place 0; another place would cost the second item 5 more, the first one 1 more.
+    # Both items prefer ID 0. With ID 1, their second choice, the cost of item 0 rises by 1, and that of item 1 by 5.
     assert settle([[0, 1, 9], [1, 6, 9]]).tolist() == [1, 0]
-    # The rejected item 0 gets place 1 from item 2, which loses less and goes to place 2.
+    # ID 0 goes to item 1. Item 0 takes ID 1 from item 2, whose next choice, ID 2, costs only .5 more.
     assert settle([[0, 1, 9], [1, 6, 9], [7, 1, 1.5]]).tolist() == [1, 0, 2]
 
 
@@ -40,7 +40,7 @@ def test_it_is_stable_and_does_not_depend_on_the_order(num_items, seed):
     assert len(set(chosen.tolist())) == num_items and chosen.min() >= 0
     shuffled = random.permutation(num_items)
     assert settle(costs[shuffled], rank=shuffled).tolist() == chosen[shuffled].tolist()
-    # No item has a cheaper place that is empty.
+    # No free ID is cheaper for an item than its own.
     empty = np.setdiff1d(np.arange(costs.shape[1]), chosen)
     assert (costs[np.arange(num_items), chosen] <= costs[:, empty].min(axis=1)).all()
 

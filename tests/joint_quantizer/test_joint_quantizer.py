@@ -62,7 +62,7 @@ class Trained:
 
 @pytest.fixture(scope="module")
 def trained():
-    """A run with pure functions, whose parameters are a tuple of the model's and the quantizer's, and its codes."""
+    """A finished run with pure functions; its parameters are a tuple of the model's tables and the quantizer's."""
     quantizer = JointQuantizer(VECTORS, num_steps=STEPS, **SMALL, **RATES)
     optimizer = quantizer.optimizer(optax.adam(1e-2))
 
@@ -216,7 +216,7 @@ def test_a_model_is_trained_with_the_quantizer_in_its_parameters(trained, place)
     changed = jax.tree.map(lambda old, new: bool((old != new).any()), first, params)
     assert all(jax.tree.leaves(changed))
 
-    # A code far from all items gets an item's residual, and its moments are 0.
+    # A code whose codeword is far from all items is reset to an item's residual.
     levels = parts(params)["quantizer"]["rqvae"]["quantizer"]["levels"]
     levels[0] = levels[0].at[2].set(100.0)
     revived, opt_state = quantizer.revive(params, opt_state, jnp.asarray(VECTORS), 1)

@@ -60,7 +60,7 @@ def test_all_figures_are_ready_for_json():
     }
     assert "max_distinct_rate" not in code_figures(CODES, (4, 4))
     assert figures["distinct_rate"] == distinct_rate(CODES)
-    # Five buckets have the sizes 1, 1, 1, 2 and 3: (-4 - 2 + 0 + 2 * 2 + 4 * 3) / (5 * 8).
+    # The five buckets have the sizes 1, 1, 1, 2 and 3. The Gini coefficient is (-4 - 2 + 0 + 2 * 2 + 4 * 3) / (5 * 8).
     assert figures["gini"] == pytest.approx(1 / 4)
     shares = [np.array([3, 3, 2]) / 8, np.array([4, 1, 1, 2]) / 8]
     assert figures["entropy"] == pytest.approx([-(share * np.log2(share)).sum() for share in shares])

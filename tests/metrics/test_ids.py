@@ -23,7 +23,7 @@ def test_figures_by_hand():
     assert prefix_buckets(IDS, 0).tolist() == [0, 0, 0, 0]
     assert prefix_buckets(IDS, 1).tolist() == [0, 0, 0, 1]
     assert prefix_buckets(IDS, 2).tolist() == [0, 0, 1, 2]
-    # The buckets have the sizes 1, 1 and 2: (-2 * 1 + 0 * 1 + 2 * 2) / (3 * 4).
+    # The buckets have the sizes 1, 1 and 2. The Gini coefficient is (-2 * 1 + 0 * 1 + 2 * 2) / (3 * 4).
     assert code_figures(IDS, (3, 2))["gini"] == pytest.approx(1 / 6)
     # The codes have the shares 3/4 and 1/4 at the first level, 1/2 and 1/2 at the second.
     assert code_figures(IDS, (3, 2))["entropy"] == pytest.approx([2 - 0.75 * np.log2(3), 1.0])
@@ -43,8 +43,8 @@ def test_variance_between_prefixes_by_hand():
 
 def test_variance_beyond_chance_by_hand_and_for_prefixes_that_say_nothing():
     vectors = np.array([[0.0], [2.0], [4.0], [6.0]], np.float32)
-    # The explained shares are 12 / 20 and 18 / 20, as above. Their chance levels are 1 / 3 with two groups and 2 / 3
-    # with three groups.
+    # The explained shares are 12 / 20 and 18 / 20, as in the previous test. Their chance levels are 1 / 3 with two
+    # groups and 2 / 3 with three groups.
     assert explained_beyond_chance(IDS, vectors) == pytest.approx([(12 / 20 - 1 / 3) * 3 / 2, (18 / 20 - 2 / 3) * 3])
     assert explained_beyond_chance(np.arange(4)[:, None], vectors) == [0.0]
     random = np.random.default_rng(0)

@@ -34,7 +34,8 @@ def test_with_noise_the_key_matters(key):
 
 
 def test_samples_follow_the_softmax_of_the_scores_whatever_the_temperature(key):
-    # The Gumbel-max trick. If the temperature also divided the scores of the sample, 0.1 would sharpen the shares.
+    # This is the Gumbel-max trick. If the scores were divided by the temperature before the noise is added, the
+    # temperature 0.1 would make the shares more unequal.
     probabilities = np.array([0.5, 0.3, 0.2])
     scores = jnp.broadcast_to(jnp.log(probabilities), (40_000, 3))
     for temperature in (0.1, 1.0, 2.0):
@@ -140,7 +141,7 @@ def test_noise_of_other_numbers_other_items_and_other_keys_is_independent(key):
     first = noise[0, :-1]
     others = {"next item": noise[0, 1:], "next step": noise[1, :-1], "next step, next item": noise[1, 1:]}
     for name, other in others.items():
-        # The correlation of each pair of numbers, also of the same position.
+        # These are the correlations of each of an item's 6 numbers with each of the other item's 6 numbers.
         assert np.abs(np.corrcoef(first.T, other.T)[:6, 6:]).max() < 0.03, name
     # Each of six equal codes wins equally often, whatever code won for the previous item.
     winners = noise[0].argmax(1)

@@ -53,7 +53,7 @@ def test_the_gradient_of_the_sum_is_the_identity_whatever_the_levels(key, num_le
 
 @pytest.mark.parametrize("num_levels", [1, 2, 3, 5])
 def test_the_commitment_of_each_level_reaches_the_encoder_once(key, num_levels):
-    # d|z - sg(e_1) - ... - sg(e_l)|^2 / dz = 2 r_(l+1), at every level, and none of it is 0.
+    # At every level l, d|z - sg(e_1) - ... - sg(e_l)|^2 / dz is 2 r_(l+1), and no element of it is 0.
     latents, codebooks = make(key, num_levels)
     output = residual_quantize(latents, codebooks)
     left = output.residuals - output.codewords

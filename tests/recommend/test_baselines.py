@@ -96,8 +96,9 @@ def test_shrinkage_and_decay_by_hand():
 
 def test_what_follows_is_recommended_by_hand():
     train = make([0, 1, 2], [0, 1], num_items=4)
-    # The transition from 1 to 2 has the weight 1 / sqrt(2), and from 1 back to 0 .6 * 2 / (sqrt(2) * 2 ** .3) = .69.
-    # The transition from 2 to 1 has the weight .6 / 2 ** .3, and from 2 to 0 .9 times this weight.
+    # The weights of the transitions are 1 / sqrt(2) from item 1 to item 2, .6 * 2 / (sqrt(2) * 2 ** .3) = .69 from item
+    # 1 back to item 0, .6 / 2 ** .3 from item 2 back to item 1, and .9 times the last weight from item 2 back to item
+    # 0.
     transitions = Transitions(train)
     asked = batch(*padded([1], [2], [1, 2], [3], [2, 2]))
     assert transitions.recommend(asked, 3).tolist() == [

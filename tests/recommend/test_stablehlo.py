@@ -1,4 +1,4 @@
-"""A recommender as StableHLO: the lists of `recommend`, for any number of histories."""
+"""A recommender as StableHLO gives the lists of `recommend`, for any number of histories."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def make_export(folder: Path, num_items: int, *, size: int = 16, titles: bool = 
     model = RQVAE(8, sizes, latent_dimension=None, rngs=nnx.Rngs(0))
     model.quantizer.set_codebooks([jnp.asarray(codebook, jnp.float32) for codebook in codebooks])
     semantic_ids = np.stack(np.unravel_index(random.choice(size**3, num_items, replace=False), sizes), axis=1)
-    # The second item moves to a free tuple near that of the first one.
+    # The second item has the code tuple of the first one, and is relocated to a free ID near it.
     semantic_ids[1] = *semantic_ids[0, :2], np.setdiff1d(np.arange(size), semantic_ids[:, 2][_alike(semantic_ids)])[0]
     codes = semantic_ids.copy()
     codes[1] = codes[0]
@@ -75,7 +75,7 @@ def _alike(semantic_ids: np.ndarray) -> np.ndarray:
 
 def _columns(first_codes: np.ndarray) -> dict[str, np.ndarray]:
     kinds = np.array(KINDS)[first_codes % len(KINDS)]
-    # Serial numbers cannot be compressed further.
+    # The random serial numbers keep the page from being compressed to almost nothing.
     serials = np.random.default_rng(1).integers(10**9, 10**10, len(kinds)).tolist()
     titles = [f"{kind} number {row} ({serials[row]:x})" for row, kind in enumerate(kinds.tolist())]
     titles[2 : 2 + len(HOSTILE)] = HOSTILE
@@ -93,7 +93,7 @@ def _records() -> list[dict]:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The export of 400 items with titles, hostile ones among them."""
+    """The export of 400 items with titles, including those of `HOSTILE`."""
     return make_export(tmp_path_factory.mktemp("report") / "small", 400)
 
 

@@ -1,4 +1,4 @@
-"""The parts of the report: counts, shown items, words of prefixes, and the layout of the map."""
+"""The contents of the report: counts, shown items, the words that describe prefixes, and the layout of the map."""
 
 import base64
 import gzip

@@ -1,4 +1,4 @@
-"""A sweep with results from a formula, and one of real runs."""
+"""A sweep whose results come from a formula, and a sweep with a real run."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def test_every_item_has_its_tokens_as_text_and_as_numbers(made, scheme):
     assert rows["tokens"] == ["".join(map(names.__getitem__, row)) for row in rows["token_ids"]]
     assert list(names) == list(range(FIRST_ID, FIRST_ID + sum(description["sizes"])))
     assert description["num_content_levels"] == 3 and len(description["sizes"]) == semantic_ids.shape[1]
-    # Unique if and only if the scheme makes IDs unique.
+    # The tokens of items are unique if and only if the scheme makes IDs unique.
     assert (len(set(rows["tokens"])) == 300) == (scheme != "none")
 
 

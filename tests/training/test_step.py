@@ -43,7 +43,7 @@ def take_steps(config, corpus, num_devices, num_steps=100, relations=None):
 @pytest.mark.parametrize("method", ["ste", "gumbel_softmax", "ema"])
 def test_the_losses_are_the_same_on_1_2_and_8_devices(config, corpus, method):
     config.model.quantization_method = method
-    # Sharding is the same for all methods, so two devices are tested with one of them.
+    # Sharding is the same for all methods, so only one method is also tested on two devices.
     counts = (1, 2, 8) if method == "gumbel_softmax" else (1, 8)
     one, *others = (take_steps(config, corpus, n)[2]["loss"] for n in counts)
     for other in others:

@@ -25,7 +25,7 @@ ROW = {"loss": 0.5, "usage": [0.25, 1.0]}
 
 @pytest.fixture
 def full_disk():
-    """Limits the files that this process writes to 4 kB."""
+    """Limits each file that this process writes to 4 kB."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     yield

@@ -123,7 +123,7 @@ def test_vectors_go_to_their_own_films_in_whatever_order_they_come(config, tmp_p
         np.testing.assert_array_equal(found[0], other)
     np.save(tmp_path / "v.npy", vectors[:58])
     (tmp_path / "v.txt").write_text("\n".join(map(str, range(1, 59))))
-    with pytest.raises(UserError, match="no vectors for 2 of 60 items, the first one is 59"):
+    with pytest.raises(UserError, match="no vectors for 2 of 60 items; the first one is 59"):
         make_side(config, "vectors", 0, table, np.ones(60, int), 0)
 
 

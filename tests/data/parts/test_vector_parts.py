@@ -1,4 +1,4 @@
-"""Division of files into parts. tests/data/test_vector_files.py checks the values of the rows."""
+"""Division of files of vectors into parts (ranges of rows). tests/data/test_vector_files.py checks the values."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from tests.data.test_histories import make
 
 
 def pieces(rows: PackedRows) -> list[tuple[list[int], list[int], list[float]]]:
-    """Returns the inputs, targets and weights of each piece, row by row."""
+    """Returns the inputs, targets and weights of each piece of a history, row by row."""
     found = []
     for inputs, targets, segments, weights in zip(rows.inputs, rows.targets, rows.segments, rows.weights, strict=True):
         for segment in range(1, segments.max(initial=0) + 1):
@@ -49,8 +49,8 @@ def test_a_long_sequence_is_cut_into_pieces_half_a_window_apart():
 
 
 def test_pieces_fill_the_fullest_row_that_they_fit_into():
-    # The pieces have 5, 4, 3, 2 and 2 inputs. In a row of 6, a piece of 2 fits beside the piece of 4, but the piece of
-    # 3 does not.
+    # The pieces have 5, 4, 3, 2 and 2 inputs. A row has 6 positions. Beside the piece of 4, a piece of 2 fits, but the
+    # piece of 3 does not.
     train = make([1] * 6, [2] * 5, [3] * 4, [4] * 3, [5] * 3)
     rows = pack_rows(train, window=6, row_length=6)
     assert rows.inputs.tolist() == [[1, 1, 1, 1, 1, 0], [2, 2, 2, 2, 4, 4], [3, 3, 3, 5, 5, 0]]

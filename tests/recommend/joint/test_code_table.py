@@ -12,7 +12,7 @@ from sid_jax.recommend.models import catalog
 SIZES = (3, 40, 2)
 
 
-# The number of distinct IDs of the 12 items.
+# `distinct` is the number of distinct IDs of the 12 items.
 @pytest.mark.parametrize("distinct", [12, 4, 1])
 def test_what_may_follow_and_the_loss_are_those_of_the_trie(distinct):
     numbers = np.random.default_rng(0).integers(0, 10**6, (distinct, 3))[np.arange(12) % distinct]

@@ -150,7 +150,7 @@ def test_a_group_of_rate_0_holds_still(joint_config):
 def test_another_table_is_the_same_program(begun):
     mesh, programs = all_devices(), set()
     state, examples, vectors = on_every_device((begun.state, begun.examples, begun.vectors), mesh)
-    # The number of distinct IDs of the 40 items.
+    # `distinct` is the number of distinct IDs of the 40 items.
     for distinct in (40, 5, 1):
         codes = np.stack(np.divmod(np.arange(40) % distinct, SIZES[1]), axis=1).astype(np.int32)
         table = on_every_device(build_code_table(codes, SIZES), mesh)

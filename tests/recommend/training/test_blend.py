@@ -1,4 +1,4 @@
-"""The terms that are added to a model's scores, and their weights from the validation data."""
+"""The terms of a blend, and their weights, which are fitted to the validation data."""
 
 from __future__ import annotations
 

@@ -19,12 +19,12 @@ FIGURES = [0.1, 0.2, 0.5, 0.4, 0.3, 0.9]
 
 
 class Killed(Exception):
-    """Raised where the process would be killed."""
+    """Raised to end training, as SIGKILL would."""
 
 
 @pytest.fixture
 def scripted(config, monkeypatch):
-    """The config of a scorer whose validations give `FIGURES`, and an object that sets at which one it is killed."""
+    """The config of a scorer whose validations give `FIGURES`; training is killed at validation `script.killed_at`."""
     config.model.kind, config.train.average_epochs, config.train.patience = "scorer", 2.0, 2
     config.train.num_epochs, config.train.eval_every_epochs = 60.0, 1.0
     config.train.log_every_steps = load_steps(config)
