@@ -24,7 +24,8 @@ from sid_jax.ids.convert import arrow_ids, code_type, columns_table
 from sid_jax.models.rqvae import RQVAE
 
 _ROWS_A_BLOCK = 16_384
-# Matches whole numbers within int64 as Python writes them, so that their conversion is lossless. "007" stays text.
+# Matches integers of at most 18 digits (so within int64) as Python writes them. Their conversion between text and
+# integer is lossless. "007" does not match.
 _WHOLE_NUMBER = "^(0|-?[1-9][0-9]{0,17})$"
 
 
@@ -91,9 +92,10 @@ class Batch:
 
 
 def batch_of_files(parts: VectorParts | None, model: RQVAE, there: pa.ChunkedArray, scratch: Path) -> Batch:
-    """Reads and encodes all parts. Vectors are written to a file in `scratch`, to bound the memory.
+    """Reads and encodes the items of the input files. Their vectors are kept in a file in `scratch`, not in memory.
 
-    `parts` is None if there are no items. `there` `[N]`, int64 or string, are the ids of the previous version.
+    `parts` lists ranges of rows of the input files; None if there are no items. `there` `[N]`, int64 or string, are the
+    ids of the previous version.
 
     Raises:
       UserError: if a file cannot be read, an id occurs twice or does not fit the type of `there`, or a vector is not
@@ -153,7 +155,7 @@ def batch_of_arrays(item_ids: Any, vectors: Any, columns: Any, model: RQVAE, the
 def _encoded(
     blocks: Iterable[tuple[pa.ChunkedArray, np.ndarray]], model: RQVAE, kind: pa.DataType
 ) -> tuple[pa.ChunkedArray, np.ndarray]:
-    """Returns the ids and the codes of blocks of ids and vectors."""
+    """Encodes blocks of ids and vectors, and returns the ids and codes of all blocks."""
     encoder, sizes = Encoder(model), model.quantizer.codebook_sizes
     ids: list[pa.Array] = []
     codes = [np.empty((0, len(sizes)), code_type(sizes))]

@@ -23,7 +23,7 @@ from sid_jax.metrics.vectors import spread_by_part
 from sid_jax.streams import stream_rng
 
 _DRAWS = 100
-# Maximum number of items that are decoded to measure how well codes represent new items.
+# Maximum number of items that are decoded to measure how well their codes and IDs represent their vectors.
 _SAMPLED_ITEMS = 2**16
 
 
@@ -43,7 +43,7 @@ class Reference:
 
 
 def drift_of(published: Published, version: Version) -> dict[str, Any]:
-    """Returns the drift report of the version that follows a published one."""
+    """Returns the drift report of `version`, which follows the published version."""
     batch = version.new
     manifest, codes = published.export.manifest, raw_codes(published.items)
     sizes, reference = published.export.model.quantizer.codebook_sizes, reference_of(manifest)
@@ -82,7 +82,10 @@ def drift_of(published: Published, version: Version) -> dict[str, Any]:
 
 
 def reference_of(manifest: Mapping[str, Any]) -> Reference | None:
-    """Returns the reference in a manifest's drift report, or else computed from its metrics; None if there is none."""
+    """Returns the reference from a manifest's drift report. Without a report, it is computed from the metrics.
+
+    The result is None if the report has no reference, or the manifest lacks the metrics.
+    """
     if "drift" in manifest:
         handed_on = manifest["drift"]["reference"]
         return None if handed_on is None else Reference(**handed_on)
@@ -98,9 +101,9 @@ def reference_of(manifest: Mapping[str, Any]) -> Reference | None:
 def fit_of(reference: Reference | None, errors: np.ndarray, own_spread: float) -> dict[str, Any]:
     """Returns how well the codes represent new items, relative to the reference.
 
-    R^2 is 1 - (mean squared error of the new items) / (spread of the first version's items). The denominator is that of
-    the reference, so the two values of R^2 differ only if the errors differ. A batch of similar items, whose spread is
-    small, therefore does not look worse, and a batch far from all other items does not look better.
+    R^2 is 1 - (mean squared error of the new items) / (spread of the first version's items). The R^2 of the reference
+    has the same denominator, so the two values of R^2 differ only if the errors differ. A batch of similar items, whose
+    spread is small, therefore does not look worse, and a batch far from all other items does not look better.
 
     Args:
       reference: the reference; None if there is none.
@@ -134,10 +137,10 @@ def _distance(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def add_up(before: Mapping[str, Any] | None, num_added: int, new_items: Mapping[str, float] | None) -> dict[str, Any]:
-    """Returns the number of items added since training, their R^2, and the share whose ID differs from their codes.
+    """Returns three metrics of the items added since training: their number, their R^2, and the share "moved".
 
-    R^2 and share are means over these items, computed from the values of the previous version and of the new items.
-    They are None if there are no items.
+    "moved" is the share of these items whose ID differs from their codes. R^2 and "moved" are computed from the values
+    of the previous version and of the new items. They are None if there are no items.
     """
     num_before = before["num_items"] if before else 0
     total, found = num_before + num_added, {}
@@ -171,7 +174,7 @@ def _errors(published: Published, batch: Batch, semantic_ids: np.ndarray) -> tup
 
 
 def _fill(published: Published, version: Version) -> float:
-    """Returns the share of all Semantic IDs that are in use or reserved."""
+    """Returns the share of all IDs that are in use or reserved; without relocation, the share of all code tuples."""
     levels = published.export.model.quantizer.codebook_sizes
     if published.scheme == "relocate":
         return (len(version.items) + len(version.retired) + len(version.former)) / (

@@ -73,7 +73,7 @@ class Published:
         return self.items.arrow_ids.type
 
     def lineage(self) -> dict[str, Any]:
-        """Returns the entry by which the next manifest identifies this version: its name and its manifest's SHA-256."""
+        """Returns the entry of the next version's manifest that identifies this version: its name and manifest hash."""
         folder = self.export.folder
         if folder is None:
             return {"name": self.items.name, "manifest_sha256": None}
@@ -105,7 +105,7 @@ class Published:
 
 
 def read_published(folder: Path) -> Published:
-    """Reads an export after verifying the SHA-256 of every file and the consistency of its parts.
+    """Reads an export. Verifies the SHA-256 of every file, and that the files do not contradict each other.
 
     Raises:
       UserError: if a file is missing, damaged or edited, or contradicts other files.

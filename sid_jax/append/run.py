@@ -225,7 +225,7 @@ def _with_versions(table: IdTable, name: str, versions: np.ndarray) -> IdTable:
 
 
 def _refuse_other_model(published: Published, workdir: Path, step: int | None) -> None:
-    """Raises UserError unless a run's model, at the export's step or `step`, equals the export's model bit for bit."""
+    """Raises UserError if a run's model at `step`, or by default at the export's step, is not the export's model."""
     # Imported here, since only this check needs Orbax.
     from sid_jax.training.restore import restore_model
 

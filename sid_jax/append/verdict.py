@@ -1,4 +1,4 @@
-"""Decides from the items added since training whether retraining is due. It then stays due until it is done."""
+"""Decides from the items added since training whether retraining is due. It stays due until the next training run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ CODE_SHIFT = 0.10
 MOVED = 0.50
 # Share of all IDs that are in use or reserved, if the number of IDs is limited.
 FILL = 0.90
-# The R^2 and the IDs of a batch of fewer new items are not checked; the items still count as items since training.
+# Minimum number of new items for a check of their R^2 and IDs. Fewer new items still count among the items added since
+# training.
 _FEWEST = 10
 
 # Cause of an exceeded threshold: the items differ from the training items, or there are too few codes.
@@ -42,10 +43,10 @@ _CHECKS = {
         ("R^2 that the catalog lost since training",),
     ),
     "r2_below_trained": _Check(
-        "R^2 of new items below that of trained items",
+        "R^2 of new items below that of training items",
         BELOW_TRAINED,
         _DRIFT,
-        ("R^2 of new items below those trained on",),
+        ("R^2 of new items below those trained on", "R^2 of new items below that of trained items"),
     ),
     "r2_below_cold": _Check(
         "R^2 of new items below that of cold items", BELOW_COLD, _DRIFT, ("R^2 of new items below cold items",)
@@ -63,10 +64,13 @@ _CHECKS = {
         ("share of new items that got others than their codes",),
     ),
     "moved_since_training": _Check(
-        "share of items since training whose IDs differ from their codes",
+        "share of items added since training whose IDs differ from their codes",
         MOVED,
         _CROWDED,
-        ("share of the items since training that got others than their codes",),
+        (
+            "share of the items since training that got others than their codes",
+            "share of items since training whose IDs differ from their codes",
+        ),
     ),
     "fill": _Check(
         "share of all IDs that are in use or reserved",
@@ -97,7 +101,7 @@ def verdict(
       num_items: number of all items of the version.
       number: number of the version.
       before: the verdict of the previous version; None if there is none.
-      remedy: text with the settings that would give a crowded table enough codes.
+      remedy: text with the settings that would give enough codes for the items.
 
     Returns:
       retraining_is_due: whether there is a standing reason;
@@ -109,8 +113,8 @@ def verdict(
       remedy: text that says what to do, or None;
       r2_to_gain: R^2 that the catalog has lost since training, the maximum that retraining can restore; or None;
       ids_to_change: the maximum number of IDs that retraining can change, which is all of them;
-      new_items_until_due: estimated number of further items until the lost R^2 makes retraining due, if they fit like
-        the items since training; None if this never happens, or if retraining is due.
+      new_items_until_due: estimated number of further items until the lost R^2 makes retraining due, if they fit as
+        well as the items added since training; None if this never happens, or if retraining is due.
     """
     checks = _checks(drift, num_items)
     earlier = _standing(before, number - 1)
@@ -187,9 +191,9 @@ def _checks(drift: Mapping[str, Any], num_items: int) -> list[dict[str, Any]]:
 
 
 def _standing(before: Mapping[str, Any] | None, number: int) -> list[dict[str, Any]]:
-    """Returns the standing reasons of the previous verdict, or its due checks if an older version listed no reasons.
+    """Returns the previous verdict's standing reasons, or its due checks if an older sid_jax wrote no reasons.
 
-    Reasons without a name, from earlier versions of the package, get the name, the text and the cause of their check.
+    Reasons without a name, which older versions of sid_jax wrote, get the name, the text and the cause of their check.
     """
     if before is None:
         return []
@@ -225,7 +229,7 @@ def _until_due(drift: Mapping[str, Any], num_items: int) -> int | None:
     gap = reference["r2"] - since["r2"]
     if gap <= CATALOG_R2_LOST:
         return None
-    # Retraining becomes due when the items since training are more than `share` of the catalog.
+    # Retraining becomes due when the items added since training are more than `share` of the catalog.
     share, old = CATALOG_R2_LOST / gap, max(num_items - since["num_items"], 0)
     return max(1, round(old * share / (1 - share)) - since["num_items"])
 

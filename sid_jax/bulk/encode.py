@@ -1,4 +1,7 @@
-"""The first stage, one piece per part: encodes vectors to codes, while the next vectors are read and transferred."""
+"""The first stage of a bulk export: encodes the vectors of each part, which is a range of rows of an input file.
+
+While the device encodes vectors, the next vectors are read and copied to the device.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,8 @@ from sid_jax.ids.convert import code_type
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.losses import squared_error
 
-# Numbers of vectors per call and device, fewer on CPUs so that intermediate arrays fit into the cache. `_CALLS_AHEAD`
-# is the number of calls that are queued before the codes of the first call are read.
+# Number of vectors per call and device. It is smaller on CPUs, so that intermediate arrays fit into the cache.
+# `_CALLS_AHEAD` is the number of calls that are queued before the codes of the first call are read.
 _ITEMS_A_DEVICE, _ITEMS_A_CPU = 16_384, 2048
 _CALLS_AHEAD = 2
 Item = TypeVar("Item")
@@ -33,7 +36,7 @@ _END = object()
 
 
 def encode_part(job: Job, part: int) -> dict[str, Any]:
-    """Writes a part's codes, and returns the counts of all codes and the moments of the sampled items."""
+    """Writes a part's codes, and returns the counts of all codes and the sampled items' moments (see `_moments`)."""
     ids, blocks = [], []
     with read_ahead(job.inputs.blocks(part, _items_a_call())) as read:
         for block_ids, codes, hashes, moments in _encoded(job, part, read):
@@ -131,7 +134,7 @@ def _moments(model: RQVAE, vectors: jax.Array, codes: jax.Array, counted: jax.Ar
     """
     inputs, reconstructions = model.compared(vectors, codes)
     errors = squared_error(inputs, reconstructions)
-    # For vectors with parts, the model's mean is 0 in this space, and missing parts are 0 too.
+    # Vectors with several parts are compared after scaling. Their mean is then 0, and missing parts are 0 too.
     away = inputs if model.layout is not None else inputs - model.mean[...][None]
     counted = counted.astype(jnp.float32)
     scalars = [jnp.sum(counted), jnp.sum(counted * errors), jnp.sum(counted * jnp.sum(jnp.square(away), axis=1))]
@@ -160,7 +163,7 @@ def read_ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Iterator[Item]
                 if stopped.is_set():
                     return
             put(_END)
-        except BaseException as error:  # The error is raised again at the consumer's next item.
+        except BaseException as error:  # It is raised again where the next item is requested.
             put(error)
 
     def given() -> Iterator[Item]:

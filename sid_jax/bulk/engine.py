@@ -1,6 +1,7 @@
-"""Engines that run the pieces of a stage: in this process, or on the workers of a Ray cluster through Ray Data.
+"""Engines that run the stages of a bulk export: in this process, or on the workers of a Ray cluster through Ray Data.
 
-Only objects that this program's own processes pickled are unpickled here, never user input.
+A stage is split into pieces, such as the rows of one input file. The pieces of a stage run independently. Only objects
+that this program's own processes pickled are unpickled here, never user input.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ class RayEngine:
 
 
 def _do(stage: Stage, job: Job, batch: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Runs the only piece of a batch in a worker."""
+    """Runs one piece in a worker. Ray Data passes it as a batch of one row."""
     # The bytes come from this job's own processes, never from user input.
     try:
         result = (True, stage(job, pickle.loads(batch["piece"][0])))

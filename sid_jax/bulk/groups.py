@@ -1,4 +1,8 @@
-"""Groups items by first code. The IDs under one first code are made unique independently of all others."""
+"""Groups the items of a bulk export by first code, and finds crowded items.
+
+IDs are made unique under each first code separately. An item is *crowded* if more items have its code tuple than may
+share an ID.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ _ITEMS_A_GROUP = 2**17
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Group `number`, with the first codes from `first` up to, but not including, `end`."""
+    """The items whose first code is at least `first` and below `end`. Groups are numbered from 0."""
 
     number: int
     first: int
@@ -37,7 +41,7 @@ class Group:
 
 
 def make_groups(counts: np.ndarray) -> list[Group]:
-    """Splits first codes into groups.
+    """Splits the K first codes into groups of consecutive codes.
 
     Args:
       counts: `[K]`, the number of items of each first code.
@@ -63,9 +67,9 @@ def load_items(job: Job, group: Group) -> Items:
 
 
 def count_group(job: Job, group: Group) -> dict[str, Any]:
-    """Finds crowded rows, and counts the tuples by number of items (second stage, one piece per group).
+    """Finds a group's crowded items, and counts its code tuples by their number of items.
 
-    A row is crowded if its code tuple has more items than allowed.
+    This is the second stage of a bulk export, with one piece per group.
     """
     items = load_items(job, group)
     _, where, sizes = np.unique(tuple_keys(items.codes, job.sizes), return_inverse=True, return_counts=True)
@@ -80,7 +84,7 @@ def count_group(job: Job, group: Group) -> dict[str, Any]:
 
 
 class SpilledRows:
-    """An array of vectors `[n, D]`, read from disk on request. Only crowded rows have vectors on disk.
+    """An array of vectors `[n, D]`, read from disk on request. Only crowded items have vectors on disk.
 
     `part` and `row`, `[n]`, locate each item; `known`, `[n]` bool, marks the crowded items.
     """
@@ -107,7 +111,10 @@ class SpilledRows:
 
 
 def gather_part(job: Job, piece: tuple[int, Sequence[Group]]) -> None:
-    """Reads the crowded rows of a part's input again, and writes their vectors (third stage, one piece per part)."""
+    """Copies the vectors of a part's crowded items from the input file to a file in the scratch folder.
+
+    This is the third stage of a bulk export, with one piece per part. A part is a range of rows of an input file.
+    """
     part, groups = piece
     tables = [of_part(read_columns(job.file("crowded", group.number)), part) for group in groups]
     rows = np.sort(np.concatenate([table["row"].to_numpy() for table in tables]))

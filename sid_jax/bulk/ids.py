@@ -1,4 +1,4 @@
-"""Checks by hashes that item ids are distinct."""
+"""Checks that the item ids of a bulk export are distinct, by comparing their hashes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ _AT_ONCE = 2**22
 def hash_ids(ids: pa.Array) -> np.ndarray:
     """Returns evenly distributed hashes `[n]` uint64 of ids, int64 or string; equal ids have equal hashes.
 
-    Integers never collide. Two strings collide with a probability below 2^-50.
+    Different integers always have different hashes. Two different strings have equal hashes with a probability below
+    2^-50.
     """
     if pa.types.is_integer(ids.type):
         return mixed(ids.to_numpy().view(np.uint64))
@@ -32,13 +33,13 @@ def hash_ids(ids: pa.Array) -> np.ndarray:
 
 
 def id_ranges(num_items: int) -> list[tuple[int, int]]:
-    """Returns the pieces for `repeated_hashes`: a pair (number, count) for each of `count` equal ranges of hashes."""
+    """Divides all possible hashes into `count` equal ranges; returns the piece (number, count) of each range."""
     count = 1 << max(0, (num_items // _AT_ONCE).bit_length())
     return [(number, count) for number in range(count)]
 
 
 def repeated_hashes(job: Job, piece: tuple[int, int]) -> np.ndarray:
-    """Returns the hashes that several items have, within one of `count` equal ranges of hashes."""
+    """Returns the hashes that several items have, within range `number` of the `count` ranges of `id_ranges`."""
     number, count = piece
     width = 2**64 // count
     found = []

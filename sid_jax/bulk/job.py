@@ -1,4 +1,7 @@
-"""An export of files of any size: the description of the job, and the files through which its stages communicate."""
+"""The description of a bulk export, and the files that its stages write for later stages.
+
+A *part* is a range of rows of an input file. A *group* has all items with certain first codes.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +27,14 @@ FILES = {
     "encoded": ".arrow",
     # Per part: a hash of each id, sorted.
     "id_hashes": ".npy",
-    # Per group: the rows whose code tuple has more items than allowed.
+    # Per group: the crowded rows, whose code tuple has more items than may share an ID.
     "crowded": ".arrow",
     # Per part: the crowded rows, sorted; and their vectors in the same order, as raw float32.
     "crowded_rows": ".npy",
     "crowded_vectors": ".f32",
     # Per group: the new codes (or suffixes) of rows, sorted by part.
     "placed": ".arrow",
-    # Per group: the rows without a free ID under their first code.
+    # Per group: the leaving rows, for which no ID under their first code is free.
     "leaving": ".arrow",
 }
 
@@ -40,8 +43,8 @@ FILES = {
 class Job:
     """The description of an export, which is passed to all stages. It has no arrays, so it is cheap to send to workers.
 
-    A stage reads files, runs a piece of the work, and writes files. The same piece always writes the same content, so
-    pieces may run on any machine, in any order, and more than once.
+    Each stage is split into pieces, such as one part or one group. A piece reads files and writes files. The same piece
+    always writes the same content, so pieces may run on any machine, in any order, and more than once.
 
     Attributes:
       folder: the export in progress; `codebooks.safetensors` is in it from the start.
@@ -70,7 +73,7 @@ class Job:
 
     @property
     def scratch(self) -> Path:
-        """Folder of the files between stages; it is removed from the finished export."""
+        """Folder of the files that stages write for later stages; it is removed before the export is finished."""
         return self.folder / "scratch"
 
     def file(self, kind: str, number: int) -> Path:

@@ -1,4 +1,8 @@
-"""The last stages: give crowded items unique IDs, group by group, and write each part's ID table."""
+"""The last two stages of a bulk export: give crowded items unique IDs, and write the files of the ID table.
+
+A *group* has all items with certain first codes. An item is *crowded* if more items have its code tuple than may share
+an ID. It *leaves* its first code if no ID under this first code is free. A *part* is a range of rows of an input file.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +36,9 @@ from sid_jax.whole_file import whole_file
 
 
 def place_group(job: Job, group: Group) -> dict[str, Any]:
-    """Writes new codes (or suffixes) of crowded rows, and the leaving rows (fourth stage, one piece per group).
+    """Gives the crowded items of a group unique IDs, and writes their new codes or suffixes. Also writes leaving items.
 
-    A row leaves its first code if no ID under this first code is free.
+    This is the fourth stage, with one piece per group.
     """
     items = load_items(job, group)
     rows, none = _found(items, read_columns(job.file("crowded", group.number))), np.zeros(job.sizes[0], np.int64)
@@ -53,10 +57,10 @@ def place_group(job: Job, group: Group) -> dict[str, Any]:
 
 
 def admit_leaving(job: Job, groups: Sequence[Group], counts: np.ndarray, leaving: np.ndarray) -> list[dict[str, Any]]:
-    """Gives the leaving rows IDs under other first codes, and writes these rows as groups after the last group.
+    """Gives the leaving items IDs under other first codes, after `place_group` has run for all groups.
 
-    All groups must already be placed. `counts` `[K]` is the number of items with each first code, and `leaving` `[K]`
-    the number of these items that leave.
+    The new codes are written to additional `placed` files, numbered after those of the groups. `counts` `[K]` is the
+    number of items with each first code, and `leaving` `[K]` is the number of these items that leave.
     """
     homeless = joined([items_of(read_columns(job.file("leaving", group.number))) for group in groups])
     everyone = np.arange(len(homeless.part))
@@ -75,7 +79,7 @@ def admit_leaving(job: Job, groups: Sequence[Group], counts: np.ndarray, leaving
 def _admit(
     job: Job, group: Group, number: int, homeless: Items, coming: np.ndarray, first_codes: np.ndarray
 ) -> dict[str, Any]:
-    """Places leaving rows under the first codes of a group, among the items that stay there."""
+    """Gives leaving items free IDs under the first codes of a group, and writes the codes as `placed` file `number`."""
     there = _settled(job, group)
     items = joined([there, homeless.rows(coming)])
     new = len(there.part) + np.arange(len(coming))
@@ -122,22 +126,22 @@ def _moves(before: np.ndarray, after: np.ndarray, leaving: np.ndarray) -> dict[s
 
 
 def all_moves(results: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Returns the total counts of moves over all pieces."""
+    """Adds up the counts of moved items over the results of all pieces."""
     results = list(results)
     added = {name: sum(each[name] for each in results) for name in ("moved", "moved_by_level", "leaving")}
     return {**added, "suffixes": max(each["suffixes"] for each in results)}
 
 
 def write_part(job: Job, piece: tuple[int, int, Sequence[int]]) -> None:
-    """Writes a part's rows of the ID table, in the order of its vectors (last stage, one piece per part).
+    """Writes a part's rows of the ID table, in the order of the input (last stage, one piece per part).
 
     Args:
       job: the export.
-      piece: number of the part, number of placed groups, and the sizes of a Semantic ID's levels.
+      piece: number of the part, number of `placed` files, and the sizes of a Semantic ID's levels.
     """
     part, num_placed, sizes = piece
     items = items_of(read_columns(job.file("encoded", part)))
-    # `encoded` is sorted by first code. This restores the order of the part's rows.
+    # The file `encoded` is sorted by first code. The next lines restore the order of the part's rows.
     codes = np.empty_like(items.codes)
     codes[items.row] = items.codes
     ids = items.ids.arrow.take(pa.array(np.argsort(items.row)))

@@ -1,4 +1,4 @@
-"""Exports files of vectors of any size, in stages whose pieces need little memory."""
+"""Bulk export: encodes vectors in files of any size and writes the export, in stages that need little memory."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from sid_jax.metrics.crowding import crowding_line
 from sid_jax.metrics.vectors import r2_of_moments
 from sid_jax.models.rqvae import RQVAE
 
-# Number of items that are decoded to measure R^2.
+# Minimum number of items that are decoded to measure R^2; smaller catalogs are decoded completely.
 _SAMPLED_ITEMS = 2**16
 
 
@@ -73,13 +73,13 @@ def export_files(
       workdir: the run's folder; the run's own data are not read.
       out: destination: a new path or an empty folder. If the folder already has this export, nothing is written.
       inputs: files, folders or patterns, see `sid_jax.data.parts.vector_parts.list_parts`.
-      ids_paths: for each file without ids, a file with its ids.
+      ids_paths: for each file of vectors without ids, a file with one id per row.
       step: step of the checkpoint; None takes the best one of a finished run.
       unique: "relocate", "suffix" or "none"; None for the setting of the run's config.
       align_to: IDs of an older model, see `read_id_table`. Codes are renumbered so that few IDs change.
       on_bad_rows: see `sid_jax.data.vector_files.treat_bad_rows`; None for the setting of the run's config.
       programs: further formats of the encoder to write; see `sid_jax.export.programs`.
-      engine: runs the pieces; this process if None.
+      engine: runs the stages; None runs them in this process.
       finish: see `sid_jax.export.artifact.write_export`; also called for an export that already exists.
       messages: where text is printed; standard output if None.
 
@@ -174,13 +174,13 @@ def list_inputs(
     *,
     for_append: bool = False,
 ) -> tuple[VectorParts, LeftOut]:
-    """Returns the parts of files of vectors, without bad rows if these are dropped, and the excluded rows.
+    """Returns the parts (ranges of rows) of the input files, and the bad rows that are excluded from them.
 
     Args:
       data: the `data` section of the config, for names of columns, and for `on_bad_rows` if the argument is None.
       model: the model that will encode the vectors.
       inputs, ids_paths, on_bad_rows: see `export_files`.
-      for_append: whether to reject files without ids, whose ids would be row numbers, and to accept empty files.
+      for_append: whether to reject files without ids (their ids would be row numbers), and to accept empty files.
 
     Raises:
       UserError: if a file cannot be used, or vectors do not have the model's number of features.

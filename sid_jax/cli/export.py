@@ -1,6 +1,6 @@
 """Writes the Semantic IDs and codebooks of a training run, or the next version of an export.
 
-Examples: an export of the training items, one of other items, and new items for an export, whose IDs do not change.
+Examples: an export of the training items, an export of other items, and the next version of an export, with new items.
   sid-jax export --workdir=runs/ml100k --out=exports/ml100k
   sid-jax export --workdir=runs/items --input='new/*.parquet' --out=exports/new
   sid-jax export --append_to=exports/v1 --input=new.parquet --out=exports/v2

@@ -1,4 +1,4 @@
-"""An export, in memory and as a folder: a trained model, the ID table of a catalog, and the manifest of both.
+"""An export, in memory and as a folder: a trained model, the ID table of a catalog, and a manifest.
 
 JAX is imported only when a model is needed. The table of a saved export is read without JAX.
 """
@@ -51,7 +51,7 @@ class Export:
       table: items, Semantic IDs, codes and further columns.
       retired: a table of removed items and their retired IDs, with a column `removed_in`; or None.
       former: former Semantic IDs of moved items, with a column `moved_in` and one row per move; or None.
-      measured: figures for the report, from `sid_jax.metrics.vectors.report_figures`.
+      measured: metrics for the report, from `sid_jax.metrics.vectors.report_figures`.
       rows_a_file: rows per file if the table is written as several files; None for one file.
       programs: further formats of the encoder to write; see `sid_jax.export.programs`.
       folder: the folder that the export was read from; None if it was made in memory.
@@ -70,7 +70,7 @@ class Export:
         programs: Collection[str] = (),
         folder: Path | None = None,
     ):
-        """Sets the parts of the export. `model` may be a function, which is called when the model is first used."""
+        """Sets the attributes. `model` may be a function, which is called when the model is first used."""
         self.manifest, self.table, self.retired, self.former = dict(manifest), table, retired, former
         self.measured, self.rows_a_file, self.folder = dict(measured or {}), rows_a_file, folder
         self.programs = tuple(programs)
@@ -177,9 +177,10 @@ def write_export(
     Args:
       export: what to write.
       out: destination; a path that does not exist, or an empty folder.
-      records: the folder with the records of the training run, for the report; None takes the export's own metrics.
+      records: the folder of the training run, whose metrics become the curves of the report; None takes those of
+        `export.measured`.
       programs: further formats of the encoder to write, in addition to the export's own `programs`.
-      finish: called with the temporary folder when these files are complete, before the folder is renamed to `out`.
+      finish: called with the temporary folder after all files are written, before the folder is renamed to `out`.
 
     Raises:
       UserError: if `out` or a program of the encoder cannot be written.

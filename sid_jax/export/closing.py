@@ -1,4 +1,4 @@
-"""Makes the closing table of an export, and lists its files."""
+"""Makes the table of metrics that an export or an append prints at its end, and lists the files of an export."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def version_rows(manifest: Mapping[str, Any]) -> list[Row]:
             ("new items with the codes of a published item", f"{new['collide']:.1%}", ""),
             ("new items with an ID that differs from their codes", f"{new['moved']:.1%}", ""),
         ]
-    return [*rows, ("IDs in use or reserved", f"{drift['fill']:.2%}", "of all IDs")]
+    return [*rows, ("IDs in use or reserved", f"{drift['fill']:.2%}", "of all possible IDs")]
 
 
 def files_of(folder: Path) -> str:

@@ -79,7 +79,7 @@ def read_codebooks(
 def safetensors_bytes(
     weights: Mapping[str, np.ndarray], scaling: Mapping[str, np.ndarray], info: dict[str, Any]
 ) -> bytes:
-    """Returns the content of `codebooks.safetensors`, deterministic for a model; see `write_codebooks`."""
+    """Returns the content of `codebooks.safetensors`, equal bytes for equal models; see `write_codebooks`."""
     codebooks = list(map(_float32, _codebooks(weights)))
     stacked = _stacked(codebooks)
     if isinstance(stacked, np.ndarray):

@@ -15,7 +15,7 @@ from sid_jax.data.parts.torch_tensors import open_tensor
 from sid_jax.errors import UserError
 from sid_jax.messages import LOGGER
 
-# The file with the offsets of token ids, in the folder of a file of token ids; see `sid_jax.formats`.
+# A file of token ids has this file beside it, with the token id of the first code of each level; see `sid_jax.formats`.
 VOCABULARY_FILE = "vocabulary.json"
 # Maximum number of codes per ID. A table with more columns is transposed, or not a table of IDs.
 _MOST_LEVELS = 256
@@ -70,7 +70,7 @@ def read_npz(path: Path) -> Content:
 
 
 def read_pt(path: Path) -> Content:
-    """Reads an integer tensor: `[L, N]`, levels first, as GRID and NVIDIA's recipe write it, or `[N, L]`."""
+    """Reads an integer tensor: `[L, N]`, levels first, as GRID and NVIDIA recsys-examples write it, or `[N, L]`."""
     name, codes = open_tensor(path)
     if codes.ndim != 2 or codes.dtype.kind not in "iu":
         raise UserError(

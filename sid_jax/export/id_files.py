@@ -48,7 +48,7 @@ _STARTS = {b"PAR1": ".parquet", b"\x93NUM": ".npy", b"PK\x03\x04": ".pt", b"{": 
 
 
 def kind_of(path: Path) -> str:
-    """Returns the kind of a file, from `READABLE` or `INFO`, by its name or else its first bytes; "" if unknown."""
+    """Returns the kind of a file, one of `READABLE` and `INFO`, by its name or else first bytes; "" if unknown."""
     kind = ending(path)
     if kind == ".sem_ids":
         return ".json"
@@ -208,7 +208,7 @@ def _plain_ids(ids: list[Any], path: Path) -> np.ndarray:
 
 
 def _read_jsonl(path: Path) -> Content:
-    """Reads NVIDIA's catalog, with one object `{"item_id": ..., "token_ids": [...]}` per line."""
+    """Reads the catalog of NVIDIA recsys-examples, with one object `{"item_id": ..., "token_ids": [...]}` per line."""
     records = [record for _, record in read_records(path)]
     for number, record in enumerate(records, 1):
         tokens = record.get("token_ids")

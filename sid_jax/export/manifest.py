@@ -122,7 +122,7 @@ def semantic_ids_section(
       capacity: maximum number of items per ID.
       sizes: K of each level, including the suffix.
       moved: share of items whose ID differs from the codes that the model assigned.
-      moved_by_level: the same share for each level of the codes.
+      moved_by_level: for each level, the share of items whose ID and codes differ at this level.
     """
     return {
         "scheme": scheme,
@@ -140,7 +140,7 @@ def manifest_hash(folder: Path) -> str:
 
 
 def write_measured(folder: Path, measured: Mapping[str, Any], records: Path | None = None) -> None:
-    """Writes `report.json`: the measured metrics, and the training curves from a folder with records."""
+    """Writes `report.json`: the metrics in `measured`, and the training curves of the run in the folder `records`."""
     content = dict(measured)
     if records is not None:
         # `records` is imported here, since it imports JAX, which is not needed to read an export.

@@ -15,12 +15,12 @@ from sid_jax.models.rqvae import RQVAE
 
 # ONNX Runtime 1.14 and later can read these versions.
 OPSET, IR_VERSION = 18, 8
-# The maximum size of a Protocol Buffers message, with a margin.
+# The maximum size of a Protocol Buffers message, minus a margin.
 _MOST_BYTES = 2**31 - 2**20
 
 
 def onnx_bytes(model: RQVAE) -> bytes:
-    """Returns the content of `encoder.onnx`, deterministic for a model.
+    """Returns the content of `encoder.onnx`, equal bytes for equal models.
 
     The graph has one input, unscaled `vectors` `[n, D]` float32 for any n, and one output, `codes` `[n, L]` int32.
     For vectors with parts, NaN marks a part that an item lacks. Values are not checked: other NaNs give arbitrary

@@ -1,4 +1,4 @@
-"""Recognizes retries of a command, for example by a scheduler, by the digest of inputs in the existing export."""
+"""Recognizes retries of a command, for example by a scheduler: an export of the same inputs and settings exists."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def request_digest(*parts: Any) -> str:
 
 
 def earlier_request(out: Path) -> str | None:
-    """Returns the request digest of the export at `out`; None if `out` does not exist or is empty.
+    """Returns the `request_digest` of the export at `out`; None if `out` does not exist or is empty.
 
     Raises:
       UserError: if the folder has other content, or cannot be written.

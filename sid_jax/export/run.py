@@ -167,7 +167,7 @@ def make_export(
 
 
 def _semantic_ids(run: TrainedRun, codes: np.ndarray, sizes: list[int], scheme: str, capacity: int) -> np.ndarray:
-    """Returns the Semantic IDs. Cold items get theirs after all other items, from the free IDs, as in an append."""
+    """Returns the Semantic IDs. Cold items get free IDs after all other items, as in an append."""
 
     def alternatives(rows: np.ndarray) -> CodeAlternatives:
         return CodeAlternatives(run.model, run.data.vectors if rows.all() else run.data.vectors[rows])

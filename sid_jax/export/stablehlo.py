@@ -38,8 +38,8 @@ def _no_locations() -> Iterator[None]:
 def stablehlo_bytes(model: RQVAE) -> bytes:
     """Returns `encoder.stablehlo` as bytes: a program from vectors `[n, D]` float32 to codes `[n, L]` int32, for any n.
 
-    The program contains the weights, and runs on all of `PLATFORMS`, whichever machine wrote it. The bytes are
-    deterministic for a model.
+    The program contains the weights, and runs on all of `PLATFORMS`, whichever machine wrote it. Equal models give
+    equal bytes.
     """
     shape = (*jax.export.symbolic_shape("n"), model.mean.shape[0])
     return program_bytes(model.assign, jax.ShapeDtypeStruct(shape, jnp.float32))
@@ -68,7 +68,7 @@ def load_encoder(folder: str | Path) -> Callable[[jax.Array | np.ndarray], jax.A
 
 
 def load_program(path: Path, remedy: str) -> Callable[..., Any]:
-    """Returns the function in the file of a program; the file's folder must have a manifest.
+    """Returns the function that a program file contains; the folder of the file must have a manifest.
 
     Args:
       path: a file with the result of `program_bytes`.

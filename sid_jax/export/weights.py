@@ -1,4 +1,7 @@
-"""Converts a model to arrays with PyTorch's names and layout, and back."""
+"""Converts a model to arrays with PyTorch's names and layout, and back.
+
+The *original PyTorch project* is the one that sid_jax was ported from.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +88,7 @@ def model_info(model: RQVAE) -> dict[str, Any]:
 
 
 def write_model(folder: Path, model: RQVAE, programs: Collection[str] = ()) -> None:
-    """Writes both codebook files, and the named programs of `sid_jax.export.programs`."""
+    """Writes `codebooks.safetensors`, `codebooks.pt` and the given programs of `sid_jax.export.programs`."""
     write_codebooks(folder, torch_weights(model), scaling_of(model), model_info(model), training_arrays(model))
     write_programs(folder, model, programs)
 

@@ -33,7 +33,7 @@ class CodeAlternatives:
     def tuples(
         self, rows: np.ndarray, own: np.ndarray, first_codes: np.ndarray, width: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns tuples under the first codes, sorted by distance; their costs; and the cost of each item's tuple."""
+        """Returns each item's nearest tuples under a first code, their costs, and the cost of the item's own tuple."""
 
         def search(vectors: jax.Array, own: jax.Array, first_codes: jax.Array) -> tuple[jax.Array, ...]:
             return _search(self._model, vectors, own, first_codes, width)
@@ -47,7 +47,7 @@ class CodeAlternatives:
         return self._in_parts(lambda *given: (_errors(self._model, *given),), size, rows, tuples)[0]
 
     def first_codes(self, rows: np.ndarray) -> np.ndarray:
-        """Returns the squared error of the latent vectors after greedy assignment under each first code."""
+        """Returns, for each item and first code, the squared error of the latent vector after greedy assignment."""
         size = _TUPLES_A_CALL // self._model.quantizer.codebook_sizes[0]
         return self._in_parts(lambda vectors: (_compare_first_codes(self._model, vectors),), size, rows)[0]
 

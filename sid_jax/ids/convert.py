@@ -82,7 +82,7 @@ def code_type(sizes: Sequence[int]) -> np.dtype:
 
 
 def sid_text(semantic_ids: np.ndarray | Sequence[Sequence[int]]) -> np.ndarray:
-    """Formats Semantic IDs `[N, L]` as text, "12-4-91-0": `[N]` object (str), since a fixed width would truncate."""
+    """Formats Semantic IDs `[N, L]` as text, "12-4-91-0": `[N]` object (str), since a fixed width truncates text."""
     rows = semantic_ids.tolist() if isinstance(semantic_ids, np.ndarray) else semantic_ids
     return np.array(["-".join(map(str, row)) for row in rows], dtype=object)
 
@@ -214,7 +214,7 @@ def matched_columns(given: Any, ids: pa.ChunkedArray, id_name: str, id_column: s
 
 
 def _matched(values: pa.ChunkedArray | pa.Array, keys: pa.ChunkedArray, ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Returns the value of each of `ids`; `keys` are the ids of the values."""
+    """Returns the values of the items `ids`; `keys` are the ids of `values`. An item without a value gets null."""
     if pc.count_distinct(keys).as_py() < len(keys):
         counts = pc.value_counts(keys)
         twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))[0]

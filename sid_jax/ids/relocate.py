@@ -1,8 +1,9 @@
 """Relocation: makes Semantic IDs of L codes unique by moving items from crowded code tuples to free tuples nearby.
 
-A code tuple has as many places as its capacity. Items keep their first code. Each first code is therefore an
-independent task, and a catalog of any size can be processed in parts with the same result. If a first code has more
-items than places, some of them move to other first codes after all other items are placed.
+A code tuple has as many *places* as its capacity. It is *crowded* if it has more items than places. Items keep their
+first code. Each first code is therefore processed independently, and a catalog of any size can be processed in parts
+with the same result. If a first code has more items than places, some of them move to other first codes after all other
+items are placed.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import numpy as np
 from sid_jax.errors import UserError
 from sid_jax.ids.matching import deferred_acceptance, first_in_group
 
-# Numbers of alternative tuples per item in the first and in the last round. The number is multiplied by four from one
-# round to the next.
+# Numbers of alternative tuples per item in the first and in the last round of the search for free tuples. Each round
+# has four times as many as the round before, and searches only for the items that have not found a free tuple.
 _FIRST_WIDTH, _LAST_WIDTH = 5, 80
 # Number of free alternatives per item whose exact cost is computed.
 _JUDGED = 2
 # Number of alternative tuples, over all items, that are processed together, which limits memory for any N.
 _TUPLES_AT_ONCE = 2**21
-# Each sorted run of added tuples is longer than the next run by more than this factor.
+# Each sorted run of added tuples is longer than the next run by more than this factor (see `Occupancy`).
 _RUN_RATIO = 4
 # Maximum number of possible tuples for which the keys are numbers in int64. With more, the keys are hashes.
 _LARGEST = 2**62
@@ -102,7 +103,7 @@ def relocate(
 
 
 def refuse_too_many(num_items: int, sizes: Sequence[int], capacity: int) -> None:
-    """Raises UserError if there are more items than places."""
+    """Raises UserError if there are more items than places, `capacity` for each possible code tuple."""
     places = capacity * math.prod(sizes)
     if num_items > places:
         raise UserError(
@@ -112,7 +113,7 @@ def refuse_too_many(num_items: int, sizes: Sequence[int], capacity: int) -> None
 
 
 def places_of_first_code(sizes: Sequence[int], capacity: int) -> int:
-    """Returns the number of places under one first code."""
+    """Returns the number of places of all code tuples under one first code."""
     return capacity * math.prod(sizes[1:])
 
 
@@ -161,7 +162,7 @@ class Placing:
         self._occupancy.add(names, self._staying)
 
     def settle(self) -> np.ndarray:
-        """Places all items that cannot keep their tuple, and returns the rows whose first code has no place left."""
+        """Moves the items that cannot keep their tuple to free tuples; returns the rows for which none is left."""
         crowded = np.flatnonzero(self._crowded[self._bucket])
         return self._find_places(crowded, self.codes[:, 0].copy(), some_stay=True)
 
@@ -211,8 +212,8 @@ class Placing:
     ) -> Iterator[np.ndarray]:
         """Splits rows into parts of at most `most` rows. With `whole_buckets`, the items of a tuple stay together.
 
-        A part contains either whole first codes or a piece of one first code. The result for a first code therefore
-        does not depend on the other first codes.
+        A part contains either all rows of some first codes or some rows of a single first code. The result for a first
+        code therefore does not depend on the other first codes.
         """
         order = rows[np.lexsort((self._rank[rows], self.keys[rows], first_codes[rows]))]
         for part in _joined(_runs(order, first_codes[order]), most):
@@ -266,7 +267,7 @@ def _runs(values: np.ndarray, names: np.ndarray) -> list[np.ndarray]:
 
 
 def _joined(runs: list[np.ndarray], most: int) -> Iterator[np.ndarray]:
-    """Joins consecutive runs into parts of at most `most` values; a larger run is a part of its own."""
+    """Joins consecutive runs into parts of at most `most` values; a larger run becomes one part."""
     part: list[np.ndarray] = []
     for run in runs:
         if part and sum(map(len, part)) + len(run) > most:
@@ -280,7 +281,7 @@ def _joined(runs: list[np.ndarray], most: int) -> Iterator[np.ndarray]:
 def _following(code: np.ndarray, sizes: Sequence[int], count: int) -> Iterator[np.ndarray]:
     """Yields a tuple and all other tuples under its first code, in blocks `[n, L]`, in cyclic order of their keys.
 
-    If there are too many tuples for int64 numbers, more codes than the first one stay the same.
+    If there are too many tuples for int64 numbers, some of the next codes stay the same too.
     """
     fixed = 1
     while math.prod(sizes[fixed:]) > _LARGEST:

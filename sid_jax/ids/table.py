@@ -243,7 +243,7 @@ class IdTable:
         for depth in range(len(own), 0, -1):
             first, last = self._run(own[:depth])
             wanted = count - sum(map(len, found))
-            # Each side has one row more than needed, since the item itself may be among the rows and is removed.
+            # Both ranges may have one row more than needed, since the item itself may be among the rows and is removed.
             sides = ((low, min(high, low + wanted + 1)) for low, high in ((first, begin), (end, last)))
             rows = np.concatenate([self._order[low:high] for low, high in sides])
             found.append(rows[rows != row][:wanted])

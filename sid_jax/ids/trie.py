@@ -188,7 +188,7 @@ def children(trie: Trie, level: int, nodes: jax.Array) -> tuple[jax.Array, jax.A
 
 
 def child(trie: Trie, level: int, nodes: jax.Array, codes: jax.Array) -> jax.Array:
-    """Returns the child of each node `[...]` of depth `level` (static) by a code `[...]`; for use in jit.
+    """Returns the child to which a code `[...]` leads from each node `[...]` of depth `level` (static); for use in jit.
 
     Returns:
       `[...]` int32; -1 if there is no such child, or if the node is -1.

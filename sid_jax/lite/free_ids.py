@@ -16,7 +16,7 @@ _WIDTHS, _JUDGED = (5, 20, 80), 2
 
 
 def free_tuple(model: Model, vector: np.ndarray, taken: Counter[tuple[int, ...]], capacity: int) -> tuple[int, ...]:
-    """Returns the item's own codes if they are free, or else a free tuple nearby.
+    """Returns the item's own codes if they are free, or else a nearby code tuple that is free.
 
     Tuples under the item's own first code are tried first, in the order of their distance to the latent vector. Of the
     two nearest free tuples, the one whose decoded vector is nearer to `vector` is returned. If the beam search finds no
@@ -42,7 +42,7 @@ def free_tuple(model: Model, vector: np.ndarray, taken: Counter[tuple[int, ...]]
         if found:
             return found
     raise ValueError(
-        f"all IDs of {len(model.sizes)} levels of {model.sizes} codes are taken; train with more codes or levels"
+        f"all IDs are taken ({len(model.sizes)} levels of {model.sizes} codes); train with more codes or levels"
     )
 
 
@@ -67,7 +67,7 @@ def _errors(model: Model, vector: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 
 def _first_codes(model: Model, latent: np.ndarray, own: int) -> Iterator[int]:
-    """Yields the item's own first code, then all others in the order of the error of greedy quantization."""
+    """Yields the item's own first code, then the others, sorted by the error of the greedy code tuple under each."""
     yield own
     left_over = latent - model.codebooks[0]
     for codebook in model.codebooks[1:]:

@@ -26,7 +26,7 @@ class Model:
     Attributes:
       codebooks: L arrays `[K, Z]` float32.
       num_features: D of the vectors.
-      scale: `[D]` float32, the divisor of scaled vectors.
+      scale: `[D]` float32, the number by which scaling divides each feature.
       has_parts: whether vectors have named parts; an item may lack some of them.
     """
 
@@ -49,7 +49,7 @@ class Model:
         """Reads the model of an export's folder.
 
         Raises:
-          ValueError: if the file is damaged, or the model is unknown to this version.
+          ValueError: if the file is damaged, or this version does not know the kind of model.
           OSError: if the file cannot be read.
         """
         arrays, metadata = read_safetensors(folder / FILE)
@@ -95,7 +95,7 @@ class Model:
         return self._network("encoder", scaled)
 
     def assign(self, latents: np.ndarray) -> np.ndarray:
-        """Returns the codes `[n, L]` int32 of latent vectors `[n, Z]`: at each level, the nearest to the residual."""
+        """Returns the codes `[n, L]` int32 of latent vectors `[n, Z]`: at each level, the nearest code."""
         codes = np.empty((len(latents), len(self.codebooks)), np.int32)
         for level, (codebook, norms) in enumerate(zip(self.codebooks, self._norms, strict=True)):
             codes[:, level] = np.argmax(2 * (latents @ codebook.T) - norms, axis=1)

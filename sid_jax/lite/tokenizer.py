@@ -24,7 +24,7 @@ class LiteTokenizer:
       model: the export's model.
       table: the export's ID table.
       manifest: the export's manifest.
-      retired: `[M, L]`, Semantic IDs that are reserved for removed or moved items.
+      retired: `[M, L]`, the retired IDs of removed items and the former IDs of moved items, which no other item gets.
 
     Attributes:
       model, table: as given.

@@ -25,7 +25,7 @@ _TABLES: weakref.WeakKeyDictionary[IdTokens, dict[torch.device, TokenTrie]] = we
 
 @dataclasses.dataclass(frozen=True)
 class _Level:
-    """The edges from the n nodes of one depth.
+    """The edges of a trie from the n nodes of one depth.
 
     Attributes:
       children: `[n, K]` int32, the child of each node by each code, -1 for none; None if this array would be too large.
@@ -41,7 +41,7 @@ class _Level:
 
     @classmethod
     def of(cls, first: np.ndarray, codes: np.ndarray, size: int, offset: int, device: torch.device) -> _Level:
-        """Returns a level from the first child of each node and the codes, from 0 to `size` - 1, of all its edges."""
+        """Makes a level from the first child of each node, and from the code of each edge, 0 to `size` - 1."""
         keys = np.repeat(np.arange(len(first) - 1, dtype=np.int64), np.diff(first)) * size + codes
         children, places = None, (len(first) - 1) * size
         if places <= _DENSE:
@@ -84,7 +84,7 @@ class TokenTrie:
         )
 
     def states(self, tail: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the length of the ID prefix with which the tokens end, and the trie node of this prefix.
+        """Returns, for each row of tokens, the length of the ID prefix at its end, and the trie node of this prefix.
 
         Args:
           tail: `[R, t]` int64, the last tokens of R rows, in order.
@@ -178,9 +178,10 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
     # Continuous batching is not supported, since there each request has its own prompt length.
     supports_continuous_batching = False
 
-    # The kind of a row is the number of codes of its unfinished ID, from 0 to L - 1, or L plus one of the following
-    # numbers, each of which means that certain tokens may come next. _BEGIN: the begin marker. _CLOSE: the end marker.
-    # _END: the end token. _MORE: the end token, or the start of another ID. _FREE: any text, or the start of an ID.
+    # The kind of a row determines which tokens may come next. Kinds 0 to L - 1: the row is inside an ID, with this many
+    # codes so far. The other kinds are L plus one of the following numbers. _BEGIN: the begin marker comes next.
+    # _CLOSE: the end marker. _END: the end token. _MORE: the end token, or the start of another ID. _FREE: any text, or
+    # the start of an ID.
     _BEGIN, _CLOSE, _END, _MORE, _FREE = range(5)
 
     def __init__(
@@ -263,7 +264,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
         return torch.where(count >= self._num_ids, self._levels + self._END, outside)
 
     def _rest(self, kinds: torch.Tensor, scores: torch.Tensor, num_free: int) -> torch.Tensor:
-        """Returns `[R, V]`: the scores of text and of starts of an ID in rows of kind _FREE, and -inf elsewhere."""
+        """Returns scores `[R, V]`: in rows of kind _FREE, those of text and first tokens of an ID; -inf elsewhere."""
         if not num_free:
             return scores.fill_(-torch.inf) if self._in_place else torch.full_like(scores, -torch.inf)
         bound = (kinds != self._levels + self._FREE)[:, None]

@@ -67,7 +67,7 @@ def evaluate_generation(
     seed: int = 0,
     messages: Messages | None = None,
 ) -> GenerationReport:
-    """Evaluates the next items that a model generates, among all items, with 95 % bootstrap intervals over users.
+    """Evaluates the next items that a model generates, with 95 % bootstrap confidence intervals over users.
 
     The protocol is that of `sid-jax recommend`: each user's last item is the test target, and the item before it is the
     validation target. Popularity and item-kNN are fitted to all earlier items. Recall@k and NDCG@k are computed for
@@ -165,7 +165,7 @@ class _LanguageModel:
         return kept
 
     def _encoded(self, history: np.ndarray) -> list[int]:
-        """Returns the token ids of the prompt for a history of rows of the table."""
+        """Returns the token ids of the prompt for a history, which is given as rows of the ID table."""
         if self._tokenizer is None:
             return self._tokens.token_ids[history].ravel().tolist()
         ids = self._tokens.texts.take(history).to_pylist()

@@ -1,4 +1,4 @@
-"""Makes the rows of training data, first as arrays of row numbers and then as texts."""
+"""Makes the rows of training data: first as numbers of users, interactions and items, then as texts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Rows:
 
     Attributes:
       tasks: `[E]` int8, positions in the list of tasks.
-      users: `[E]` int64, rows of users; -1 for a row about a single item.
+      users: `[E]` int64, the number of each row's user in the histories; -1 for a row about a single item.
       first, last: `[E]` int64. The history is the interactions from `first` up to, but not including, `last`, and the
         interaction `last` is the answer. For a row about a single item, `first` and `last` are the row of the item.
       wording: `[E]` int64, random numbers that choose among a task's prompts.
@@ -113,7 +113,7 @@ class Examples:
         return users[kept], first[kept], last[kept]
 
     def texts(self, rows: Rows, split: str, part: slice) -> tuple[list[str], list[str], np.ndarray]:
-        """Returns questions and answers of some rows of a split, and the row of each answer's item in the table."""
+        """Returns questions and answers of rows `part` of a split, and the ID table's row of each answer's item."""
         columns = (rows.tasks, rows.first, rows.last, rows.wording)
         pairs = [
             self._pair(self._tasks[task], first, last, wording, split)

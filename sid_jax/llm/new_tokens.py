@@ -142,7 +142,7 @@ def _grow(model: Any, size: int) -> None:
 
 
 def _matrices(model: Any) -> Sequence[torch.Tensor]:
-    """Returns the matrices `[V, E]` of input and output embeddings; one if they are tied or there is no output."""
+    """Returns the matrices `[V, E]` of input and output embeddings; one if both are tied or there is no output."""
     layers = filter(None, (model.get_input_embeddings(), model.get_output_embeddings()))
     return list({layer.weight.data_ptr(): layer.weight for layer in layers}.values())
 

@@ -41,7 +41,7 @@ class Task:
 
     @functools.cached_property
     def texts(self) -> frozenset[str]:
-        """The texts of items that the task needs: "title", "description"."""
+        """The names of the items' texts that the task needs: "title", "description"."""
         used = {"titles": "title", "title": "title", "description": "description"}
         return frozenset(used[name] for name in (*self.fields, self.answer) if name in used)
 

@@ -36,7 +36,7 @@ class IdTokens:
     Attributes:
       table: items and Semantic IDs `[N, L]`.
       vocabulary: the T tokens of the codes.
-      num_content_levels: number of levels without the level of a suffix.
+      num_content_levels: number of levels, without the suffix.
       markers: texts of the tokens before and after each ID; "" for no token.
       marker_ids: token ids of the two markers; -1 for no marker. New markers have token ids before those of the codes.
     """
@@ -116,7 +116,7 @@ def id_tokens(
 
 
 def read_tokens(source: Any, *, pattern: str, markers: tuple[str, str], items: Any) -> tuple[IdTokens, int | None]:
-    """Returns the tokens of a source, see `id_tokens`, and the first token id, or None if it has none."""
+    """Returns the tokens of a source (see `id_tokens`), and the first token id; None if the source states none."""
     if isinstance(source, IdTokens):
         return source, None
     table, levels, pattern, first_id = _described(source, pattern)

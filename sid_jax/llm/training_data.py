@@ -165,7 +165,7 @@ def _write_split(
 
 
 def _about(content: Content) -> list[tuple[str, pa.DataType]]:
-    """Returns the columns that identify the user or the item of a row."""
+    """Returns the names and types of the columns that identify the task, the user and the item of a row."""
     kinds = [np.zeros(0, np.int64) if content.histories is None else content.histories.user_ids, content.table.item_ids]
     user, item = (pa.int64() if each.dtype.kind == "i" else pa.string() for each in kinds)
     return [("task", pa.string()), ("user_id", user), ("item_id", item)]

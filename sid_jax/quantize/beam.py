@@ -1,4 +1,4 @@
-"""Beam search over the levels: finds several near code tuples of each vector, where greedy assignment finds one."""
+"""Beam search over the levels: finds several code tuples near each vector, where greedy assignment finds one."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def gumbel_softmax(
     """Samples a code for each row of scores by the Gumbel-max trick, with a differentiable relaxation.
 
     This is eq. 2 of Jang et al., 1611.01144, with a scale on the noise. At scale 0, the sample is the code with the
-    highest score. The temperature only divides inside the softmax and does not change the sample.
+    highest score. The temperature changes only the soft weights, not the sample.
 
     Args:
       scores: `[..., K]`, unnormalized log-probabilities.

@@ -190,12 +190,12 @@ def kmeans(points: jax.Array, num_clusters: int, num_iterations: int, key: jax.A
 
 @jax.jit
 def _with_more_axes(view: jax.Array, more: jax.Array, centroids: jax.Array) -> jax.Array:
-    """Returns the means of the clusters of centroids `[K, z]` along more axes: `[K, Z]`."""
+    """Assigns points to centroids `[K, z]` by `view` `[N, z]`, and returns the means of `more` `[N, Z]`: `[K, Z]`."""
     return cluster_means(more, _codes_in_blocks(view, centroids), len(centroids))[0]
 
 
 def _along_longest_axes(points: jax.Array) -> list[jax.Array]:
-    """Returns the points' coordinates along the first 8, 16, 32 and 64 principal axes, if these are below Z."""
+    """Returns the points' coordinates along the first 8, 16, 32 and 64 principal axes (only numbers below Z)."""
     numbers = [number for number in _AXES_SHOWN if number < points.shape[1]]
     if not numbers:
         return []
@@ -208,7 +208,7 @@ def _along_longest_axes(points: jax.Array) -> list[jax.Array]:
 
 @functools.partial(jax.jit, static_argnames=("numbers",))
 def _coordinates(points: jax.Array, axes: jax.Array, numbers: tuple[int, ...]) -> list[jax.Array]:
-    """Returns the coordinates of points `[N, Z]` along the first axes `[Z, z]`, for each number of axes."""
+    """Returns, for each of `numbers`, the coordinates of points `[N, Z]` along that many first axes `[Z, z]`."""
     along = jnp.matmul(points, axes, precision=jax.lax.Precision.HIGHEST)
     return [along[:, :number] for number in numbers]
 

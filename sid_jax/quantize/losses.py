@@ -51,7 +51,7 @@ def contrastive_loss(
     """Returns the InfoNCE loss of each vector and its partner, with the other partners as negatives: `[B]`, 0 or more.
 
     The loss is `-log(exp(cos(z_i, p_i) / t) / sum_j exp(cos(z_i, p_j) / t))`. The partner of row j is not a negative
-    for row i if it is the same item as row i's partner, if it is item i itself, or if both rows have the same item.
+    for row i if it is the same item as row i's partner, if it is the item of row i, or if both rows have the same item.
 
     Args:
       vectors, partners: `[B, Z]`.

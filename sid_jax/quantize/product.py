@@ -1,4 +1,4 @@
-"""Optimized product quantization: a rotation, and a codebook for each part of the rotated vector.
+"""Optimized product quantization: a rotation, and a codebook for each part (range of features) of the rotated vector.
 
 Product quantization is expressed as residual quantization with one level per part. A codeword is 0 outside its part.
 The greedy assignment therefore finds each part's nearest codeword, and the sum of the codewords is the concatenation of

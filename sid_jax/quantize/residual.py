@@ -109,7 +109,7 @@ def residual_quantize(
     if soft and key is not None:
         sizes = [len(codebook) for codebook in levels]
         shape = (*latents.shape[:-1], sum(sizes))
-        # At the end of a run the scale is 0, and no noise is drawn.
+        # If the scale is 0, as at the end of a run, no noise is drawn.
         noise = jax.lax.cond(
             jnp.asarray(noise_scale) > 0, lambda: standard_gumbel(key, shape), lambda: jnp.zeros(shape, jnp.float32)
         )
@@ -140,7 +140,7 @@ def residual_quantize(
 
 
 def _take_code(remaining, residual, codebook, soft, noise, temperature, noise_scale, hard) -> dict[str, jax.Array]:
-    """Returns one level's part of each field of `QuantizerOutput` except `quantized`."""
+    """Returns one level's values of all fields of `QuantizerOutput` except `quantized`."""
     scores = code_scores(remaining, codebook)
     # Temperature and noise are converted to the unit of the scores. To divide the scores by the spacing instead would
     # round them, and rounded scores may tie where `assign_codes` finds no tie.

@@ -34,7 +34,7 @@ _FEWEST_POINTS = 3
 
 
 def plots(gathered: Gathered, shown: Shown) -> dict[str, Any]:
-    """Returns each plot by the id of its HTML element. Plots without data are omitted."""
+    """Returns the plots, by the ids of their HTML elements. Plots without data are omitted."""
     drawn = {
         "plot-usage": _usage(gathered),
         "plot-buckets": _buckets(gathered),
@@ -176,7 +176,7 @@ def _fidelity(gathered: Gathered) -> figure | None:
 
 
 def _map(shown: Shown) -> figure:
-    # The page's script fills both sources, since the items are in the page.
+    # The page's script fills these two sources, since the page already has the items.
     points = ColumnDataSource({name: [] for name in ("x", "y", "color", "title", "sid")}, name="points")
     labels = ColumnDataSource({name: [] for name in ("x", "y", "words")}, name="labels")
     low, high = shown.layout.islands.min(axis=0) - 0.08, shown.layout.islands.max(axis=0) + 0.08

@@ -1,4 +1,4 @@
-"""Writes the report of an export: one HTML page with the files in `page/`, Bokeh's JavaScript and the data."""
+"""Writes the report of an export: one HTML page made of the files in `page/`, Bokeh's JavaScript and the data."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def report_of(destination: Path, messages: Messages) -> Callable[[Path], None]:
     An export is complete without its report, so a failure to write the page only causes a warning.
 
     Args:
-      destination: the final path of the export, which names it on the page.
+      destination: the final path of the export. Its last component is the export's name on the page.
       messages: where to print the warning.
     """
 
@@ -131,7 +131,7 @@ def _data(gathered: Gathered, shown: Shown) -> dict[str, Any]:
 
 
 def _groups(gathered: Gathered, shown: Shown) -> dict[str, Any]:
-    """Returns the items of the most crowded code tuples, and groups of items with identical vectors."""
+    """Returns the items of the code tuples with the most items, and groups of items with identical vectors."""
     identical = gathered.measured.get("identical")
     same = [(each["size"], each["rows"]) for each in identical["groups"]] if identical else []
     crowded = [(size, rows.tolist()) for size, rows in gathered.tuple_rows]

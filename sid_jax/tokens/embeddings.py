@@ -83,7 +83,7 @@ def initial_embeddings(
 
 
 def center_and_spread(embeddings: Rows) -> tuple[np.ndarray, float]:
-    """Returns the mean `[E]` float64 of embeddings `[V, E]`, which are read twice, and their RMS distance from it."""
+    """Returns the mean `[E]` float64 of embeddings `[V, E]`, and their root mean square distance from the mean."""
     center = sum(rows.sum(axis=0, dtype=np.float64) for _, rows in in_blocks(embeddings)) / len(embeddings)
     squares = sum(np.square(rows - center).sum() for _, rows in in_blocks(embeddings))
     return center, float(np.sqrt(squares / len(embeddings)))
@@ -92,7 +92,7 @@ def center_and_spread(embeddings: Rows) -> tuple[np.ndarray, float]:
 def tally(
     blocks: Iterable[tuple[np.ndarray, np.ndarray | None]], sizes: Sequence[int]
 ) -> tuple[scipy.sparse.csr_array, np.ndarray]:
-    """Counts the items of each pair of tokens, and sums the vectors of the items with each token.
+    """Counts, for each pair of tokens, the items with both, and sums, for each token, the vectors of its items.
 
     Args:
       blocks: pairs of Semantic IDs `[n, L]` and vectors `[n, E]` (or None) of blocks of items.
@@ -136,8 +136,8 @@ def _residual_means(
     is_content = np.zeros(len(sums), bool)
     for level in level_slices(sizes)[:num_content_levels]:
         is_content[level] = counts[level] > 0
-        # Over the items of a token, the means of the earlier tokens sum to a weighted sum of all earlier means. The
-        # weight of a mean is the number of items that have both tokens.
+        # For each item of a token, the means of the item's earlier tokens are subtracted. Their sum over these items is
+        # a weighted sum, in which the weight of an earlier token is the number of items with both tokens.
         left = residuals[level] - together[level, : level.start] @ means[: level.start]
         means[level] = left / np.maximum(counts[level], 1)[:, None]
     return means, is_content

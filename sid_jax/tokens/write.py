@@ -1,4 +1,4 @@
-"""Writes an export for a language model: new tokens, the items' tokens, the trie, and data for initial embeddings."""
+"""Writes what a language model needs of an export: tokens, the items' tokens, the trie, and data for embeddings."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def write_tokens(
         publish_once(partial, out)
     first, last = vocabulary.levels[0][0], vocabulary.levels[-1][-1]
     messages = messages or Messages.to_console()
-    numbers = f"{first} to {last}, numbers {first_id:,} to {first_id + len(vocabulary) - 1:,}"
+    numbers = f"{first} to {last}, token ids {first_id:,} to {first_id + len(vocabulary) - 1:,}"
     items = f"{len(semantic_ids):,}", f"{len(sizes)} tokens each"
     messages.closing("Tokens", [("tokens", f"{len(vocabulary):,}", numbers), ("items", *items)])
     file_names = (TOKENS_FILE, ITEMS_FILE, TRIE_FILE, EMBEDDINGS_FILE, *(GRAMMARS[kind] for kind in grammars))

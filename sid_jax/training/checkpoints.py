@@ -144,7 +144,7 @@ class Checkpoints:
         return self._manager.best_step()
 
     def restore(self, step: int, like: Any) -> Any:
-        """Restores the checkpoint of a step directly onto its devices.
+        """Restores the checkpoint of a step directly onto the devices that `like` states.
 
         Args:
           step: one of `steps`.

@@ -1,4 +1,4 @@
-"""Provides the vectors of each training step: from device memory if they fit, or else from their file."""
+"""Provides the vectors of each training step: from device memory if all vectors fit, or else from their file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def durations_of(train: ConfigDict, shape: tuple[int, int]) -> Durations:
 def most_steps_a_call(train: ConfigDict, shape: tuple[int, int]) -> int | None:
     """Returns the maximum number of steps per compiled call, such that the call's vectors fit in a block.
 
-    `shape` is `[N, D]`, the shape of all vectors. The result is None, no maximum, if they fit in device memory.
+    `shape` is `[N, D]`, the shape of all vectors. The result is None (no maximum) if all vectors fit in
+    device memory.
     """
     if math.prod(shape) * _FLOAT_BYTES <= train.resident_bytes:
         return None

@@ -44,7 +44,7 @@ class Evaluation:
         near_ties: the share of items with a code whose margin is below 1e-5 of the residual's squared norm, so that
           rounding might change the code;
         r2_by_part: for vectors with parts, r2 of each part by its name, over the items that have it;
-        agreement: the share of items that get the same codes in the training forward pass with the noise of the last
+        agreement: the share of items whose `codes` equal those of a training forward pass with the noise of the last
           step.
     """
 
@@ -87,7 +87,7 @@ def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, most: float
 def _in_blocks(
     measure: Callable[..., tuple[jax.Array, ...]], mesh: Mesh, *arrays: np.ndarray
 ) -> Iterator[tuple[int, list[np.ndarray]]]:
-    """Applies `measure` to arrays `[N, ...]` in blocks; yields the number of each block's first item, and its results.
+    """Applies `measure` to arrays `[N, ...]` in blocks; yields the first item's number and the results of each.
 
     Blocks are sharded over the devices. The last block is padded with its last item, so that all blocks use the same
     compiled program.

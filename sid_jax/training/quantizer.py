@@ -89,7 +89,8 @@ def train_quantizer(
       data: the items. Cold items are excluded from training.
       workdir: the run's folder, for its settings, checkpoints and metrics; None keeps everything in memory.
       messages: where text is printed; standard output if None.
-      started: `time.monotonic()` at the start of the program, for the reported start-up time; None for the call.
+      started: `time.monotonic()` at the start of the program, for the reported start-up time; None for the time of
+        this call.
       nested: whether training is part of another command; if so, no next command is suggested.
 
     Returns:
@@ -184,7 +185,7 @@ class _QuantizerJob(Job[TrainState]):
         return self._corpus.train_steps(self.recipe.at(step), state, step, num_steps)
 
     def row(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Returns means over the steps of a call for losses, and the values of the last step for schedules."""
+        """Returns numbers for a row of metrics: means over the steps for losses, and the last values for schedules."""
         counts = metrics.pop("counts")
         scheduled = ("temperature", "noise_scale", "learning_rate")
         row = {name: float(values[-1] if name in scheduled else np.mean(values)) for name, values in metrics.items()}

@@ -127,7 +127,7 @@ class Recipe(BaseRecipe):
         )
 
     def quantize(self, params: nnx.State, statistics: nnx.State, batch: jax.Array, step: jax.Array) -> QuantizerOutput:
-        """Runs encoder and quantizer on the partners of a step's items; the partners have other dropout and noise."""
+        """Runs encoder and quantizer on a batch of partners (co-occurring items), with their own dropout and noise."""
         model = self.merged(params, statistics)
         encoder_key, noise_key = jax.random.split(stream_key(self.seed, "partner_forward", step))
         latents = model.encoder(model.inputs(batch), encoder_key, mixed=self.mixed)

@@ -48,7 +48,10 @@ class Records(Protocol):
 
 
 def open_records(workdir: Path | None, step: int, config: ConfigDict, say: Callable[[str], None]) -> list[Records]:
-    """Returns the destinations of metrics after `step`: files in the workdir and `train.wandb`'s project, or memory."""
+    """Returns the destinations of the metrics of a run that starts or resumes at `step`.
+
+    These are files in the workdir and the Weights & Biases project `train.wandb`, or memory if there is no workdir.
+    """
     if not is_first():
         return []
     if workdir is None:

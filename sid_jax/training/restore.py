@@ -51,7 +51,7 @@ class TrainedRun:
         return self.recipe.model(self.state)
 
     def renumbered(self, orders: Sequence[np.ndarray]) -> TrainedRun:
-        """Returns the run with renumbered codes; see `ResidualQuantizer.renumber`. It cannot be trained further."""
+        """Returns the run with renumbered codes, for export only; see `ResidualQuantizer.renumber`."""
         model = self.model
         model.quantizer.renumber(orders)
         params, statistics = nnx.state(model, nnx.Param, ...)

@@ -20,7 +20,7 @@ _AUTO_EPOCHS, _SMALL_CATALOG = 45, 30_000
 
 
 def frozen(section: ConfigDict, *names: str) -> FrozenConfigDict:
-    """Returns a section's named settings, or all, in a form that is hashed by value, for static arguments of jit.
+    """Returns settings of a section, by default all, in a form that jit hashes by value as a static argument.
 
     Schedules and optimizers are compared by identity. As static arguments, they would cause a recompilation even for an
     equal run. They are therefore built from the frozen settings inside the compiled functions.
@@ -91,7 +91,8 @@ class Durations(Lengths):
         lengths = Lengths.of(train, num_examples, most_steps_a_call)
         settle_from = round((1 - train.settle_share) * lengths.num_steps)
         if train.precision != "float32":
-            # The precision can only change between two calls, so the last part must start with a call.
+            # The precision can only change between two compiled calls, so the steps with a frozen encoder must start
+            # with a call.
             settle_from -= settle_from % lengths.log_every_steps
         return cls(
             **dataclasses.asdict(lengths),

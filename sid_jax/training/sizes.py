@@ -16,7 +16,7 @@ _FEWEST_LEVELS = 3
 _MOST_CODES = 256
 # Minimum number of items per code of a level. Each codeword is then the mean of several residuals.
 _ITEMS_PER_CODE = 8
-# Minimum number of possible code tuples per item in a small table, so that each relocated item has a free tuple near
+# Minimum number of possible code tuples per item in a small catalog, so that each relocated item has a free tuple near
 # its own.
 _FEWEST_TUPLES_PER_ITEM = 4
 
@@ -24,9 +24,9 @@ _FEWEST_TUPLES_PER_ITEM = 4
 def with_sizes(config: ConfigDict, num_items: int) -> ConfigDict:
     """Returns a config in which `model.num_levels` and `model.codebook_size` are numbers, derived from N if "auto".
 
-    L is the smallest number of levels, at least 3, with 400 possible code tuples per item at 256 codes per level. K is
-    256 for 2,048 items or more. For fewer items, K is the largest power of two that is at most N / 8, or a larger power
-    of two if this would give fewer than 4 possible code tuples per item.
+    L is the smallest number of levels, at least 3, that gives at least 400 possible code tuples per item at 256 codes
+    per level. K is 256 for 2,048 items or more. For fewer items, K is the largest power of two that is at most N / 8,
+    or a larger power of two if this would give fewer than 4 possible code tuples per item.
     """
     levels, size = config.model.num_levels, config.model.codebook_size
     if AUTO not in (levels, size):

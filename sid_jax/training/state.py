@@ -32,7 +32,7 @@ class TrainState:
     Attributes:
       step: int32 scalar, number of completed optimizer steps.
       params: encoder, codebooks and decoder.
-      statistics: the scaling, the moving counts, and whether the codebooks are initialized.
+      statistics: the scaling, the moving averages of code counts ("ema"), and whether the codebooks are initialized.
       opt_state: the optimizer's state.
       taken: for each level `[K]` int32, the number of assignments of each code since the last reset.
     """

@@ -56,7 +56,7 @@ def _summary_rows(metrics: dict[str, Any]) -> list[Row]:
         ("reconstruction MSE", f"{metrics['mse']:.3e}", "per feature"),
         ("reconstruction cosine", f"{metrics['cosine']:.4f}", ""),
         ("items near a tie", f"{metrics['near_ties']:.2%}", "rounding may change their codes"),
-        ("training codes = exported", f"{metrics['agreement']:.2%}", "of items, at the last step"),
+        ("training codes = exported", f"{metrics['agreement']:.2%}", "of the items, with the noise of the last step"),
     ]
 
 

@@ -89,7 +89,7 @@ def claimed_workdir(
 
 @contextlib.contextmanager
 def alone_in(workdir: Path) -> Iterator[None]:
-    """Returns a context manager that creates a folder and locks it against other commands; the first process locks it.
+    """Returns a context manager that creates a folder and locks it against other commands (in process 0 only).
 
     Raises:
       UserError: if another command has locked the folder, or it cannot be written.

@@ -68,8 +68,8 @@ def case(*, r2=0.7, noise=0.0, since=(10, 0.7), shift=0.0, moved=0.0, cold=None)
     [
         # If retraining is due, the R^2 of 20 of the 100 items is .11 lower, that is .022 over the catalog.
         ({"since": (20, 0.61)}, {"since": (20, 0.59)}, "R^2 lost by the catalog since training"),
-        ({"r2": 0.51}, {"r2": 0.49}, "below that of trained items"),
-        ({"r2": 0.4, "noise": 0.06}, {"r2": 0.4, "noise": 0.04}, "below that of trained items"),
+        ({"r2": 0.51}, {"r2": 0.49}, "below that of training items"),
+        ({"r2": 0.4, "noise": 0.06}, {"r2": 0.4, "noise": 0.04}, "below that of training items"),
         ({"r2": 0.56, "cold": 0.6}, {"r2": 0.54, "cold": 0.6}, "below that of cold items"),
         ({"shift": 0.09}, {"shift": 0.11}, "shift of the first codes"),
         ({"moved": 0.49}, {"moved": 0.51}, "IDs differ from their codes"),
