@@ -66,7 +66,7 @@ def other_tokens(random: np.random.Generator) -> list[str]:
 
 
 def xgrammar(kind: str, text: str, texts: list[str], rows: np.ndarray) -> Cost:
-    """Compiles a grammar with XGrammar, and returns its cost; the masks are those before each token id of `rows`."""
+    """Compiles a grammar with XGrammar, and returns its cost, with one mask per token of the IDs in `rows`."""
     import xgrammar as xg
 
     tokenizer = xg.TokenizerInfo(texts, xg.VocabType.RAW, stop_token_ids=[0])
@@ -80,7 +80,7 @@ def xgrammar(kind: str, text: str, texts: list[str], rows: np.ndarray) -> Cost:
 
 
 def llguidance(kind: str, text: str, texts: list[str], rows: np.ndarray) -> Cost:
-    """Compiles a grammar with llguidance, and returns its cost; the masks are those before each token id of `rows`."""
+    """Compiles a grammar with llguidance, and returns its cost, with one mask per token of the IDs in `rows`."""
     import llguidance as ll
     import llguidance.numpy
 

@@ -98,8 +98,8 @@ def test_best_alone_is_the_long_run_of_the_default():
 BEFORE = json.loads((ROOT / "tests" / "presets_0_1.json").read_text())
 # Only Gumbel-softmax reads these settings. Their defaults are those of the preset "embeddings:gumbel".
 OF_GUMBEL = {"model.temperature", "model.noise_scale", "train.annealing_schedule"}
-# Settings that version 0.1 did not have. They have no effect without parts, with the default `model.block` and without
-# the baseline esasrec.
+# Settings that version 0.1 did not have. They have no effect if items have no parts, `model.block` has its default, and
+# esasrec is not a baseline.
 SINCE = {"data.parts", "data.on_unknown", "train.part_dropout", "model.block"}
 SINCE |= {f"esasrec.{setting}" for setting in preset("recommend:beauty").esasrec}
 # Other settings that version 0.1 did not have: those of the scorer and of early stopping.

@@ -186,7 +186,7 @@ def test_the_text_encoder():
 
 
 def recommender(kind):
-    """Config, model, candidates and examples of a small recommender; model and examples have shapes for arrays."""
+    """Config, model, candidates and examples of a small recommender; model and examples have shapes, not arrays."""
     drawn = np.random.default_rng(0)
     ids = np.stack(np.unravel_index(np.arange(N) % 30, SIZES), axis=1).astype(np.int32)
     content = drawn.normal(size=(N, 9)).astype(np.float32)

@@ -58,7 +58,7 @@ def tree(folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def mistake(tmp_path, monkeypatch, capsys):
-    """Calls the function of a command like the command; returns its one-line error."""
+    """Calls a command's function as the command does, and returns the one-line error."""
 
     def leave(status: int) -> None:
         raise SystemExit(status)

@@ -37,8 +37,7 @@ from sid_jax.training.restore import restore_run
 from tests.commands import finish, start
 
 COMMANDS = ("train", "export", "append", "recommend")
-# The latest moment of a disturbance, as a share of the time of the undisturbed command. It is after the command's end,
-# since times vary.
+# The latest disturbance, as a share of the duration of the undisturbed command. It is above 1, since durations vary.
 _LATEST = 1.05
 # A command that takes longer than these seconds is assumed to hang.
 _PATIENCE_S = 300
@@ -104,7 +103,7 @@ def make_world(folder: Path, commands: tuple[str, ...] = COMMANDS) -> World:
 
 
 def kill_once(world: World, command: str, share: float, folder: Path) -> str:
-    """Kills a command after a share of its time, runs it again, and returns the observations.
+    """Kills a command after a share of its time, runs it again, and returns "killed" or "had already ended".
 
     Raises:
       AssertionError: if a check fails.

@@ -1,4 +1,4 @@
-"""Makes jobs of bulk exports of synthetic vectors, with a model without networks whose codebooks are set by hand."""
+"""Makes jobs that export synthetic vectors in bulk, with a model without networks whose codebooks are set by hand."""
 
 from __future__ import annotations
 

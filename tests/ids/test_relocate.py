@@ -73,7 +73,7 @@ def test_as_many_items_as_places_and_one_more():
     codes = np.zeros((16, 2), np.int32)
     moved = relocate(codes, np.arange(16), sizes, Line(np.zeros(16), sizes))
     assert len(np.unique(moved, axis=0)) == 16
-    assert moved[0].tolist() == [0, 0]  # If all items are equal, that with the lowest id stays.
+    assert moved[0].tolist() == [0, 0]  # If all items are equal, the item with the lowest id stays.
     more = np.zeros((17, 2), np.int32)
     with pytest.raises(UserError, match="17 items are too many .* 16 IDs"):
         relocate(more, np.arange(17), sizes, Line(np.zeros(17), sizes))

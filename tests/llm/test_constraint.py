@@ -186,7 +186,7 @@ def test_generated_lists_are_those_of_an_exhaustive_search(ready):
         assert row.tolist() == exhaustive(tokenizer, model, tokens, prompt)
     np.testing.assert_array_equal(found.semantic_ids[:, :40], CATALOG[lists])
     assert found.exists[:, :40].all() and (found.leaves[:, 40:] == -1).all() and (found.rows(50)[:, 40:] == -1).all()
-    # Few beams: only IDs that exist, without duplicates.
+    # With few beams, too, all generated IDs exist.
     few = generate_ids(model, inputs, tokens, num_beams=5)
     assert few.exists.all() and (few.leaves >= 0).all()
     if tokens.marker_ids[0] >= 0:

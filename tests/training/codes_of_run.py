@@ -1,4 +1,4 @@
-"""Writes the codes of a run's items in each of several processes to OUT0.npy, OUT1.npy, ..."""
+"""Each of several processes writes the codes of a run's items to its own file: OUT0.npy, OUT1.npy, ..."""
 
 from pathlib import Path
 

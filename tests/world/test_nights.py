@@ -347,21 +347,22 @@ def test_a_crowded_table_is_told_from_items_that_have_changed(tmp_path):
 
 
 def test_reasons_in_manifests_of_earlier_versions_of_the_package_still_count():
-    # The first manifests have no "standing" and no "cause".
+    # Manifests of the first versions of the package have no "standing" and no "cause".
     crowded, other = "share of new items that got others than their codes", "x"
     checks = [{"what": what, "value": 0.9, "threshold": 0.5, "due": what != "y"} for what in (crowded, other, "y")]
     judged = verdict(drift_of(), 1000, number=5, before={"retraining_is_due": True, "checks": checks})
     assert judged["due_since"] == 4
     assert [(each["name"], each["cause"]) for each in judged["standing"]] == [("new_moved", "crowded"), ("x", "drift")]
     assert "the same settings will not help" in judged["remedy"]
-    # Later ones have texts and causes, but no names. A check that is due again is one reason, under its first version.
+    # Manifests of later versions of the package have texts and causes, but no names. If a check is due again, it is
+    # still one reason, with the first version in which it was due.
     before = {**checks[0], "cause": "crowded", "version": 3, "due": True}
     judged = verdict(drift_of(moved=0.95), 1000, number=5, before={"standing": [before]})
     found = {each["name"]: each for each in judged["standing"]}
     assert set(found) == {"new_moved", "moved_since_training"}
     assert (found["new_moved"]["version"], found["new_moved"]["value"]) == (3, 0.95)
     assert found["new_moved"]["what"] == "share of new items whose IDs differ from their codes"
-    # The version after that reads what this one wrote.
+    # The next version of the export reads these reasons.
     assert verdict(drift_of(), 1000, number=6, before=judged)["standing"] == judged["standing"]
 
 

@@ -7,7 +7,7 @@ from scipy.stats import kendalltau, spearmanr
 
 
 def outcomes_of(worth: np.ndarray, noise: float, *, seeds: int = 2, users: int = 50, seed: int = 0) -> list[np.ndarray]:
-    """Outcomes of tables with these true values, with noise of seeds and users."""
+    """Returns outcomes of tables: the true values `worth`, plus noise for each seed and user."""
     random = np.random.default_rng(seed)
     return [each + noise * random.normal(size=(seeds, users)) for each in worth]
 

@@ -233,7 +233,7 @@ def test_parquet_of_zeros_and_ones(tmp_path: Path, place: str):
     ],
 )
 def test_arrow_numbers_that_lead_out_of_their_buffers(tmp_path: Path, categories: bool, sought: list[int], number: int):
-    """A damaged offset of a string or list, or index of a category, could crash a reader that does not check it."""
+    """Damaged offsets of strings or lists, and damaged indices of categories, could crash a reader without checks."""
     ids = pa.array([f"item {n % 10}" for n in range(60)])
     content = table(ids.dictionary_encode() if categories else ids, VECTORS)
     changed = bytearray(write_arrow_file(tmp_path / "a.arrow", content, rows=60).read_bytes())
