@@ -115,7 +115,7 @@ WRONG_FILES: dict[str, tuple[Files, str]] = {
         both(parquet([1], [[1.0, 2.0]]), parquet([2], [[1.0]], "b.parquet")),
         "b.parquet: vectors have 1 features, but those of",
     ),
-    "one dimension": (npy(VECTORS[0]), "expected an array [N, D] with items and features, found shape [12]"),
+    "one dimension": (npy(VECTORS[0]), "expected an array [N, D] with a row per item, found shape [12]"),
     "three dimensions": (npy(VECTORS[None]), "found shape [1, 300, 12]"),
     "no dimension": (npy(VECTORS[:, :0]), "found shape [300, 0]"),
     "ragged rows": (

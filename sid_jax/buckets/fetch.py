@@ -17,12 +17,12 @@ from sid_jax.buckets.place import Entry, Place, RemoteFile, digest_of
 from sid_jax.errors import UserError
 
 _LOGGER = logging.getLogger("sid_jax")
-# MANIFEST is the file of an export or a recommender that lists the other files and is written last. RUN_MANIFEST is
-# that of a run.
+# The file that lists the other files of a folder and is written last: MANIFEST in an export or a recommender,
+# RUN_MANIFEST in a run.
 MANIFEST, RUN_MANIFEST = "manifest.json", "workdir.json"
 # The file that marks a folder that is being uploaded.
 UPLOADING = ".uploading"
-# The file with the ids of the items that other files of its folder list by number; see `sid_jax.data.numbered`.
+# The list of item ids in a folder whose other files refer to items by number; see `sid_jax.data.numbered`.
 _BESIDE = "item_ids.parquet"
 # Copies of more bytes than this are announced, since they take a while.
 _ANNOUNCED_BYTES = 10**8
@@ -97,10 +97,10 @@ def of_manifest(place: Place, name: str, content: bytes) -> Found:
 
 
 def streamed(address: str, kind: str, endings: Sequence[str]) -> list[RemoteFile] | None:
-    """Returns the files at an address, to be read without a copy, if `kind` is the only one of `endings` among them.
+    """Returns the files with the ending `kind` at an address, to be read without a copy.
 
-    Otherwise it returns None. Files without any of the endings are left out, and so is `item_ids.parquet` beside a
-    single file.
+    Returns None if there are no such files, or also files with another one of `endings`. Files without any of the
+    endings are ignored, and so is `item_ids.parquet` beside a single file.
     """
     found = look(address)
     names = [name for name in found.files if found.is_folder or name == address.rpartition("/")[2]]
@@ -160,7 +160,7 @@ def _copy(address: str, found: Found, path: Path) -> None:
 
 
 def _adopt(address: str, found: Found, path: Path) -> None:
-    """Uses the folder that this machine uploaded to the address as the copy, if the address has the same manifest."""
+    """If the manifest at the address is the one that this machine uploaded, its local folder becomes the copy."""
     written = copy_of(address, "out")
     try:
         same = bool(found.content) and all((written / name).read_bytes() == it for name, it in found.content.items())
@@ -193,7 +193,7 @@ def _visible(place: Place) -> dict[str, Entry]:
     """Returns the files that a reader of a folder reads: no hidden files, and no subfolders except `name=value`."""
     children = place.children()
     if UPLOADING in children:
-        raise UserError(f"{place.address}: the upload is not finished, or was killed; wait, or write it again")
+        raise UserError(f"{place.address}: the upload is not finished, or was killed; wait, or write the folder again")
     found: dict[str, Entry] = {}
     for name, entry in children.items():
         if name.startswith(".") or (name.startswith("_") and name != "_SUCCESS"):

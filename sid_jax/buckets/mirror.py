@@ -83,7 +83,7 @@ class Mirror:
                 sizes = found.lengths
             elif self._place.children():
                 raise UserError(f"{address} is not empty, and does not contain a run; choose another --workdir")
-            # This checks write access before any work, and stops another run at its next checkpoint.
+            # This checks write access before any work, and stops another run in this workdir at its next checkpoint.
             self._write(sizes)
         self._there = set(self._place.tree()) - {RUN_MANIFEST}
         self._sent = {name: _signature(self.folder / name) for name in self._names()}

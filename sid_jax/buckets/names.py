@@ -1,4 +1,4 @@
-"""Names the local copies of addresses, and finds the address of a copy, for messages and for writing back."""
+"""Names the local copies of addresses, and finds the address of a copy, for messages and for uploads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._=+-]")
 
 
 def copy_of(address: str, version: str) -> Path:
-    """Returns the path of a version's local copy, `<cache>/buckets/<scheme>/<bucket>/.../<name>@<version>/<name>`."""
+    """Returns the path of the local copy of a version of an address.
+
+    It is `<cache>/buckets/<scheme>/<bucket>/.../<name>@<version>/<name>`.
+    """
     scheme, _, rest = address.partition("://")
     # This replaces characters that have a meaning in patterns, in lists of files or on other systems.
     *parents, name = [_UNSAFE.sub("_", part) or "_" for part in rest.split("/")]

@@ -20,7 +20,7 @@ _VERSION, _PROBE = "out", ".writable"
 
 
 def output_folder(text: str | Path, *, unless: str = MANIFEST) -> Path:
-    """Returns the local folder that is uploaded to an address when it is published; for a path, returns the path.
+    """Returns the local folder that is uploaded to an address when the output is complete; for a path, the path itself.
 
     If the address already has a finished folder (with a file named `unless`), its files are copied to the local folder,
     so that a writer can compare them with its own output.
@@ -109,4 +109,6 @@ def _refuse_unwritable(place: Place) -> None:
 
 def _refuse_another(mark: Place, ours: bytes) -> None:
     if mark.read() != ours:
-        raise UserError(f"{mark.address.rpartition('/')[0]}: another process is also writing it; choose another folder")
+        raise UserError(
+            f"{mark.address.rpartition('/')[0]}: another process is also writing this folder; choose another folder"
+        )

@@ -94,7 +94,10 @@ class Place:
             return {path.removeprefix(own): _entry(info) for path, info in infos.items() if path.startswith(own)}
 
     def matching(self) -> dict[str, Entry]:
-        """Returns the files that match this address as a pattern, by path below the last folder without wildcards."""
+        """Returns the files that match this address, which is a pattern.
+
+        The keys are paths relative to the part of the address before its first component with a wildcard.
+        """
         with _talking(self.address, "listed"):
             infos = self._fs.glob(self._path, detail=True)
             fixed = self._fs._strip_protocol(self._path)

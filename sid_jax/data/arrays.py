@@ -51,7 +51,7 @@ def as_vectors(vectors: Any, where: str) -> np.ndarray:
     if not _is_number(array.dtype):
         raise UserError(f"{where}: expected numbers, found {array.dtype}; give float32")
     if array.ndim != 2 or not array.size:
-        raise UserError(f"{where}: expected an array [N, D] with items and features, found shape {list(array.shape)}")
+        raise UserError(f"{where}: expected an array [N, D] with a row per item, found shape {list(array.shape)}")
     if isinstance(array, np.ma.MaskedArray):
         array = np.ma.filled(array.astype(np.float32), np.nan)
     return as_float32(_safely_mapped(array))
@@ -91,7 +91,7 @@ def as_ordered_ids(ids: Any, where: str) -> np.ndarray:
 
 
 def ids_in_index(table: Any, id_column: str) -> Any | None:
-    """Returns the index of a pandas DataFrame that seems to hold ids; None without such an index.
+    """Returns the index of a pandas DataFrame if the index seems to hold ids, else None.
 
     An index that is text, or has the name `id_column`, seems to hold ids.
     """
@@ -115,7 +115,7 @@ def as_table(table: Any, where: str) -> pa.Table:
         lengths = {name: len(column) for name, column in columns.items()}
         if len(set(lengths.values())) > 1:
             raise UserError(
-                f"{where}: the columns differ in length ({shown(lengths)}); give one value per item in each"
+                f"{where}: the columns differ in length ({shown(lengths)}); give each column one value per item"
             )
         return pa.table(columns)
     if _is_pandas(table, "DataFrame"):

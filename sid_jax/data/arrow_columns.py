@@ -19,7 +19,7 @@ _BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view,
 
 
 def plain_ids(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> pa.Array:
-    """Returns ids `[n]`, int64 or string, from a column of integers or text of any type.
+    """Returns ids `[n]`, int64 or string, from a column of any integer or text type.
 
     Text may be stored as bytes, and integers as decimals. UUIDs become text. Values of all these types may be
     dictionary-encoded. In errors, the column is called `where` and rows are counted from `first_row`.
@@ -217,8 +217,8 @@ def refuse_null_values(column: pa.ChunkedArray, where: str, first_row: int, feat
     if values.null_count:
         row = first_row + pc.index(values.is_null(), True).as_py() // features
         raise UserError(
-            f"{where}: {values.null_count} values inside the vectors are null, the first one in row {row} (counted "
-            "from 0); replace the null values or remove the rows"
+            f"{where}: {values.null_count} values inside the vectors are null, first in row {row} (counted from "
+            "0); replace the null values or remove the rows"
         )
 
 

@@ -151,7 +151,10 @@ def cooccurrence_vectors(counts: sparse.csr_array, dimension: int) -> np.ndarray
 
 
 def _positive_information(counts: sparse.csr_array) -> sparse.csr_array:
-    """Returns log(P(i, j) / (P(i) P(j))) where it is above 0; the counts of context j are raised to a power."""
+    """Returns the pointwise mutual information of items i and contexts j, log(P(i, j) / (P(i) P(j))), if above 0.
+
+    To compute P(j), the counts of the contexts are raised to the power `_CONTEXT_POWER`.
+    """
     totals = counts.sum(axis=1)
     contexts = totals**_CONTEXT_POWER
     pairs = counts.tocoo()

@@ -91,7 +91,7 @@ class Histories:
 
 
 def last_items(items: np.ndarray, first: np.ndarray, ends: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the last `window` items of each run `items[first : ends]`.
+    """Returns the last `window` items of each slice `items[first : ends]`.
 
     Args:
       items: `[T]` int32.
@@ -132,5 +132,5 @@ def keep_active(histories: Histories, min_interactions: int) -> Histories:
 
 
 def offsets_of(counts: np.ndarray | list[int]) -> np.ndarray:
-    """Returns `[U + 1]` int64: the start of each of U consecutive runs with these lengths, and the end of the last."""
+    """Returns `[U + 1]` int64: the start of each of U consecutive slices of these lengths, and the last end."""
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])

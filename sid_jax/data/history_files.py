@@ -113,8 +113,8 @@ def read_interactions(
     """Reads table files with one row per interaction, in any order; see `histories_of_table`.
 
     Ids in a .csv file are strings. If there is no time column, a column of item lists in time order is read instead:
-    `sequence_data`, as GRID and NVIDIA's recipe write it, or RecBole's `item_id_list`. If a user has several rows, the
-    longest list is used. Also raises UserError if the file cannot be read or lacks a column.
+    `sequence_data`, as GRID and NVIDIA recsys-examples write it, or RecBole's `item_id_list`. If a user has several
+    rows, the longest list is used. Also raises UserError if the file cannot be read or lacks a column.
     """
     names = (user_column, item_column, time_column)
     if len(set(names)) < len(names):
@@ -155,7 +155,7 @@ def _read_json(path: Path, item_ids: np.ndarray, on_unknown: str, option: str) -
     with reading(path, ".json", EOFError, zlib.error), open_plain(path) as file:
         content = json.loads(file.read().decode("utf-8-sig"))
     if not isinstance(content, dict) or not all(isinstance(items, list) for items in content.values()):
-        raise UserError(f'{path}: expected one object, {{"user": [items in time order], ...}}')
+        raise UserError(f'{path}: expected one JSON object, {{"user": [items in time order], ...}}')
     return _of_numbered(path, list(content), list(content.values()), item_ids, on_unknown, option)
 
 

@@ -75,7 +75,7 @@ def check_cold(cold: np.ndarray, where: str) -> np.ndarray:
 
 
 def numbered_lines(path: Path, *, allow_empty: bool = False) -> list[tuple[int, str]]:
-    """Returns the lines of a UTF-8 file that are not empty, without surrounding spaces, with line numbers from 1.
+    """Returns the number, from 1, and the text, without surrounding spaces, of each non-empty line of a UTF-8 file.
 
     Raises:
       UserError: if the file is missing or not UTF-8; unless `allow_empty`, also if it has no lines.
@@ -153,7 +153,7 @@ def dropped(on_unknown: str) -> bool:
 
 
 def some_unknown(ids: np.ndarray, known: np.ndarray) -> list[str]:
-    """Returns the ids `[n]` in rows other than `known`, as text for `likely_cause`, at most 10,000."""
+    """Returns the ids `[n]` whose rows are not in `known`, as text; of more than 10,000 ids, the first 10,000."""
     return list(map(str, np.delete(ids, known)[:_MOST_COMPARED].tolist()))
 
 

@@ -1,4 +1,4 @@
-"""Converts vectors, items and histories in memory, or a path to them, to the `VectorSet` that training reads."""
+"""Converts vectors, items and histories, given in memory or as paths, to the `VectorSet` that training reads."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def as_histories(
 
 
 def _from_path(path: Any, item_ids: Any, settings: ConfigDict, resident_bytes: int | None) -> VectorSet:
-    """Returns the vectors at a path, read as the commands read them; ids may be an array or a separate path."""
+    """Returns the vectors at a path, read like `data.path` of a config; ids may be an array or a separate path."""
     from sid_jax.data.load import load_items
 
     named = {"source": "vectors", "path": str(path)}
@@ -188,7 +188,7 @@ def _in_memory(vectors: Any, item_ids: Any, settings: ConfigDict) -> VectorSet:
 
 
 def _columns_of_table(table: Any, item_ids: Any, settings: ConfigDict) -> tuple[Any, Any]:
-    """Returns the columns of vectors and ids of a table; a table without a column of vectors is returned unchanged."""
+    """Returns a table's column of vectors, or the table itself if it has no such column, and the ids."""
     names = list(table.schema.names if isinstance(table, (pa.Table, pa.RecordBatch)) else table.columns)
     if item_ids is None:
         item_ids = ids_in_index(table, settings.id_column)
@@ -216,7 +216,7 @@ def _ids(item_ids: Any, count: int) -> np.ndarray:
 
 
 def _finite(data: VectorSet, on_bad_rows: str) -> VectorSet:
-    """Returns the data with finite vectors; other rows are dropped or rejected, according to `data.on_bad_rows`."""
+    """Returns the data with finite vectors only; other rows are dropped, or rejected if `on_bad_rows` is not "drop"."""
     if on_bad_rows != "drop":
         check_finite(data.vectors, data.ids, "vectors", data.layout)
         return data
@@ -248,8 +248,8 @@ def _columns(columns: Any, ids: np.ndarray, id_column: str) -> dict[str, pa.Chun
         if (rows < 0).any():
             missing = ids[int(np.argmax(rows < 0))]
             raise UserError(
-                f"columns: {int((rows < 0).sum())} of {len(ids)} items are not in column {id_column!r}, the first one "
-                f"is {shown(missing)}; give one row per item"
+                f"columns: {int((rows < 0).sum())} of {len(ids)} items are not in column {id_column!r} (the first one "
+                f"is {shown(missing)}); give one row per item"
             )
         table = table.drop_columns([id_column]).take(pa.array(rows))
     if len(table) != len(ids):

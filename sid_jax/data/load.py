@@ -104,7 +104,7 @@ def with_histories(
     """
     if data.id_name == "user_id":
         raise UserError(
-            "config.data.histories.source relates items, but config.data.view=user encodes users; set "
+            "config.data.histories.source adds co-occurrences of items, but config.data.view=user encodes users; set "
             "config.data.histories.source=none, as the preset ml100k:text does"
         )
     settings = data_config.histories
@@ -221,8 +221,8 @@ def _own_columns(data_config: ConfigDict, names: list[str], ids: np.ndarray) -> 
     row_of = {item_id: row for row, item_id in enumerate(found.tolist())}
     if not row_of.keys() >= set(ids.tolist()):
         raise UserError(
-            f"{data_config.path}: config.data.columns: no table has these columns for some items; give a table that "
-            "has all items"
+            f"{data_config.path}: config.data.columns: some items have no row in the table; give a table with a "
+            "row for each item"
         )
     rows = pa.array([row_of[item_id] for item_id in ids.tolist()])
     return {name: exported_column(values).take(rows) for name, values in columns.items()}

@@ -174,7 +174,10 @@ def _ranked(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _num_tied(times: np.ndarray, offsets: np.ndarray) -> int:
-    """Returns the number of timestamps equal to a neighboring one, within sorted runs that begin at `offsets`."""
+    """Returns the number of times that equal another time of the same user.
+
+    The times are sorted by user, then by time; `offsets` are the positions at which the users' times begin.
+    """
     same = np.concatenate([[False], times[1:] == times[:-1], [False]])
     same[offsets] = False
     return int((same[1:] | same[:-1]).sum())

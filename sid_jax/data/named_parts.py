@@ -67,7 +67,7 @@ def parse_parts(setting: str) -> list[NamedPart]:
 
 
 def main_part(settings: ConfigDict) -> str:
-    """Returns the name of the part from `data.source`: "vectors", "text", or the value of `data.vectors`."""
+    """Returns the name of the part that `data.source` gives: "vectors", "text", or the value of `data.vectors`."""
     if settings.source == "vectors":
         return "text" if settings.text_column else "vectors"
     return str(settings.vectors)
@@ -101,7 +101,7 @@ def add_parts(data: VectorSet, settings: ConfigDict) -> VectorSet:
 
 
 def add_behavior(data: VectorSet, cooccurrences: np.ndarray, settings: ConfigDict) -> VectorSet:
-    """Adds co-occurrence vectors `[N, C]` as a further part of the items; an item whose vector is all 0 lacks it."""
+    """Adds co-occurrence vectors `[N, C]` as another part of the items. An item with only zeros lacks this part."""
     known = cooccurrences.any(axis=1, keepdims=True)
     about, vectors = fit_part(
         BEHAVIOR, np.where(known, cooccurrences, np.float32(np.nan)), settings.collaborative_weight, unit_norm=True

@@ -59,7 +59,7 @@ def ids_of_numbers(path: Path, numbers: np.ndarray) -> np.ndarray:
     wrong = numbers[(numbers < 0) | (numbers >= len(ids))]
     if len(wrong):
         raise UserError(
-            f"{path}: item {wrong[0]} is not one of the {len(ids)} items in its {ITEM_IDS_FILE}, so the two files are "
-            f"of different catalogs; remove {ITEM_IDS_FILE}"
+            f"{path}: item {wrong[0]} is not one of the {len(ids)} items in {ITEM_IDS_FILE} of this folder, so the two "
+            f"files are of different catalogs; remove {ITEM_IDS_FILE}"
         )
     return ids[numbers]

@@ -1,4 +1,4 @@
-"""Reads additional columns of the items, such as titles, from files of vectors, part by part."""
+"""Reads additional columns of the items, such as titles, from files of vectors, in parts (ranges of rows)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sid_jax.errors import UserError, reason
 
 
 def columns_of_part(parts: VectorParts, number: int, schema: pa.Schema) -> pa.Table:
-    """Returns the columns of `schema` for those rows of a file part that are not dropped.
+    """Returns the columns of `schema` for the rows of part `number` that are not dropped.
 
     A column that the part's file lacks is null.
 

@@ -97,7 +97,10 @@ def _labels(value: Any) -> Sequence[str]:
 
 
 def _fit_categories(lists: Sequence[Sequence[str]], where: str) -> About:
-    """Returns labels and weights sqrt(log(1 + N / N_label)): a rare label is more informative than a common one."""
+    """Returns the labels and their weights: sqrt(log(1 + N / n)) for a label of n of the N items that have labels.
+
+    A rare label has a large weight, since it is more informative than a common one.
+    """
     counts = Counter(label for labels in lists for label in labels)
     common = [(label, n) for label, n in counts.most_common(_MOST_LABELS) if n >= _LEAST_ITEMS_OF_A_LABEL]
     if not common:

@@ -131,7 +131,7 @@ def present_parts(layout: Layout, vectors: jax.Array) -> jax.Array:
 
 
 def fit_filler(layout: Layout, scaled: np.ndarray, there: np.ndarray, *, dropout: float) -> np.ndarray:
-    """Returns the linear map that fills in missing parts: `[D, D]` float32, from zero-filled vectors to each part.
+    """Returns the linear map `[D, D]` float32 that predicts each part from a vector in which missing parts are 0.
 
     The map is the ridge regression of each part on the other parts, each of which is missing with probability
     `dropout`. Second moments are taken over the items that have both parts; if no item has both, the two parts do not

@@ -306,7 +306,9 @@ def _read_object(path: Path, id_column: str = "item_id") -> Iterator[tuple[int, 
     with reading(path, ".json", EOFError, zlib.error), open_plain(path) as file:
         content = json.loads(file.read())
     if not isinstance(content, dict) or not all(isinstance(record, dict) for record in content.values()):
-        raise UserError(f'{path}: expected one object, {{"item": {{"title": "..."}}, ...}}, or one object per line')
+        raise UserError(
+            f'{path}: expected one JSON object, {{"item": {{"title": "..."}}, ...}}, or one object per line'
+        )
     ids = ids_of_numbers(path, numbers_if_whole(list(content)))
     for number, (item_id, record) in enumerate(zip(ids.tolist(), content.values(), strict=True), 1):
         yield number, {id_column: item_id, **{name: value for name, value in record.items() if name != id_column}}

@@ -1,4 +1,7 @@
-"""Reads a user's own vectors, from any number of files of any kind; bad rows are rejected, dropped or listed."""
+"""Reads a user's own vectors, from any number of files of any kind; bad rows are rejected, dropped or listed.
+
+A bad row has NaN or infinite values. A part of a file is a range of its rows, see `sid_jax.data.parts`.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ _DROPPING = "--config.data.on_bad_rows=drop"
 @dataclasses.dataclass(frozen=True)
 class _BadRow:
     part: int
-    place: int  # Position in the part.
+    place: int  # Row number in the part of the file.
     path: str
     row: int  # Row number in the file.
     item_id: object
@@ -50,7 +53,7 @@ class _BadRow:
 def treat_bad_rows(
     parts: VectorParts, how: str, *, allow_empty: bool = False, option: str = _DROPPING
 ) -> tuple[VectorParts, LeftOut]:
-    """Drops or lists rows that are not finite, or leaves them to the reader, which rejects them.
+    """Drops or lists bad rows, or leaves them in place, so that the reader of the rows rejects them.
 
     Args:
       parts: all rows.

@@ -1,4 +1,4 @@
-"""Fits features of any kind to an ID table, and loads fitted features."""
+"""Fits features to an ID table, and loads them. Features map each item to rows of an embedding table."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ from sid_jax.paths import as_path, typed
 
 FEATURES_FILE = "features.parquet"
 _COUNTS = "impressions"
-# If more than this share of the items that are in both tables has different rows, the two tables are taken to come from
-# different quantizers.
+# Fitted features are rejected for a new ID table if more than this share of the items that are in both the new ID table
+# and the one of the fit gets different rows. The two tables then seem to come from different quantizers.
 _MOST_MOVED = 0.1
 
 
@@ -97,7 +97,7 @@ def make_features(
 
 
 def read_features(folder: str | Path) -> Features:
-    """Loads the features that `make_features` fitted, which give rows to any item with a Semantic ID.
+    """Loads the features that `make_features` fitted; they map any item with a Semantic ID to its rows.
 
     Raises:
       UserError: if the folder does not match its manifest.
@@ -153,7 +153,7 @@ def _refuse_other_training(
         raise UserError(
             f"--fitted={fitted}: {ids} has other codebooks (SHA-256 {here[:12]}) than the fitted features; {remedy}"
         )
-    words = f"--fitted={fitted}: {num_other:,} of the {len(new):,} items in both tables have new IDs and other rows"
+    words = f"--fitted={fitted}: {num_other:,} of the {len(new):,} items in both ID tables have new IDs and other rows"
     if num_other > _MOST_MOVED * len(new):
         raise UserError(f"{words}; {remedy}")
     if num_other:

@@ -12,7 +12,7 @@ from sid_jax.formats.content import Content
 
 
 def write_grid(folder: Path, content: Content) -> None:
-    """Writes `semantic_ids.pt`, int64, and TFRecord folders of sequences. The last item of a sequence is its target.
+    """Writes `semantic_ids.pt`, int64, and TFRecord files of sequences. The last item of a sequence is its target.
 
     A suffix that makes IDs unique is the tensor's last row. Training sequences exclude each user's last two items.
     """

@@ -13,7 +13,7 @@ _FIELDS = ("title", "description", "brand", "categories")
 
 
 def write_lcrec(folder: Path, content: Content, **texts: list[str]) -> None:
-    """Writes tokens, texts and whole histories, under the numbers of items and users.
+    """Writes the items' tokens and texts, and the users' whole histories. Items and users are numbered from 0.
 
     LC-Rec itself excludes each user's last two items.
 

@@ -18,7 +18,7 @@ _COLUMNS = (
 
 def write_minionerec(folder: Path, content: Content) -> None:
     """Writes the input and output files of MiniOneRec's `convert_dataset.py`, in the folders that it uses."""
-    # A missing title gets MiniOneRec's own text, since pandas would read an empty field as a number.
+    # A missing title is replaced by the text that MiniOneRec uses, since pandas would read an empty field as NaN.
     titles = [one_line(title) or f"Item_{number}" for number, title in enumerate(content.texts("title"))]
     write_lcrec(folder, content, title=titles)
     sids = ["".join(tokens) for tokens in content.tokens(DEFAULT_PATTERN)]

@@ -10,7 +10,7 @@ from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 
 
 def write_torch_rechub(folder: Path, content: Content) -> None:
-    """Writes tokens and whole histories, under the numbers of items and users.
+    """Writes the items' tokens and the users' whole histories. Items and users are numbered from 0.
 
     torch-rechub itself excludes each user's last two items.
     """

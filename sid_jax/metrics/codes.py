@@ -115,7 +115,7 @@ def distinct_tuples(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def identical_items(vectors: np.ndarray) -> dict[str, Any]:
-    """Returns the number of items whose vector other items also have, and the number and largest of such groups."""
+    """Returns the number of groups of items with equal vectors, the number of items in them, and the largest groups."""
     sizes, groups = groups_of_hashes(np.concatenate([row_hashes(block) for _, block in in_blocks(vectors)]))
     return {
         "num_items": int(sizes[sizes > 1].sum()),

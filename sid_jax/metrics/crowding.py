@@ -9,9 +9,10 @@ from typing import Any
 # If the number of distinct code tuples per distinct vector is below this, there are too few codes. The report then
 # grades the IDs as weak (docs/report.md).
 CROWDED = 0.75
-# Items are not spread evenly over the tuples. With M times as many tuples, collisions therefore fall only as they would
-# with M ** _POWER times as many tuples and evenly spread items. On Amazon Beauty, the power was 0.15 to 0.48 for one
-# more level, and 0.34 for 8 times as many codes in each of 3 levels.
+# If items were spread evenly over the code tuples, collisions would fall as the number of tuples grows. Real items are
+# uneven: M times as many tuples reduce collisions only as much as M ** _POWER times as many would for even items. The
+# powers measured on Amazon Beauty are 0.15 to 0.48 for one more level, and 0.34 for 8 times as many codes in each of 3
+# levels.
 _POWER = 0.25
 # `_MOST_CODES` is the maximum number of codes per level. `_ITEMS_A_CODE` is the minimum number of items per code that
 # are needed to learn a codeword.
@@ -24,7 +25,7 @@ def is_crowded(metrics: Mapping[str, Any]) -> bool:
 
 
 def remedy(metrics: Mapping[str, Any], sizes: Sequence[int]) -> str:
-    """Returns flags that are estimated to make codes distinct enough; `sizes` has the current K of each level."""
+    """Returns flags that set the estimated number of levels or codes needed; `sizes` has each level's current K."""
     relief = _load(_own_share(metrics)) / _load(CROWDED)
     levels = max(1, math.ceil(math.log(max(relief, 1)) / (_POWER * math.log(max(sizes[-1], 2)))))
     more_levels = f"--config.model.num_levels={len(sizes) + levels}"

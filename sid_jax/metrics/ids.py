@@ -15,14 +15,14 @@ from sid_jax.streams import stream_rng
 
 
 def prefix_buckets(semantic_ids: np.ndarray, depth: int) -> np.ndarray:
-    """Returns a number for each item's prefix of `depth` codes: `[N]`, from 0 in lexicographic order."""
+    """Returns the index of each item's prefix of `depth` codes, `[N]`; prefixes are numbered in lexicographic order."""
     if depth == 0:
         return np.zeros(len(semantic_ids), np.int64)
     return np.unique(semantic_ids[:, :depth], axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def prefixes_in_use(semantic_ids: np.ndarray, sizes: Sequence[int]) -> list[dict[str, int]]:
-    """Returns, for each depth, the number of prefixes in use and the possible number, `min(N, product of K)`."""
+    """Returns, for each depth, the number of prefixes in use and the maximum number, `min(N, product of K)`."""
     return [
         {
             "in_use": int(prefix_buckets(semantic_ids, depth).max()) + 1,

@@ -67,7 +67,7 @@ def fidelity_by_part(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> di
 
 
 def figure_inputs(model: RQVAE, vectors: np.ndarray) -> np.ndarray:
-    """Returns vectors in the space of `RQVAE.compared`: `[N, D]` float32, 0 in the parts that an item lacks."""
+    """Returns vectors as they are compared with reconstructions, `[N, D]` float32; parts that an item lacks are 0."""
     if model.layout is None:
         return np.asarray(normalize(jnp.asarray(vectors), model.unit_norm))
     return np.asarray(apply_scaling(model.scaling, vectors))
@@ -104,7 +104,7 @@ def r2_of_moments(moments: np.ndarray) -> dict[str, float]:
 
 
 def spread_by_part(vectors: np.ndarray, scaling: Scaling) -> np.ndarray:
-    """Returns the squared distance to the mean in the space of `RQVAE.compared`, summed over all items.
+    """Returns the squared distance of the vectors of `figure_inputs` to their mean, summed over all items.
 
     The result is `[P]`, one value per part over the items that have it; `[1]` for vectors without parts.
     """

@@ -134,7 +134,7 @@ def test_of_two_writers_one_is_refused_and_the_export_is_that_of_the_other(bucke
                 upload_folder(late, OUT, done=lambda: None)
 
         monkeypatch.setattr(bucket, "put_file", interleaved)
-        with pytest.raises(UserError, match="another process is also writing it"):
+        with pytest.raises(UserError, match="another process is also writing this folder"):
             export()
     assert read()["ids.csv"] == "late" and names(bucket, OUT)[-1] == "manifest.json"
 

@@ -1,4 +1,4 @@
-"""The names of the named catalogs, which every setting called `source` accepts."""
+"""The names of the catalogs that sid_jax can load by name; every setting called `source` accepts them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CATALOGS = MOVIELENS + AMAZON
 
 
 class AmazonName(NamedTuple):
-    """The parts of a name such as "amazon-2014-beauty"."""
+    """The edition and the category in a name such as "amazon-2014-beauty"."""
 
     edition: str
     category: str

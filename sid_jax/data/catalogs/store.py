@@ -23,7 +23,7 @@ from sid_jax.whole_file import write_json
 _ANSWER_SECONDS = 5
 _MANIFEST = "manifest.json"
 # This program runs in its own process, because TensorFlow Datasets' download has no time limit: only ending its process
-# ends a stalled download. The caller reports any error and continues without this source.
+# ends a stalled download. Any error is printed as one line, which the caller reports.
 _FETCHING = """
 import sys
 import tensorflow_datasets as tfds

@@ -77,7 +77,7 @@ def check_vectors(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.dty
     if dtype != _BFLOAT16 and (dtype.kind != "f" or dtype.itemsize > 8):
         raise UserError(f"{path}: expected bfloat16, {FLOAT_TYPES}, found {dtype}; save the vectors as float32")
     if len(shape) != 2 or shape[0] < 0 or shape[1] < 1:
-        raise UserError(f"{path}: expected an array [N, D] with items and features, found shape {list(shape)}")
+        raise UserError(f"{path}: expected an array [N, D] with a row per item, found shape {list(shape)}")
     return dtype
 
 
@@ -185,7 +185,7 @@ class Npz(_NamedArrays):
     """An array `[N, D]` of floats, and optional ids `[N]`, whole numbers or strings; nothing is unpickled."""
 
     def opened(self, path: Path, columns: Columns) -> contextlib.AbstractContextManager[tuple[Any, Any]]:
-        """Yields the two arrays."""
+        """Yields the arrays of vectors and of ids; None instead of ids if there are none."""
         return _npz(path, columns)
 
 
@@ -193,7 +193,7 @@ class Safetensors(_NamedArrays):
     """A tensor `[N, D]` of floats, and optional ids `[N]`, whole numbers."""
 
     def opened(self, path: Path, columns: Columns) -> contextlib.AbstractContextManager[tuple[Any, Any]]:
-        """Yields the two tensors."""
+        """Yields the tensors of vectors and of ids; None instead of ids if there are none."""
         return _safetensors(path, columns)
 
 
@@ -233,7 +233,7 @@ class _Array:
 
 @contextlib.contextmanager
 def _npz(path: Path, columns: Columns) -> Iterator[tuple[_Array, _Array | None]]:
-    """Yields the two arrays; the second is None without ids."""
+    """Yields the arrays of vectors and of ids; None instead of ids if there are none."""
     with reading(path, ".npz", *DAMAGED_NPZ), zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
         name = columns.find("vector_column", names, path)
@@ -253,7 +253,7 @@ class _Tensor:
 
 @contextlib.contextmanager
 def _safetensors(path: Path, columns: Columns) -> Iterator[tuple[_Tensor, _Tensor | None]]:
-    """Yields the two tensors; the second is None without ids."""
+    """Yields the tensors of vectors and of ids; None instead of ids if there are none."""
     with reading(path, ".safetensors"):
         with path.open("rb") as content:
             length = int.from_bytes(content.read(8), "little")

@@ -1,4 +1,4 @@
-"""Parts of vector files, and the interface of the readers, one reader per file format."""
+"""Parts of vector files (ranges of rows), and the interface that the readers of all file formats have."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Columns:
     ids_elsewhere: bool = False
 
     def find(self, setting: str, names: Sequence[str], path: File) -> str:
-        """Returns the name that a file has for the column of a setting, "id_column" or "vector_column".
+        """Returns the name of a file's column of ids (for the setting "id_column") or of vectors ("vector_column").
 
         If the setting has its default, the name "ids" or "vectors" is accepted, too. Raises UserError if there is no
         such name, or it occurs twice.

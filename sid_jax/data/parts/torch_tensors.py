@@ -95,7 +95,7 @@ def _structure_of(archive: zipfile.ZipFile) -> tuple[str, bytes]:
     """Returns the archive's folder that holds all entries, and the pickle."""
     names = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
     if len(names) != 1:
-        raise ValueError(f"it has {len(names)} entries data.pkl")
+        raise ValueError(f"it has {len(names)} entries named data.pkl")
     folder, entry = names[0].removesuffix("data.pkl"), archive.getinfo(names[0])
     if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > _LONGEST_PICKLE:
         raise ValueError("its data.pkl is compressed or too long")

@@ -63,7 +63,7 @@ class VectorParts:
         return self.num_rows - sum(len(part.left_out) for part in self.parts)
 
     def under(self, layout: Layout) -> VectorParts:
-        """Returns the same rows as vectors of a layout; the files must hold all parts of the layout, or only the first.
+        """Returns the same rows as vectors of a layout; the files must have all its item parts, or only the first one.
 
         Raises:
           UserError: if the vectors have a different number of features.
@@ -78,7 +78,7 @@ class VectorParts:
         return dataclasses.replace(self, layout=layout)
 
     def _filled(self, vectors: np.ndarray) -> np.ndarray:
-        """Returns vectors padded with NaN for the parts of the layout that the file does not have."""
+        """Returns vectors padded with NaN for the item parts of the layout that the file does not have."""
         width = vectors.shape[1] if self.layout is None else self.layout.num_features
         missing = [(0, 0), (0, width - vectors.shape[1])]
         return np.pad(vectors, missing, constant_values=np.nan) if width > vectors.shape[1] else vectors
@@ -142,7 +142,7 @@ class VectorParts:
         return map(self._filled, _kind(part).rows(part, self.columns, wanted, rows))
 
     def row_number(self, number: int, row: int) -> int:
-        """Converts a row of a part, counted without dropped rows, to a row number over all files."""
+        """Converts a row of a part, counted without dropped rows, to a row of all files, counted with them."""
         part = self.parts[number]
         return part.first_item + int(self.kept(number)[row] if part.left_out else row)
 

@@ -22,8 +22,8 @@ from safetensors import SafetensorError, safe_open
 from sid_jax.errors import UserError, reason
 from sid_jax.models.mlp import matmul
 
-# Tokens per batch, including padding. On one CPU core, larger matrix products are not faster per row, and the last
-# batch of each length would have more padding. A batch's shape depends only on the length of its texts, so a text's
+# Tokens per batch, including padding. On one CPU core, larger batches are not faster per token, and the last batch of
+# each length would have more padding. A batch's shape depends only on the length of its texts, so a text's
 # vector does not depend on the other texts.
 _TOKENS = 256
 _LENGTHS = (*range(8, 64, 8), *range(64, 128, 16), *range(128, 256, 32), *range(256, 1024, 64))

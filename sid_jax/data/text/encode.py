@@ -125,8 +125,8 @@ def _checked(name: str, texts: list[str], result: Any, size: int | None) -> np.n
     bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
     if len(bad):
         raise UserError(
-            f"{where} returned NaN or infinite values for {len(bad)} of {len(texts)} texts, the first one is "
-            f"{texts[bad[0]][:60]!r}; check these texts"
+            f"{where} returned NaN or infinite values for {len(bad)} of {len(texts)} texts (the first one is "
+            f"{texts[bad[0]][:60]!r}); check these texts"
         )
     return array
 
@@ -232,7 +232,7 @@ def _digest(text: str) -> bytes:
 
 
 def _read_vectors(path: Path, rows: dict[bytes, int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields, block by block, the wanted rows and their vectors."""
+    """Yields, block by block, the rows (values of `rows`) of the texts that the file has, and their vectors."""
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         for batch in file.iter_batches(_ROWS):
             places = np.array([rows.get(digest, -1) for digest in batch.column("digest").to_pylist()])

@@ -26,7 +26,7 @@ Encode = Callable[[list[str]], Any]
 _IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 # A longer text is encoded alone, since a batch is padded to its longest text.
 _LONG_TEXT = 4096
-# Suffix of a BERT model's folder for mixed-precision products.
+# A user appends this to the folder of a BERT model, to compute matrix products in mixed precision.
 _MIXED = "@bfloat16"
 
 
@@ -77,7 +77,7 @@ def _sentence_encoder(name: str) -> Encoder:
             settings = bert.read_settings(folder, mixed=mixed)
             return Encoder(name, bert.identity(settings), functools.partial(bert.load_encoder, settings))
         except bert.NotSupportedError as error:
-            why = f" that JAX does not encode ({error})"
+            why = f" that the JAX encoder does not support ({error})"
     if mixed:
         raise UserError(
             f"config.data.text_encoder={name}: {_MIXED} is only for the folder of a BERT model, but {path} is "
@@ -123,7 +123,10 @@ def _sentence_transformers(name: str, why: str) -> Encode:
 
 
 def _model_identity(name: str) -> str:
-    """Returns a key of library version and model: a name, or for a folder the names, sizes and times of its files."""
+    """Returns a cache key from the library's version, and the model's name or a digest of its folder.
+
+    The digest covers the names, sizes and modification times of the folder's files.
+    """
     try:
         version = importlib.metadata.version("sentence-transformers")
     except importlib.metadata.PackageNotFoundError:

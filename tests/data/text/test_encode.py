@@ -78,7 +78,7 @@ def test_each_text_is_encoded_once_in_batches(monkeypatch):
         ([["a"], ["b"]], "returned <U1; it must return an array"),
         ([[], []], r"returned shape \[2, 0\]"),
         ([[1.0], [1.0, 2.0]], "returned a value that is not an array"),
-        ([[1.0], [np.nan]], "NaN or infinite values for 1 of 2 texts, the first one is 'second'"),
+        ([[1.0], [np.nan]], "NaN or infinite values for 1 of 2 texts \\(the first one is 'second'\\)"),
         ([[1.0], [1e300]], "NaN or infinite values for 1 of 2 texts"),
         ({"a": 1}, "returned object"),
     ],

@@ -18,8 +18,8 @@ from sid_jax.data.tables import read_records
 from sid_jax.data.text.template import clean
 from sid_jax.errors import UserError
 
-# Possible names of each field, over all editions. In the edition of 2023, an item is the parent of variants, such as
-# colors.
+# Possible names of each field in the editions of 2014, 2018 and 2023. In the edition of 2023, an item is the parent of
+# variants, such as colors.
 _USER = ("reviewerID", "user_id")
 _TIME = ("unixReviewTime", "timestamp")
 ITEM = ("parent_asin", "asin")
@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
 _NAMED = re.compile(rb"""["'](?:parent_)?asin["']\s*:\s*["']([^"']+)["']""")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _PRICE = re.compile(r"\$?\s*(\d[\d,]*(?:\.\d+)?)(?:\s*-\s*\$?\s*\d[\d,]*(?:\.\d+)?)?")
-# Some titles of 2018 are fragments of a page's script, which contain this text.
+# Some titles in the edition of 2018 are fragments of a web page's script; this text marks them.
 _NO_TITLE = "getTime"
 
 

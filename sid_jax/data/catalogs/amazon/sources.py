@@ -1,4 +1,4 @@
-"""Finds Amazon products: in the user's copy, the prepared cache, or at the authors' addresses."""
+"""Loads Amazon products from the user's copy, from the cache, or by download from the authors' addresses."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def _existing(path: Path) -> Path | None:
 
 
 def _digest(files: _Files) -> str:
-    """Returns a digest of the files' names, sizes and modification times, and of their first and last bytes."""
+    """Returns a digest of the files' names, sizes and modification times, and of their first and last 64 KiB."""
     digest = hashlib.sha256()
     for path in files:
         about = path.stat()

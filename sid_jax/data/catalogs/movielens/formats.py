@@ -1,4 +1,4 @@
-"""Reads the file layouts of MovieLens (GroupLens' and RecBole's) into one catalog."""
+"""Reads MovieLens from files in the layout of GroupLens or of RecBole."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ GENRES = (
     "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
 )  # fmt: skip
 
-# Age codes of 1M's users.dat; each is the start of an age group.
+# Age codes in users.dat of MovieLens-1M, and the age groups that they begin.
 _AGES = {"1": "under 18", "18": "18-24", "25": "25-34", "35": "35-44", "45": "45-49", "50": "50-55", "56": "56 or more"}
 _OCCUPATIONS = (
     "other", "academic/educator", "artist", "clerical/admin", "college/grad student", "customer service",
@@ -46,9 +46,9 @@ _RECBOLE_FOLDER = "recbole/dataset_example/ml-100k/"
 
 
 def read_grouplens(path: Path) -> MovieLens:
-    """Reads MovieLens-100K (u.item, u.data, u.user, optionally u.genre) from the top or `ml-100k/` of a folder or zip.
+    """Reads MovieLens-100K from a folder or zip, with the files at its top level or in `ml-100k/`.
 
-    Raises UserError if something is missing or damaged.
+    The files are u.item, u.data, u.user and optionally u.genre. Raises UserError if something is missing or damaged.
     """
     files = read_files(path, ["u.item", "u.data", "u.user"], optional=["u.genre"], folder="ml-100k/")
     genres = _genre_names(files["u.genre"]) if "u.genre" in files else GENRES
@@ -61,7 +61,7 @@ def read_grouplens(path: Path) -> MovieLens:
 
 
 def read_recbole(path: Path) -> MovieLens:
-    """Reads MovieLens-100K in RecBole's layout: its wheel, or a folder or zip with the `ml-100k.*` files at the top.
+    """Reads MovieLens-100K from RecBole's wheel, or from a folder or zip with the `ml-100k.*` files at its top level.
 
     RecBole separates the year from the title. Title and year are joined again and split by the same rule as GroupLens'
     titles, so both layouts give the same catalog. Raises UserError if something is missing or damaged.
@@ -91,7 +91,7 @@ def _grouplens_items(text: str, genres: Sequence[str], where: str) -> Table:
 
 
 def _recbole_items(rows: list[list[str]], where: str) -> Table:
-    # "unkonwn" is this copy's spelling of GroupLens' "unknown", which has no year.
+    # "unkonwn" is RecBole's spelling of GroupLens' "unknown", which has no year.
     titles = ["unknown" if title == "unkonwn" else f"{title} ({year})" for _, title, year, _ in rows]
     return item_table([row[0] for row in rows], titles, [row[3].split(" ") for row in rows], where, first_line=2)
 
@@ -115,9 +115,10 @@ def _ratings(rows: list[list[str]], where: str, *, first_line: int = 1) -> Table
 
 
 def read_1m(path: Path) -> MovieLens:
-    """Reads MovieLens-1M (movies.dat, users.dat, ratings.dat, in Latin-1) from the top or `ml-1m/` of a folder or zip.
+    """Reads MovieLens-1M from a folder or zip, with the files at its top level or in `ml-1m/`.
 
-    Ages are age groups, as text ("18-24"). Raises UserError if something is missing or damaged.
+    The files are movies.dat, users.dat and ratings.dat, in Latin-1. Ages are age groups, as text ("18-24"). Raises
+    UserError if something is missing or damaged.
     """
     folder, whole_stars = "ml-1m/", pa.int64()
     files = read_files(path, ["movies.dat", "users.dat"], optional=[], folder=folder)
@@ -130,9 +131,10 @@ def read_1m(path: Path) -> MovieLens:
 
 
 def read_10m(path: Path) -> MovieLens:
-    """Reads MovieLens-10M (movies.dat, ratings.dat, in UTF-8) from the top or `ml-10M100K/` of a folder or zip.
+    """Reads MovieLens-10M from a folder or zip, with the files at its top level or in `ml-10M100K/`.
 
-    Users have ids only, and only users with ratings are known. Raises UserError if something is missing or damaged.
+    The files are movies.dat and ratings.dat, in UTF-8. Users have ids only, and only users with ratings are known.
+    Raises UserError if something is missing or damaged.
     """
     folder, half_stars = "ml-10M100K/", pa.float64()
     text = _utf8(read_files(path, ["movies.dat"], optional=[], folder=folder)["movies.dat"], f"{path}: movies.dat")
@@ -142,9 +144,10 @@ def read_10m(path: Path) -> MovieLens:
 
 
 def read_csv(path: Path, folder: str) -> MovieLens:
-    """Reads MovieLens-20M or later (movies.csv, ratings.csv, in UTF-8) from the top or `folder` of a folder or zip.
+    """Reads MovieLens-20M or a later size from a folder or zip, with the files at its top level or in `folder`.
 
-    Users have ids only, and only users with ratings are known. Raises UserError if something is missing or damaged.
+    The files are movies.csv and ratings.csv, in UTF-8. Users have ids only, and only users with ratings are known.
+    Raises UserError if something is missing or damaged.
     """
     where = f"{path}: movies.csv"
     text = _utf8(read_files(path, ["movies.csv"], optional=[], folder=folder)["movies.csv"], where)
@@ -164,7 +167,9 @@ def _films_between_colons(text: str, where: str) -> Table:
         number, _, rest = words.rstrip("\r").partition("::")
         title, colons, genres = rest.rpartition("::")
         if not colons:
-            raise UserError(f"{where}, line {line}: expected a number, a title and genres between '::'; {EXPECTED}")
+            raise UserError(
+                f"{where}, line {line}: expected a number, a title and genres, separated by '::'; {EXPECTED}"
+            )
         rows.append((number, title, _genres(genres)))
     ids, titles, genres_of = (list(column) for column in zip(*rows, strict=True))
     return item_table(ids, titles, genres_of, where)
@@ -239,9 +244,9 @@ def _arrow_columns(path: Path, name: str, folder: str, **options: object) -> Seq
 
 
 def _text(content: bytes) -> str:
-    """Decodes text in Latin-1, as GroupLens publishes it, or in UTF-8, if a copy was converted.
+    """Decodes text as UTF-8 if it is valid UTF-8, as in a converted copy, else as Latin-1, as GroupLens publishes it.
 
-    A Latin-1 title with a letter beyond ASCII is not valid UTF-8, in which continuation bytes must follow such a byte.
+    Latin-1 text with a letter beyond ASCII is not valid UTF-8, since the continuation bytes of UTF-8 are missing.
     """
     try:
         return content.decode("utf-8-sig")

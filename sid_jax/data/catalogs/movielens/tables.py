@@ -27,7 +27,7 @@ _TITLE = re.compile(r"(?P<title>.*?)\s*\((?P<year>\d{4})\)(?:\s*\(V\))?")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MovieLens:
-    """Films, users and ratings; all sources of an edition give the same tables.
+    """The films, users and ratings of one MovieLens size; the tables do not depend on which copy was read.
 
     Attributes:
       items: `item_id` int64 `[N]`, ascending; `title`, `year` ("" where unknown) and `genres`
@@ -71,7 +71,7 @@ def build_movielens(items: Table, users: Table, ratings: Table, source: str) -> 
 
 
 def text_column(values: Sequence[str]) -> np.ndarray:
-    """Returns `[N]` objects (str), so that NumPy does not truncate strings to a fixed width."""
+    """Returns strings as an array `[N]` of the dtype object, which does not truncate them to a fixed width."""
     column = np.empty(len(values), dtype=object)
     column[:] = values
     return column
@@ -116,12 +116,15 @@ def _refuse_strangers(ids: np.ndarray, known: np.ndarray, where: str) -> None:
     strange = ~np.isin(ids, known)
     if strange.any():
         raise UserError(
-            f"{where} {ids[strange][0]}, which is missing from the table of that id; give the data as it was published"
+            f"{where} {ids[strange][0]}, but no film or user has this id; give the data as it was published"
         )
 
 
 def locate(path: Path, names: list[str], *, optional: list[str], folder: str) -> dict[str, Path | zipfile.Path]:
-    """Returns the paths of files in a folder or zip, at its top or in `folder`; raises UserError if one is missing."""
+    """Returns the paths of files at the top level of a folder or zip, or in its subfolder `folder`.
+
+    Raises UserError if a file of `names` is missing.
+    """
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; {EXPECTED}")
     try:

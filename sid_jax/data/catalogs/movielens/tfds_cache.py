@@ -37,7 +37,7 @@ _COLUMNS = {
 
 
 class MovieLens100K(tfds.core.GeneratorBasedBuilder):
-    """MovieLens-100K in three configs: items, users and ratings.
+    """MovieLens-100K in three builder configs: items, users and ratings.
 
     An example of the config "ratings" has all ratings of a user, because 100,000 examples of one rating each would take
     seconds to read.
