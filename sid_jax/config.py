@@ -46,8 +46,8 @@ _DATA: Declaration = {
     ),
     "ids_path": Setting(
         "",
-        "vectors: the ids of files that have none. For each file, a text file with one id per line, or a .npy file of "
-        "ids. Empty: ids are row numbers.",
+        "vectors: files of ids, for files of vectors that contain no ids. For each file of vectors, a text file with "
+        "one id per line, or a .npy file of ids. Empty: ids are row numbers.",
     ),
     "text_column": Setting(
         "",

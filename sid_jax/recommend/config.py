@@ -45,7 +45,7 @@ _DATA: Declaration = {
         "sequences",
         "Interaction histories. sequences: a text file with one line per user: the user, then items in time order. "
         "interactions: a .parquet or .csv file with one row per interaction. Or a named catalog such as "
-        "movielens-100k or amazon-2014-beauty. If this run computes the IDs, they are those of the same catalog, "
+        "movielens-100k or amazon-2014-beauty. If this run computes the IDs, it computes them for the same catalog, "
         "unless `quantizer.data` names another one.",
         choices=("sequences", "interactions", *CATALOGS),
     ),
