@@ -92,7 +92,7 @@ def reference_of(manifest: Mapping[str, Any]) -> Reference | None:
     metrics, features = manifest.get("metrics", {}), manifest.get("data", {}).get("num_features")
     for r2, mse in (("r2", "mse"), ("r2_sampled", "mse_sampled")):
         if features and r2 in metrics and mse in metrics and metrics[mse] > 0 and metrics[r2] < 1:
-            # R^2 is 1 - error / spread.
+            # R^2 is 1 - error / spread, so the spread is error / (1 - R^2).
             spread = metrics[mse] * features / (1 - metrics[r2])
             return Reference(metrics[r2], spread, metrics.get("r2_cold"))
     return None
@@ -137,10 +137,10 @@ def _distance(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def add_up(before: Mapping[str, Any] | None, num_added: int, new_items: Mapping[str, float] | None) -> dict[str, Any]:
-    """Returns three metrics of the items added since training: their number, their R^2, and the share "moved".
+    """Returns metrics of the items added since training: number, R^2, and the share whose IDs differ from their codes.
 
-    "moved" is the share of these items whose ID differs from their codes. R^2 and "moved" are computed from the values
-    of the previous version and of the new items. They are None if there are no items.
+    R^2 and the share are computed from the values of the previous version and of the new items. They are None if there
+    are no items.
     """
     num_before = before["num_items"] if before else 0
     total, found = num_before + num_added, {}

@@ -1,7 +1,7 @@
 """Groups the items of a bulk export by first code, and finds crowded items.
 
 IDs are made unique under each first code separately. An item is *crowded* if more items have its code tuple than may
-share an ID.
+share an ID. A *part* is a range of rows of an input file.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def relocate(
 
 
 def refuse_too_many(num_items: int, sizes: Sequence[int], capacity: int) -> None:
-    """Raises UserError if there are more items than places, `capacity` for each possible code tuple."""
+    """Raises UserError if there are more items than places (`capacity` for each possible code tuple)."""
     places = capacity * math.prod(sizes)
     if num_items > places:
         raise UserError(
@@ -156,7 +156,7 @@ class Placing:
         self._ids, self._rank = ids, np.zeros(len(ids), np.int64)
         self._occupancy = Occupancy(tuple_keys(codes[:0] if taken is None else taken, sizes), capacity)
         names, self._bucket, counts = np.unique(self.keys, return_inverse=True, return_counts=True)
-        # The number of items of each tuple that may keep it; the occupancy counts only these items.
+        # For each tuple, the number of items that may keep it. The occupancy counts only these items.
         self._staying = np.minimum(counts, capacity - self._occupancy.count(names))
         self._crowded = counts > self._staying
         self._occupancy.add(names, self._staying)
@@ -167,7 +167,7 @@ class Placing:
         return self._find_places(crowded, self.codes[:, 0].copy(), some_stay=True)
 
     def admit(self, rows: np.ndarray, first_codes: np.ndarray) -> None:
-        """Places rows `[M]` that have no place yet under first codes `[M]`, which must have enough free places."""
+        """Moves rows `[M]` to free tuples under first codes `[M]`, for which there must be enough places."""
         wanted = self.codes[:, 0].copy()
         wanted[rows] = first_codes
         if len(self._find_places(rows, wanted, some_stay=False)):

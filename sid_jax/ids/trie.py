@@ -229,7 +229,8 @@ def leaf_places(trie: Trie, leaves: jax.Array, count: int) -> tuple[jax.Array, j
     leaf = jax.vmap(lambda each: jnp.searchsorted(each, slots, side="right"))(filled)
     there = leaf < leaves.shape[1]
     leaf = jnp.minimum(leaf, leaves.shape[1] - 1)
-    # The items of leaf m fill the slots up to filled[m], so slot s is at end[m] - (filled[m] - s) in the items.
+    # The items of leaf m end at output position filled[m] and at end[m] in the trie's items. Output position s is
+    # therefore item end[m] - (filled[m] - s).
     position = jnp.take_along_axis(end - filled, leaf, axis=1) + jnp.broadcast_to(slots, leaf.shape)
     return jnp.where(there, trie.items.at[position].get(mode="clip"), -1), leaf
 

@@ -81,7 +81,10 @@ class Vocabulary:
         return (semantic_ids + np.array(self.offsets)).astype(np.int32)
 
     def semantic_ids(self, token_ids: np.ndarray) -> np.ndarray:
-        """Returns Semantic IDs `[..., L]` int32 of token ids `[..., L]`; -1 where a token is no code of its level."""
+        """Returns Semantic IDs `[..., L]` int32 of token ids `[..., L]`, one token id per level.
+
+        The code is -1 for a token id that is not a token of the level at its position.
+        """
         codes = np.asarray(token_ids, np.int64) - np.array(self.offsets)
         return np.where((codes >= 0) & (codes < np.array(self.sizes)), codes, -1).astype(np.int32)
 

@@ -66,7 +66,7 @@ class ResidentCorpus:
         pass
 
     def train_steps(self, recipe: Recipe, state: TrainState, step: int, num_steps: int) -> tuple[TrainState, Metrics]:
-        """Takes `num_steps` steps from `step`, the state's step; the result is that of `training.step.train_steps`."""
+        """Takes `num_steps` steps; `step` is the state's step. Returns the result of `training.step.train_steps`."""
         return train_steps(recipe, state, self._vectors, self._relations, num_steps=num_steps, mesh=self._mesh)
 
 
@@ -102,7 +102,7 @@ class StreamedCorpus:
         self._reader.shutdown(cancel_futures=True)
 
     def train_steps(self, recipe: Recipe, state: TrainState, step: int, num_steps: int) -> tuple[TrainState, Metrics]:
-        """Takes `num_steps` steps from `step`, the state's step; the result is that of `training.step.train_steps`."""
+        """Takes `num_steps` steps; `step` is the state's step. Returns the result of `training.step.train_steps`."""
         wanted = self._ahead.pop((step, num_steps), None) or self._reader.submit(self._read, step, num_steps)
         following = step + num_steps
         count = min(num_steps, recipe.lengths.num_steps - following)

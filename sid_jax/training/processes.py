@@ -87,7 +87,7 @@ def _refuse_misfits(distributed: bool, named: dict[str, Any]) -> None:
 
 
 def _refuse_taken_port(address: str) -> None:
-    """Raises a UserError if a port is not free, since JAX's own service would end in a segmentation fault."""
+    """Raises a UserError if a port is not free, since JAX's own service would then end in a segmentation fault."""
     try:
         socket.create_server(("", int(address.rpartition(":")[2]))).close()
     except (OSError, OverflowError) as error:

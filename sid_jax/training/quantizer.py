@@ -37,9 +37,9 @@ from sid_jax.training.state import TrainState, abstract_model, abstract_state, b
 from sid_jax.training.summary import evaluation_text, show_samples, show_summary, steps_text
 from sid_jax.training.workdir import claimed_workdir
 
-# A run is said to end with noise if more than this share of the initial noise remains. Of the largest initial scale in
-# a preset, 0.2, less than 0.0002 of the squared distance between neighboring codewords then remains, so that codes
-# change only for items for which two codes are almost equally good.
+# A warning is printed if the last noise scale is above this share of the initial noise scale. The largest initial scale
+# of a preset is 0.2, so its limit is 0.0002 of the squared distance between neighboring codewords. Less noise changes
+# codes only of items for which two codes are almost equally good.
 _LEAST_NOISE = 0.001
 
 
@@ -270,7 +270,7 @@ def _way_to_the_minimum(train: ConfigDict) -> str:
         return "a smaller config.model.temperature_decay, or config.train.annealing_schedule=cosine"
     if train.annealing_schedule == "constant":
         return "config.train.annealing_schedule=cosine"
-    # These schedules only miss the minimum if the run ends before the first update.
+    # The schedules "linear" and "cosine" only miss the minimum if the run ends before the temperature's first update.
     return (
         f"config.train.num_epochs above config.train.temperature_update_frequency={train.temperature_update_frequency}"
     )

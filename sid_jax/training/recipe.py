@@ -149,7 +149,7 @@ class Recipe(BaseRecipe):
         return displaced(normalize(batch, self.unit_norm, self.layout), share)
 
     def at(self, step: int) -> Recipe:
-        """Returns the recipe for a call that starts at `step`.
+        """Returns the recipe for a compiled call whose first step is `step`.
 
         In the last part of a run (see `settling`), the recipe does not use bfloat16, since training codes must equal
         exported codes there.

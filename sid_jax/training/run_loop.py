@@ -94,7 +94,7 @@ class Job(abc.ABC, Generic[S]):
 
     @abc.abstractmethod
     def take_steps(self, state: S, step: int, num_steps: int) -> tuple[S, dict[str, Any]]:
-        """Takes steps from `step`, the state's step; returns the new state and the metrics, as arrays on the device."""
+        """Takes `num_steps` steps; `step` is the state's step. Returns the new state, and metrics on the device."""
 
     @abc.abstractmethod
     def row(self, metrics: dict[str, Any]) -> dict[str, Any]:

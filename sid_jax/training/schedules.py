@@ -59,7 +59,7 @@ class Lengths:
 
     @classmethod
     def of(cls, train: ConfigDict, num_examples: int, most_steps_a_call: int | None = None) -> Lengths:
-        """Returns the lengths of a run over `num_examples` examples, with evaluations at the end of compiled calls.
+        """Returns the lengths of a run over `num_examples` examples. Evaluations are at the end of compiled calls.
 
         A call takes `train.log_every_steps` steps, but at most `most_steps_a_call`.
         """
