@@ -160,7 +160,7 @@ def _copy(address: str, found: Found, path: Path) -> None:
 
 
 def _adopt(address: str, found: Found, path: Path) -> None:
-    """If the manifest at the address is the one that this machine uploaded, its local folder becomes the copy."""
+    """If the manifest at the address is the one that this machine uploaded, the uploaded folder becomes the copy."""
     written = copy_of(address, "out")
     try:
         same = bool(found.content) and all((written / name).read_bytes() == it for name, it in found.content.items())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sid_jax.cache import cache_folder
 
-# The addresses of this process, by the path of their local copies.
+# The addresses that this process uses, by the path of their local copies.
 _ADDRESSES: dict[Path, str] = {}
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=+-]")
 

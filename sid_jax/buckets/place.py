@@ -63,7 +63,7 @@ class Place:
         return self.address.rpartition("/")[2]
 
     def __truediv__(self, name: str) -> Place:
-        """Returns the address that continues this one with a name."""
+        """Returns the address of the file or prefix with a name under this address."""
         return Place(f"{self.address}/{name}")
 
     def file(self) -> Entry | None:

@@ -151,9 +151,9 @@ def cooccurrence_vectors(counts: sparse.csr_array, dimension: int) -> np.ndarray
 
 
 def _positive_information(counts: sparse.csr_array) -> sparse.csr_array:
-    """Returns the pointwise mutual information of items i and contexts j, log(P(i, j) / (P(i) P(j))), if above 0.
+    """Returns max(0, log(P(i, j) / (P(i) P(j)))), the positive pointwise mutual information of items and contexts.
 
-    To compute P(j), the counts of the contexts are raised to the power `_CONTEXT_POWER`.
+    The contexts j are items, too. To compute P(j), their counts are raised to the power `_CONTEXT_POWER`.
     """
     totals = counts.sum(axis=1)
     contexts = totals**_CONTEXT_POWER

@@ -75,7 +75,7 @@ def check_cold(cold: np.ndarray, where: str) -> np.ndarray:
 
 
 def numbered_lines(path: Path, *, allow_empty: bool = False) -> list[tuple[int, str]]:
-    """Returns the number, from 1, and the text, without surrounding spaces, of each non-empty line of a UTF-8 file.
+    """Returns each non-empty line of a UTF-8 file: its number, from 1, and its text without surrounding spaces.
 
     Raises:
       UserError: if the file is missing or not UTF-8; unless `allow_empty`, also if it has no lines.

@@ -91,7 +91,7 @@ def vectors_of_parts(about: Sequence[About], given: Mapping[str, Any]) -> np.nda
 
 
 def at_ids(vectors: np.ndarray, own_ids: np.ndarray, ids: np.ndarray, name: str) -> np.ndarray:
-    """Reorders vectors `[n, D_p]` of the items `own_ids` by the order of `ids`, `[N, D_p]`; a missing vector is NaN.
+    """Reorders vectors `[n, D_p]` of the items `own_ids` to the order of `ids`, `[N, D_p]`; a missing vector is NaN.
 
     Raises:
       UserError: if no item has a vector.

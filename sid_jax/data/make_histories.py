@@ -174,7 +174,7 @@ def _ranked(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _num_tied(times: np.ndarray, offsets: np.ndarray) -> int:
-    """Returns the number of times that equal another time of the same user.
+    """Returns the number of interactions that have the same time as another interaction of the same user.
 
     The times are sorted by user, then by time; `offsets` are the positions at which the users' times begin.
     """

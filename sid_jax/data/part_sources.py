@@ -97,7 +97,7 @@ def _labels(value: Any) -> Sequence[str]:
 
 
 def _fit_categories(lists: Sequence[Sequence[str]], where: str) -> About:
-    """Returns the labels and their weights: sqrt(log(1 + N / n)) for a label of n of the N items that have labels.
+    """Returns the labels and their weights: sqrt(log(1 + N / n)) for a label that n of the N labeled items have.
 
     A rare label has a large weight, since it is more informative than a common one.
     """

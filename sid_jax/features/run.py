@@ -212,7 +212,7 @@ def _counts(table: pa.Table, path: str | Path) -> np.ndarray:
         return np.ones(len(table), np.int64)
     column, where = table[_COUNTS], f"{path}: column {_COUNTS!r}"
     if not pa.types.is_integer(column.type):
-        raise UserError(f"{where}: expected whole numbers, found {column.type}; give the number of impressions as such")
+        raise UserError(f"{where}: expected whole numbers, found {column.type}; give the impressions as integers")
     refuse_nulls(column, where)
     counts = column.to_numpy()
     if counts.min() < 0:

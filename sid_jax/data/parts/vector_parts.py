@@ -142,7 +142,7 @@ class VectorParts:
         return map(self._filled, _kind(part).rows(part, self.columns, wanted, rows))
 
     def row_number(self, number: int, row: int) -> int:
-        """Converts a row of a part, counted without dropped rows, to a row of all files, counted with them."""
+        """Converts a row number in a part, without dropped rows, to a row number in all files, with dropped rows."""
         part = self.parts[number]
         return part.first_item + int(self.kept(number)[row] if part.left_out else row)
 

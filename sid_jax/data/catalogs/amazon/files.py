@@ -126,7 +126,7 @@ def _histories(users: np.ndarray, items: np.ndarray, user_names: list[str], item
 
 
 def read_metadata(path: Path, item_ids: np.ndarray) -> tuple[pa.Table, int]:
-    """Reads the metadata of the given items; records of other items are skipped line by line.
+    """Reads the metadata of the given items; lines of other items are skipped, most of them without parsing.
 
     Args:
       path: in the layout of 2014, 2018 or 2023.

@@ -156,7 +156,7 @@ def _fetch(scratch: Path, size: str) -> MovieLens:
 
 
 def _places(size: str) -> list[tuple[str, Download, Callable[[Path], MovieLens]]]:
-    """Returns a size's sources: the name, the download, and a function that fetches and reads it, given a folder."""
+    """Returns the sources of a size: name, download, and function that fetches the data into a folder and reads it."""
     edition = EDITIONS[size]
     grouplens = edition.download
     places: list[tuple[str, Download, Callable[[Path], MovieLens]]] = [
