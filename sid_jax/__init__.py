@@ -35,8 +35,8 @@ __all__ = [
     "load",
 ]
 
-# Each module is imported when its name is first used, so that `import sid_jax` takes milliseconds and does not import
-# JAX.
+# A name's module is imported when the name is first used, so that `import sid_jax` takes milliseconds and does not
+# import JAX.
 _MODULES = {
     "GenerativeRecommender": "sid_jax.recommender",
     "IdTable": "sid_jax.ids.table",

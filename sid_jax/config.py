@@ -421,7 +421,7 @@ def _check_histories(config: ConfigDict) -> None:
             )
     if given and not weights and not config.data.collaborative_weight:
         raise UserError(
-            "config.data.histories.source is set, but all weights of histories are 0, so they have no effect; set "
+            "config.data.histories.source is set, but all weights of histories are 0, so histories have no effect; set "
             "config.data.collaborative_weight, config.model.contrastive_weight or config.model.alignment_weight"
         )
 

@@ -21,7 +21,8 @@ from sid_jax.whole_file import write_json
 def compare(old: IdTable, new: IdTable) -> dict[str, Any]:
     """Returns the differences between two tables as Python numbers and lists, ready for JSON.
 
-    Common items are those in both tables. Shares are relative to their number, and None if there are none.
+    Common items are those in both tables. Shares are relative to the number of common items; without common items, they
+    are None.
 
     Returns:
       num_old, num_new: number of items in each table;

@@ -11,7 +11,7 @@ _MOST_NAMES = 20
 
 
 class UserError(Exception):
-    """Raised for input that cannot be used, before any work starts.
+    """Raised for errors that the user can fix, such as input that cannot be used; if possible, before any work starts.
 
     The message is one line that says what is wrong, where, and what to do. Commands print it to standard error without
     a traceback, and exit with a nonzero status.

@@ -291,7 +291,7 @@ def _whole_rows(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
     ]
     if "stability" in figures:
         rows.append(
-            ("first codes equal in --other", f"{figures['stability']:.2%}", "after the best renumbering of the codes")
+            ("same first code in --other", f"{figures['stability']:.2%}", "after the best renumbering of the codes")
         )
     return rows
 

@@ -37,7 +37,7 @@ def alone(path: Path, what: str) -> Iterator[None]:
 
     Args:
       path: path of the lock file, in an existing folder.
-      what: what the process does, such as "writing exports/items" for "another process is writing exports/items".
+      what: what the process does, for the message "another process is ...", such as "writing exports/items".
 
     Raises:
       UserError: if another process has the lock.
@@ -56,7 +56,7 @@ def alone(path: Path, what: str) -> Iterator[None]:
 
 
 def is_free(path: Path) -> bool:
-    """Returns whether no running process holds a lock, and removes its file in this case."""
+    """Returns whether no running process holds the lock; if none does, removes the lock file."""
     file = _take(path)
     if file is not None:
         path.unlink(missing_ok=True)

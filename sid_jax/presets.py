@@ -98,9 +98,9 @@ def movielens(arg: str = "100k") -> ConfigDict:
         _set_options(config, options)
         return config
     if "text" not in options:
-        # With text alone, "Murder, My Sweet" is near "Murder in the First". The other parts raise ndcg@10 from .096 to
-        # .108. Their weights were chosen on validation data. With weight 2 instead of 1.5 for the co-occurrence
-        # vectors, ndcg@10 is the same, but the purity of first codes is .970 instead of .990.
+        # With text alone, "Murder, My Sweet" is near "Murder in the First". The other parts raise the ndcg@10 of a
+        # recommender from .096 to .108. Their weights were chosen on validation data. If the co-occurrence vectors have
+        # weight 2 instead of 1.5, ndcg@10 is the same, but the purity of first codes is .970 instead of .990.
         config.data.parts = "genres=categories:genres*1.0"
         config.data.histories.source = config.data.source
         config.data.collaborative_weight = 1.5
@@ -116,7 +116,7 @@ def movielens(arg: str = "100k") -> ConfigDict:
 
 
 def amazon(arg: str = "beauty") -> ConfigDict:
-    """Returns the settings for Amazon products; `arg` is a category, optionally with edition, "gumbel" and "quick"."""
+    """Returns the settings for Amazon products; `arg` is a category, optionally with a year, "gumbel" and "quick"."""
     category, options = choose(arg, list(AMAZON_CATEGORIES), [*AMAZON_EDITIONS, "ste", "gumbel", "quick"])
     editions = options & set(AMAZON_EDITIONS)
     if len(editions) > 1:
@@ -156,7 +156,7 @@ def recommend(arg: str = "ml100k") -> ConfigDict:
 
 
 def set_scorer(config: ConfigDict) -> None:
-    """Sets the scorer and training with early stopping, with the same settings for all data sets."""
+    """Selects the scorer, trained with early stopping; its settings are the same for all data sets."""
     config.model.kind = "scorer"
     config.model.features = 64
     config.model.num_layers = 2
@@ -191,7 +191,8 @@ def _set_decoder(config: ConfigDict, data_set: str) -> None:
         config.model.hidden = 256
         config.model.code_hidden = 256
         config.train.num_epochs = 15.0
-        # No user rates a movie twice, so seen items are excluded. They still take places in the beam, so it is wider.
+        # No user rates a movie twice, so seen items are excluded. They still take places in the beam, so the beam is
+        # wider.
         config.eval.num_beams = 200
     else:
         # The data has few interactions for a model of this size, so dropout is higher and training is longer. With

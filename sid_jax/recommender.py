@@ -41,8 +41,8 @@ class Recommender:
         "beauty,quick" or "ml100k,quick"; or the full name of a preset as on the command line, such as
         "recommend:beauty".
       settings: any setting of `sid_jax.recommend.config` by its name, either in full, as in
-        `**{"train.learning_rate": 1e-3}`, or without the section if only one section has this name, as in
-        `num_beams=100`.
+        `**{"train.learning_rate": 1e-3}`, or without the section if only one section has a setting of this name, as
+        in `num_beams=100`.
 
     Raises:
       UserError: if there are no such IDs, preset or setting, or a value is not allowed.

@@ -40,7 +40,8 @@ RENAMED = {
 }
 # Settings of earlier versions, which saved configs may have. They are ignored.
 _REMOVED = ("noise_decay", "noise_offset")
-# Settings that configs saved by earlier versions lack, with the values of those runs, which differ from the defaults.
+# Settings that configs saved by earlier versions lack. The values are those that these versions used, which differ from
+# the defaults.
 _BEFORE = {"model.encoder": "mlp", "train.augmentation": 0.0}
 
 
@@ -142,8 +143,8 @@ def check_values(config: ConfigDict, declaration: Declaration) -> None:
     missing = {name for name, _ in declared_settings(declaration)} - set(field_names(config))
     if missing:
         raise UserError(
-            f"config.{min(missing)} is missing, so the config belongs to another command or another version; start "
-            "from default_config()"
+            f"config.{min(missing)} is missing, so the config belongs to another command or to another version of "
+            "sid_jax; start from default_config()"
         )
     for name, setting in declared_settings(declaration):
         setting.check(name, field_value(config, name))
@@ -198,7 +199,7 @@ def set_field(config: ConfigDict, name: str, value: Any) -> None:
 
 
 def set_by_name(config: ConfigDict, name: str, value: Any) -> None:
-    """Sets a setting by its full name, "train.learning_rate", or by "learning_rate" if only one section has this name.
+    """Sets a setting by its full name, "train.learning_rate", or by "learning_rate" if the name is unique.
 
     An earlier name is accepted, with a warning. NumPy numbers, lists and paths are converted to numbers, tuples and
     text.

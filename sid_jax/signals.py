@@ -105,7 +105,10 @@ def refuse_to_go_on() -> None:
 
 
 def training_stopped() -> Stopped:
-    """Returns the exception for an interrupted training run; its signal is SIGTERM if another process received it."""
+    """Returns the exception that reports an interrupted training run.
+
+    Its signal is the one that this process received, or SIGTERM if only another process received one.
+    """
     return Stopped(_asked)
 
 

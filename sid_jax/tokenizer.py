@@ -42,7 +42,7 @@ class SemanticIdTokenizer:
         "ste" and "gumbel" also accept ",best" for a long run. Or the full name of a preset as on the command line, such
         as "ml100k:gumbel".
       settings: Any setting of `sid_jax.config` by its name, either in full, as in `**{"train.learning_rate": 1e-3}`,
-        or without the section if only one section has this name, as in `learning_rate=1e-3`.
+        or without the section if only one section has a setting of this name, as in `learning_rate=1e-3`.
 
     Raises:
       UserError: If a preset or a setting does not exist, or a value is not allowed.

@@ -125,7 +125,7 @@ def test_histories_of_any_length_with_anything_in_them_are_served(fitted, caplog
         ({"history": ["sku-1"], "k": 0}, "k is 0"),
         ({"history": "sku-1"}, "give a list of item ids"),
         ({"history": {"sku-1", "sku-2"}}, "give a list of item ids, the oldest first"),
-        ({"history": ["sku-1"], "k": 3, "cold_slots": 4}, "cold_slots is 4; it must be from 0 to k, 3"),
+        ({"history": ["sku-1"], "k": 3, "cold_slots": 4}, "cold_slots is 4; it must be from 0 to k=3"),
         ({"history": ["sku-1"], "k": 3, "cold_slots": 1}, "there are no cold items"),
     ):
         with pytest.raises(UserError, match=words):

@@ -1,1 +1,1 @@
-"""A quantizer that is trained jointly with a model: `JointQuantizer`, and code that `recommend.joint` also uses."""
+"""`JointQuantizer`, a quantizer that is trained jointly with a model, and the code that `recommend.joint` shares."""

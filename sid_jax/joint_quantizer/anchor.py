@@ -18,7 +18,9 @@ def anchor_terms(
     codebook_weight: float,
     commitment_weight: float,
 ) -> dict[str, jax.Array]:
-    """Returns scalars by name: the quantizer's own loss, relative to the inputs' mean squared length, and its terms.
+    """Returns the quantizer's own loss, and the terms of which the loss is the weighted sum, as scalars by name.
+
+    The loss, but not its terms, is divided by the mean squared length of the inputs.
 
     Args:
       quantizer: the RQ-VAE; its decoder is used.

@@ -42,11 +42,11 @@ class IdChanges:
         )
 
     def record(self) -> dict[str, Any]:
-        """Returns the metrics by name, for the records."""
+        """Returns the metrics by name, for the records of the run."""
         return dataclasses.asdict(self)
 
     def line(self) -> str:
-        """Returns the metrics as a line for the user."""
+        """Returns the metrics as one line of text, which the run prints."""
         levels = " / ".join(f"{share:.1%}" for share in self.churn_by_level)
         used = "/".join(f"{share:.0%}" for share in self.usage)
         few = "  few codes are in use" if min(self.usage) < _GOOD_USAGE else ""

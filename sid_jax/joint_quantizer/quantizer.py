@@ -42,7 +42,7 @@ class JointOutput:
       codes: `[..., L]` int32, the codes of the forward pass.
       quantized: `[..., Z]` float32, the sums of the codewords, with gradients to encoder and codebooks.
       loss: scalar, the weighted loss of the quantizer itself. Add it to the model's loss.
-      terms: scalars by name: "anchor_loss" (the quantizer's own loss, relative to the vectors' squared length),
+      terms: scalars by name: "anchor_loss" (the quantizer's own loss, divided by the vectors' mean squared length),
         "reconstruction_loss", "codebook_loss", "commitment_loss", "unevenness", "temperature", "noise_scale", and
         "agreement" (the share of items whose codes are all the nearest codes, which an export assigns).
       weights: for each level `[U, K]`, the assignments of the U distinct items.
@@ -133,7 +133,7 @@ class JointQuantizer(nnx.Module):
 
     @property
     def final_step(self) -> int:
-        """The step from which IDs no longer change. Call `freeze` then, and train the model further on these IDs."""
+        """The step from which IDs no longer change. Call `freeze` then, and train the model further on its IDs."""
         return max(self.course.last_step(group) for group in ("encoder", "codebooks"))
 
     @property
@@ -208,7 +208,7 @@ class JointQuantizer(nnx.Module):
         )
 
     def optimizer(self, model: optax.GradientTransformation) -> optax.GradientTransformation:
-        """Returns an optimizer of a whole model: `model` for the model's parameters, Adam for those of this quantizer.
+        """Returns an optimizer of a whole model: Adam for the parameters of this quantizer, `model` for all others.
 
         Encoder, codebooks and decoder have their own learning rates (`encoder_rate`, `codebook_rate`, `decoder_rate`),
         with a warm-up and a cosine decay that reaches 0 when these parameters freeze. The optimizer makes one update
@@ -225,7 +225,7 @@ class JointQuantizer(nnx.Module):
     ) -> tuple[Any, optax.OptState]:
         """Resets dead codes to residuals with large errors, and their optimizer moments to 0; a pure function.
 
-        Call it about every 50 steps. In the last part of training, in which IDs converge, it resets nothing.
+        Call it about every 50 steps. In the last steps (`settle_share`), in which IDs converge, it resets nothing.
 
         Args:
           state: any tree of arrays that contains `params`, such as the parameters of the whole model.
@@ -246,7 +246,7 @@ class JointQuantizer(nnx.Module):
         )
 
     def revive_in_place(self, optimizer: nnx.Optimizer, vectors: jax.Array, step: jax.Array | int) -> None:
-        """Does the same as `revive`, in place: to this module in a Flax NNX model, and to the model's optimizer."""
+        """Does the same as `revive` for a Flax NNX model: changes this module and the model's optimizer in place."""
         levels, moved = self._revived(vectors, step)
         nnx.update(self.rqvae.quantizer, {"levels": dict(enumerate(levels))})
         state = nnx.state(optimizer.opt_state)

@@ -30,7 +30,7 @@ from sid_jax.training.state import begin
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Origin:
-    """The origin of a jointly trained quantizer, which is needed to export it.
+    """The settings and the input format of a jointly trained quantizer, which its export needs.
 
     Attributes:
       config: the model's settings, see `sid_jax.config`.
@@ -62,7 +62,8 @@ class Origin:
             data = dataclasses.replace(data, vectors=vectors, layout=self.layout, about_parts=self.about_parts)
         if data.vectors.shape[1] != self.num_features:
             raise UserError(
-                f"vectors have {data.vectors.shape[1]} features, but the tokenizer needs {self.num_features}"
+                f"vectors have {data.vectors.shape[1]} features, but the tokenizer needs {self.num_features}; give "
+                "vectors from the encoder of the tokenizer's training data"
             )
         return data
 

@@ -1,4 +1,4 @@
-"""Converts a quantizer for joint training, and back to a finished run for the export."""
+"""Converts a trained quantizer for joint training, and a jointly trained one to a finished run for the export."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def parts(model: RQVAE) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
 
 
 def set_as_exported(settings: ConfigDict) -> None:
-    """Adjusts settings to a model as in an export: final codebooks, whatever the method, and no loss on histories."""
+    """Sets what holds for an exported model: final codebooks (method "ste"), no loss on histories, and no suffix."""
     settings.model.quantization_method = "ste"
     settings.model.contrastive_weight = settings.model.alignment_weight = 0.0
     # A suffix would add a level that the recommender was not trained on.

@@ -33,7 +33,7 @@ def own_params(state: Any) -> dict[str, Any]:
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         names = _own_names(path)
         if names in found:
-            raise UserError("the state has the parameters of several quantizers; give the part of one quantizer")
+            raise UserError("the state has the parameters of several quantizers; give the subtree of one quantizer")
         if names:
             found[names] = leaf
     if not found:
@@ -42,7 +42,7 @@ def own_params(state: Any) -> dict[str, Any]:
 
 
 def replace_levels(tree: Any, replaced: Callable[[int, jax.Array], jax.Array]) -> Any:
-    """Returns a tree in which the array of each level's codebook, a parameter or its moment, is replaced."""
+    """Returns a tree in which `replaced` has changed each level's codebook: the parameter or its moments."""
 
     def replace(path: tuple[Any, ...], leaf: Any) -> Any:
         names = _own_names(path)

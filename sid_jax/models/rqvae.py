@@ -133,18 +133,22 @@ class RQVAE(nnx.Module):
         return self.quantizer.assign(self.encode(vectors))
 
     def reconstruct(self, codes: jax.Array) -> jax.Array:
-        """Returns the reconstructions `[..., D]` of codes `[..., L]`, on the input's scale after `unit_norm`."""
+        """Returns the reconstructions `[..., D]` of codes `[..., L]`.
+
+        They approximate the input vectors, or with `unit_norm` the input vectors scaled to length 1.
+        """
         return self.decode(self.quantizer.lookup(codes))
 
     def decode(self, latents: jax.Array) -> jax.Array:
-        """Returns the reconstructions `[..., D]` of latents `[..., Z]`, on the input's scale after `unit_norm`."""
+        """Returns the reconstructions `[..., D]` of latent vectors `[..., Z]`, on the scale of `reconstruct`."""
         return invert_scaling(self.scaling, self.decoder(latents))
 
     def compared(self, vectors: jax.Array, codes: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Returns inputs and reconstructions from codes `[..., L]` for quality metrics, `[..., D]` each.
+        """Returns input vectors and their reconstructions from codes `[..., L]`, `[..., D]` each, for quality metrics.
 
-        They are on the input's scale after `unit_norm`. For vectors with parts, they are fully scaled, so that each
-        part has its weight. They are then 0 in the parts that an item lacks, so that these parts do not count.
+        Without parts, both are on the scale of `reconstruct`. With parts, both are on the scale of the encoder's
+        inputs, so that each part has its weight. They are then 0 in the parts that an item lacks, so that these parts
+        do not count.
         """
         if self.layout is None:
             return normalize(vectors, self.unit_norm), self.reconstruct(codes)
@@ -155,7 +159,7 @@ class RQVAE(nnx.Module):
     def align(self, quantized: jax.Array) -> jax.Array:
         """Maps quantized vectors `[..., Z]` linearly to the space of the co-occurrence vectors, `[..., C]`."""
         if self.aligner is None:
-            raise ValueError("the model has no map for align; set collaborative_dimension when it is made")
+            raise ValueError("the model has no map for align; build the model with collaborative_dimension")
         return apply_linear(self.aligner, quantized)
 
     def __call__(

@@ -57,7 +57,7 @@ class TrainedRecommender:
       params: the model's parameters by name, float32.
       step: the training step of the parameters.
       figures: test metrics of the recommender; empty if it was not tested.
-      room: the sizes to which the catalog's arrays are padded; shared with the recommenders of newer catalogs.
+      room: the sizes to which the catalog's arrays are padded; shared with the recommenders of newer ID tables.
     """
 
     config: ConfigDict
@@ -216,7 +216,7 @@ def read_recommender(folder: str | Path, *, verify: bool = False) -> TrainedReco
         )
         candidates = dataclasses.replace(candidates, blend=blend)
         params = _read_tensors(folder / _MODEL)
-        # In files of version 0.2, the item embedding is named "items".
+        # In files that sid_jax 0.2 wrote, the item embedding is named "items".
         if config.model.kind == "sasrec" and "items" in params:
             params["items.embedding"] = params.pop("items")
         trained = TrainedRecommender(config, candidates, params, manifest["step"], manifest["metrics"])

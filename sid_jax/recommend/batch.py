@@ -56,7 +56,7 @@ def history_shares(lengths: Array, window: int, decay: float | jax.Array) -> jax
 
     Args:
       lengths: `[B]` int32, the number of valid items, from the left.
-      window: W.
+      window: W, the length to which histories are padded.
       decay: above 0; 1 weighs all items equally.
     """
     age = jnp.asarray(lengths)[:, None] - 1 - jnp.arange(window)[None]

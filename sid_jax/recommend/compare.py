@@ -142,8 +142,8 @@ def _compare(
     best = max(range(len(results)), key=lambda row: np.mean([each["ndcg@10"] for each in results[row].metrics]))
     ids = shlex.quote(sources[best])
     messages.line(
-        f"Next, with the IDs of the highest mean ndcg@10: the same command with --config.ids={ids} instead of "
-        "--compare, and another --workdir"
+        f"Next, to train with the IDs that have the highest mean ndcg@10: run the same command with --config.ids={ids} "
+        "instead of --compare, and with another --workdir"
     )
     return results
 
@@ -209,7 +209,7 @@ def _budgeted(config: ConfigDict, tasks: list[Task], workdir: Path, minutes: flo
 
 
 def _time_a_call(config: ConfigDict, task: Task) -> tuple[float, float]:
-    """Returns the seconds that a compiled call of many steps takes without compilation, and its number of epochs."""
+    """Returns the time of one compiled call of many steps, in seconds without compilation, and the epochs per call."""
     mesh = all_devices()
     examples = training_examples(config, task)
     model = build_model(config, task.candidates)

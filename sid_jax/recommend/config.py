@@ -37,7 +37,7 @@ BASELINES = ("popularity", "item_knn", "transitions", "semantic_knn", "sasrec", 
 OF_CONTENT = ("semantic_knn", "sasrec_content")
 STOPPABLE = ("encoder", "codebooks")
 MADE_IDS = ("kmeans", "lsh", "random")
-# Number of list positions that contain `eval.cold_slots` slots for cold items.
+# Of every 10 positions of a list, `eval.cold_slots` are slots for cold items.
 PLACES = 10
 
 _DATA: Declaration = {
@@ -55,7 +55,7 @@ _DATA: Declaration = {
     "time_column": Setting("timestamp", "interactions: name of the column of times."),
     "core": Setting(
         5,
-        "amazon: minimum number of interactions; users and items with fewer are dropped from the catalog.",
+        "amazon: users and items with fewer interactions than this are dropped.",
         range=NOT_NEGATIVE,
     ),
     "min_interactions": Setting(
@@ -268,10 +268,10 @@ _BACKOFF: Declaration = {
 _JOINT: Declaration = {
     "estimator": Setting(
         "none",
-        "Estimator of joint training, in which the quantizer is trained together with the recommender. IDs change "
-        "until quantizer and IDs are frozen for the rest of the run. none: no joint training. gumbel: sampled codes, "
-        "with noise that falls to 0. ste: nearest codes. soft: mixtures of codes, with a falling temperature. All "
-        "three use the gradient of the soft assignment.",
+        "Gradient estimator of joint training, in which the quantizer is trained together with the recommender. IDs "
+        "change during the joint phase; then quantizer and IDs are frozen for the rest of the run. none: no joint "
+        "training. gumbel: sampled codes, with noise that falls to 0. ste: nearest codes. soft: mixtures of codes, "
+        "with a falling temperature. All three use the gradient of the soft assignment.",
         choices=("none", *ESTIMATORS),
     ),
     "share": Setting(

@@ -1,4 +1,4 @@
-"""Builds the settings of a recommender in memory from a preset and settings by name."""
+"""Builds the config of a recommender from a preset and named settings, for the Python API."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def with_newer_table(trained: TrainedRecommender, ids: Any) -> TrainedRecommende
         )
     candidates = trained.candidates.with_newer_table(table_of(ids))
     if kind in GENERATIVE and len(candidates.table) > candidates.num_trained:
-        # Cold items are scored by their vectors, but new items are not among the saved vectors.
+        # Cold items are scored by their vectors, but no vectors of new items are saved.
         candidates = dataclasses.replace(candidates, content=None)
     return dataclasses.replace(trained, candidates=candidates)
 

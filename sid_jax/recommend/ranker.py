@@ -44,7 +44,7 @@ class ModelRanker:
     Args:
       name: name of the model in tables.
       graphdef: the model's structure.
-      params: its parameters, on every device of the mesh.
+      params: the model's parameters, on every device of the mesh.
       catalog: the catalog, on every device of the mesh.
       num_beams: number of beams of the search.
       mesh: the devices that share a batch.
@@ -186,7 +186,7 @@ class ModelRanker:
         return make_shortlist(self.catalog, self.vectors)
 
     def explain(self, batch: HistoryBatch, item: int) -> tuple[float, dict[str, float]]:
-        """Returns the log-probability of an item after the first history, and the contribution of each component to it.
+        """Returns an item's log-probability after the first history of a batch, and the contributions to its logit.
 
         Args:
           batch: only its first history is used.

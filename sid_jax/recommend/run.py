@@ -133,9 +133,9 @@ def ask_for_last_items(config: ConfigDict, task: Task, ranker: Ranker, messages:
 def ask_for_cold_items(
     config: ConfigDict, task: Task, rankers: Sequence[Ranker], messages: Messages
 ) -> list[Evaluation]:
-    """Evaluates recommenders on the users whose second-to-last item is cold, for the choice of settings.
+    """Evaluates recommenders on the users whose validation target, their second-to-last item, is cold.
 
-    Returns an empty list if there are no such users.
+    The results help to choose settings. The list is empty if there are no such users.
     """
     validation = task.split.validation
     users = np.flatnonzero(task.split.cold[validation.targets])

@@ -21,8 +21,8 @@ from sid_jax.recommend.artifact import TrainedRecommender
 from sid_jax.recommend.batch import HistoryBatch, user_numbers
 from sid_jax.recommend.config import EXPLAINED, WITH_COLD_SLOTS
 
-# Numbers of histories per compiled call: a batch is padded to the next of these sizes, or split into calls of the
-# largest size.
+# Numbers of histories per compiled call. A smaller batch is padded to the next larger size, and a batch above the
+# largest size is split.
 _SIZES = (1, 16, 256)
 
 
@@ -150,7 +150,7 @@ class Server:
 
     def _refuse_slots(self, slots: int, k: int) -> None:
         if not 0 <= slots <= k:
-            raise UserError(f"cold_slots is {slots}; it must be from 0 to k, {k}")
+            raise UserError(f"cold_slots is {slots}; it must be from 0 to k={k}")
         if not slots:
             return
         kind = self._trained.config.model.kind
@@ -190,7 +190,7 @@ class Server:
     def _batches(
         self, rows: list[np.ndarray], lengths: np.ndarray, users: Sequence[int | str]
     ) -> Iterator[tuple[np.ndarray, HistoryBatch]]:
-        """Yields batches of non-empty histories: their indices, and the batch, padded to one of a few shapes."""
+        """Yields batches of the non-empty histories, padded to a few shapes, each with the indices of its histories."""
         window, devices = self._trained.config.model.window, self._trained.ranker.mesh.size
         sizes = sorted({-(-size // devices) * devices for size in _SIZES})
         short = max(1, window // 4)

@@ -67,7 +67,7 @@ def plot_front(
         axes.scatter(*marked, marker="s", s=90, facecolors="none", edgecolors=_BLACK, label="settings of the config")
     every = -(-len(front) // _MOST_LABELS)
     for place, trial in enumerate(front):
-        # The first and the last trial, which have the highest R^2 and distinct rate, are always labeled.
+        # The first trial has the highest R^2, and the last one the highest distinct rate. Both are always labeled.
         if place % every == 0 or place == len(front) - 1:
             axes.annotate(str(trial.number), (x[place], y[place]), (5, 5), textcoords="offset points", color=_RED)
     all_x = _columns(complete)[0]

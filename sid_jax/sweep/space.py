@@ -18,7 +18,7 @@ _FUNCTION = "sweep_space"
 
 @dataclasses.dataclass(frozen=True)
 class Between:
-    """A number from `low` to `high`, inclusive; an integer if both bounds are. `log` samples it log-uniformly."""
+    """A number from `low` to `high`, inclusive; an integer if both bounds are integers. `log` samples log-uniformly."""
 
     low: float
     high: float
@@ -40,7 +40,7 @@ Space = Mapping[str, Between | OneOf]
 
 
 def load_space(config_file: str, config: ConfigDict, given: Mapping[str, Any]) -> Space:
-    """Returns the space that a config file declares in a function `sweep_space(config)`, or else `default_space`.
+    """Returns the space from the config file's function `sweep_space(config)`, or `default_space` if it has none.
 
     `config_file` may have an argument after a colon. Settings in `given`, set on the command line, are not searched.
 

@@ -1,4 +1,4 @@
-"""Stores trials and their results in an SQLite file, and determines the next trial from it."""
+"""Stores the trials of a sweep and their results in an SQLite file, and determines the next trial from them."""
 
 from __future__ import annotations
 

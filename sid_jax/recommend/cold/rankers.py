@@ -184,7 +184,7 @@ def slot_order(known: np.ndarray, cold: np.ndarray, slots: int, places: int) -> 
 
 
 def _places(number: int, first: int, width: int, places: int) -> np.ndarray:
-    """Returns the positions of items, `[number]` int64: `width` of every `places` positions, starting at `first`."""
+    """Returns list positions of `number` items, int64: `first` to `first + width - 1` of every `places` positions."""
     if not width:
         # Items without a slot come after all other items.
         return np.arange(number) + np.iinfo(np.int32).max

@@ -41,7 +41,7 @@ class BackOff:
     Attributes:
       sharpness: b, factor on the cosines.
       history_share: weight of the history's items in q.
-      decay: weight of an item of the history relative to the item after it.
+      decay: the weight of an item of the history, relative to the weight of the item after it.
       prefix_weight: w, weight of the first codes' log-probability.
       prefix_levels: number of first codes; static.
     """
@@ -145,7 +145,7 @@ def prefix_scores(model: CodeModel, histories: HistoryBatch, known: Catalog, col
         if level + 1 < num_levels:
             everyone = (len(totals), len(codes))
             beams = model.extend(beams, level, jnp.broadcast_to(parents, everyone), jnp.broadcast_to(codes, everyone))
-    # The nodes of the items start at the leaves and move up, level by level, to the prefixes of `num_levels` codes.
+    # Each item's node moves from its leaf up the trie, level by level, to the item's prefix of `num_levels` codes.
     nodes = _owners(cold.first_item, len(cold.items))
     for level in reversed(range(num_levels, len(cold.sizes))):
         nodes = _owners(cold.first_child[level], len(cold.codes[level]))[nodes]
@@ -157,7 +157,7 @@ def _expected(
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the items of the distribution q, `[B, M + W]`, and their probabilities.
 
-    These are the first item of each of the M generated IDs, followed by the W items of the history.
+    The items are the first item of each of the M generated IDs, followed by the W items of the history.
     """
     generated = beam_search(model, histories, known, num_beams)
     there = generated.leaves >= 0
@@ -179,5 +179,5 @@ def _with_history(
 
 
 def _owners(firsts: jax.Array, number: int) -> jax.Array:
-    """Returns, for each index below `number`, the v whose range `firsts[v] : firsts[v + 1]` contains the index."""
+    """Returns, for each index below `number`, the node v whose range `firsts[v] : firsts[v + 1]` contains the index."""
     return jnp.searchsorted(firsts, jnp.arange(number), side="right").astype(jnp.int32) - 1

@@ -1,4 +1,4 @@
-"""The terms that are blended into a model's scores, on the host: transitions, content similarity and popularity."""
+"""The terms that are blended into a model's scores (transitions, content, popularity), as arrays on the host."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Candidates:
 
     @functools.cached_property
     def known(self) -> Trie:
-        """The trie of the IDs that may be recommended, without cold items: the candidates in training."""
+        """The trie of the IDs of warm items that may be recommended; these items are the candidates in training."""
         warm = self.available[~self.cold[self.available]]
         return self.trie if len(warm) == len(self.available) else self._trie_of(warm)
 

@@ -40,7 +40,8 @@ def make_ids(
       num_levels: L, the number of codes before the suffix.
       num_codes: K of each level.
       seed: seed of all random draws.
-      cold: `[N]` bool, items that are excluded from fits of centers and centroids; None if there are none.
+      cold: `[N]` bool, items that are excluded when the center and the centroids are fitted; None if there are
+        none.
 
     Raises:
       ValueError: if the shapes do not match.

@@ -1,4 +1,8 @@
-"""Training examples of recommenders: histories packed into rows, or one example per next item."""
+"""Training examples of recommenders: histories packed into rows, or one example per next item.
+
+A row holds several pieces. A piece is a user's training history, or a section of it if the history is longer than the
+maximum history length.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +111,7 @@ def pack_rows(train: Histories, window: int, row_length: int) -> PackedRows:
 
 
 def prefix_examples(train: Histories, window: int, users: np.ndarray) -> PrefixExamples:
-    """Returns one example per item except a user's first: the item is the target, the earlier items are the history.
+    """Returns one example for each item after a user's first: the item is the target, all earlier items the history.
 
     Args:
       train: histories of U users.

@@ -32,7 +32,10 @@ def quantizer_config(config: ConfigDict) -> ConfigDict:
 
 
 def share_catalog(data: ConfigDict, of_histories: ConfigDict) -> None:
-    """Fills in the quantizer's `data` from `of_histories`, the recommender's `data`, if the latter names a catalog."""
+    """Fills in unset settings of the quantizer's section `data` from `of_histories`, the recommender's `data`.
+
+    The source and the paths are filled in only if `of_histories` has a named catalog, such as movielens-100k.
+    """
     data.cache_dir = data.cache_dir or of_histories.cache_dir
     if of_histories.source not in CATALOGS:
         return

@@ -1,4 +1,4 @@
-"""Padded sizes of the arrays of a catalog, which are the same for newer, slightly larger versions of the catalog."""
+"""Padded sizes of a catalog's arrays. They stay the same for newer, slightly larger versions of the catalog."""
 
 from __future__ import annotations
 

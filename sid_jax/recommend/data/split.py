@@ -34,13 +34,13 @@ class EvaluationExamples:
 
     @functools.cached_property
     def num_seen_targets(self) -> int:
-        """Number of targets that occur in their own history; lists that exclude seen items cannot contain them."""
+        """Number of targets that are seen items; lists that exclude seen items cannot contain them."""
         user_of = np.repeat(np.arange(len(self.targets)), self.histories.lengths)
         return len(np.unique(user_of[self.histories.items == self.targets[user_of]]))
 
     @property
     def mostly_seen(self) -> bool:
-        """Whether most targets occur in their own history."""
+        """Whether most targets are seen items."""
         return 2 * self.num_seen_targets > len(self.targets)
 
 
@@ -91,7 +91,7 @@ def leave_one_out(histories: Histories, cold: np.ndarray | None = None) -> Split
 
 
 def refuse_seen_targets(split: Split) -> None:
-    """Checks that most test targets are not in their own history, for a test that excludes seen items.
+    """Checks that a test may exclude seen items: at most half of its targets are seen items.
 
     Raises:
       UserError: if most targets are seen items.
@@ -136,14 +136,14 @@ def _without_items(histories: Histories, unwanted: np.ndarray) -> Histories:
 
 
 def _examples(histories: Histories, known: Histories, back: int) -> EvaluationExamples:
-    """Returns examples with the histories in `known`. The target is the item at index `-back` of the whole history."""
+    """Returns examples with the histories in `known`. Targets are the items at index `-back` of the whole histories."""
     asked = known.lengths > 0
     targets = histories.items[histories.offsets[1:][asked] - back]
     return EvaluationExamples(known.keep_users(asked), targets, left_out=int((~asked).sum()))
 
 
 def configured_histories(config: ConfigDict, item_ids: np.ndarray) -> Histories:
-    """Loads all histories of `config.data` over the catalog `[N]`.
+    """Loads all histories of `config.data` over the catalog with the item ids `[N]`.
 
     Raises:
       UserError: if the histories cannot be used.

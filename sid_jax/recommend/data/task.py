@@ -116,7 +116,7 @@ def load_ids(config: ConfigDict, trained_ids: Path | None = None, *, catalog: np
 
 
 def load_split(config: ConfigDict, item_ids: np.ndarray) -> Split:
-    """Loads the histories of `config.data` over the catalog `[N]`, and splits them."""
+    """Loads the histories of `config.data` over the catalog with the item ids `[N]`, and splits them."""
     return divide(config, configured_histories(config, item_ids))
 
 

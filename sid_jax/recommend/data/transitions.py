@@ -8,7 +8,7 @@ from scipy import sparse
 from sid_jax.data.histories import Histories, item_counts
 
 # Maximum distance between the two items of a transition. Transitions at larger distances are not counted, since their
-# weight, .9 to this power, is nearly 0.
+# weight, at most .9 ** 60, is nearly 0.
 _LONGEST_GAP = 60
 
 
@@ -18,8 +18,8 @@ def transition_graph(
     """Returns the transition graph, `[N, N]` float64: the strength of each item as a follower of each other item.
 
     The strength of item j as a follower of item i is (forward + back * backward) / (count_i ** from_power * count_j **
-    to_power). Each pair of items in a history counts `gap_decay` ** (number of items in between). An item never follows
-    itself.
+    to_power). `forward` counts how often j comes after i in a history, and `backward` how often j comes before i. Each
+    of these pairs counts `gap_decay` ** (number of items in between). An item never follows itself.
 
     Args:
       train: histories of N items.

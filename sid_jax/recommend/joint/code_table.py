@@ -51,7 +51,7 @@ def build_code_table(codes: np.ndarray, sizes: Sequence[int]) -> CodeTable:
 
 
 def allowed_codes(table: CodeTable, items: jax.Array, level: int, size: int) -> jax.Array:
-    """Returns the mask of the codes that follow the prefix of each item, `[..., K]` bool; one row for the first level.
+    """Returns masks `[..., K]` bool of the codes that follow each item's prefix; at level 0, one mask for all items.
 
     Args:
       table: the table of the IDs.

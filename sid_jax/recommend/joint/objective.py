@@ -29,7 +29,7 @@ def joint_loss(
     """Returns the loss of a joint training step, a scalar, and its terms by name.
 
     An item's input to the recommender is the sum of its codes' embeddings. The embedding of a code is the product of
-    the current assignment and the recommender's table, so the recommender's loss trains both quantizer and recommender.
+    the current assignment and the recommender's embedding table, so the recommender's loss trains both of them.
     The recommender's targets are the codes of the ID table. The table is constant between two refreshes, so that
     targets are stable. An additional term moves an item's assignment toward the codes that the recommender predicts at
     positions whose target is this item.

@@ -26,7 +26,7 @@ from sid_jax.training.sharding import scan_steps
 
 
 def joint_course(joint: ConfigDict, lengths: Lengths) -> Course:
-    """Returns the schedules of `config.joint`; the joint phase ends at the end of a compiled call.
+    """Returns the schedules of `config.joint`. The length of the joint phase is rounded to whole compiled calls.
 
     Raises:
       UserError: if no step is left to train the recommender on the final IDs.
@@ -35,8 +35,9 @@ def joint_course(joint: ConfigDict, lengths: Lengths) -> Course:
     freeze_step = calls * lengths.log_every_steps
     if freeze_step >= lengths.num_steps:
         raise UserError(
-            f"the joint phase takes all {lengths.num_steps} steps, in compiled calls of {lengths.log_every_steps} "
-            "steps; lower config.joint.share or config.train.log_every_steps, or raise config.train.num_epochs"
+            f"the joint phase, rounded to compiled calls of {lengths.log_every_steps} steps, takes all "
+            f"{lengths.num_steps} steps of the run; lower config.joint.share or config.train.log_every_steps, or raise "
+            "config.train.num_epochs"
         )
     return Course(
         freeze_step=freeze_step,

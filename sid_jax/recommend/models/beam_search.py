@@ -23,7 +23,7 @@ class Generated:
     Attributes:
       semantic_ids: `[B, M, L]` int32.
       scores: `[B, M]` float32, log-probabilities of the IDs; -1e9 or less where there are fewer than M IDs.
-      leaves: `[B, M]` int32, the ID's leaf in the trie; -1 where there is none, or the search was not constrained.
+      leaves: `[B, M]` int32, the ID's leaf in the trie; -1 where there is no ID, or if the search was not constrained.
     """
 
     semantic_ids: jax.Array

@@ -27,7 +27,7 @@ class Catalog:
       content: `[N, D]` float32 content vectors of length sqrt(D), zeros for an item without content; None if the model
         does not use them.
       cold: `[N]` float32, 1 for an item on which the model was not trained; None if there are none.
-      evidence: terms that are added to a model's scores of items; None if there are none.
+      evidence: the data of the blend's terms, which are added to a model's scores; None if there is no blend.
     """
 
     semantic_ids: jax.Array
@@ -57,7 +57,7 @@ def build_catalog(
         first_child = np.asarray(trie.first_child[level])
         node = np.repeat(np.arange(len(first_child) - 1), np.diff(first_child))[node]
         prefixes[np.asarray(trie.items), level] = node
-    # `jnp.asarray` would compile a conversion for each shape.
+    # `device_put` is used, since `jnp.asarray` would compile a conversion for each shape.
     return Catalog(
         jax.device_put(semantic_ids),
         jax.device_put(prefixes),

@@ -81,7 +81,7 @@ class Decoder(nnx.Module):
         loss_of_level: Callable[[jax.Array, int], jax.Array],
         key: jax.Array | None,
     ) -> tuple[jax.Array, jax.Array]:
-        """Returns the result of `loss` for given input embeddings, target codes and loss function of a level.
+        """Returns the result of `loss` with input embeddings, target codes and a loss function per level as arguments.
 
         Args:
           read: `[B, P, F]`, the embeddings of the batch's inputs.

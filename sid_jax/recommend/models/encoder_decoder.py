@@ -23,7 +23,7 @@ class EncoderDecoder(nnx.Module):
 
     As in the paper, sections 3.2 and 4, users share a limited number of tokens, the encoder reads W * L codes, and the
     decoder attends to the encoder's output and to the previous codes. Relative position biases and pre-norm blocks are
-    those of T5 (Raffel et al., 1910.10683), but each distance has its own bias, while T5 groups distances in buckets.
+    those of T5 (Raffel et al., 1910.10683), but each distance has its own bias, while in T5 distances share biases.
 
     Args:
       sizes: K of each of the L levels.

@@ -49,7 +49,7 @@ class Ensemble(nnx.Module):
         return jnp.matmul(known, vectors.T, preferred_element_type=jnp.float32)
 
     def by_part(self, histories: HistoryBatch, catalog: Catalog, vectors: jax.Array) -> dict[str, jax.Array]:
-        """Returns the averages of the members' score contributions by part (see `Scorer.by_part`)."""
+        """Returns each component's contribution to all scores, averaged over the members (see `Scorer.by_part`)."""
         found = [member.by_part(histories, catalog, own) for member, own in self._own(vectors)]
         return {part: _average([each[part] for each in found]) for part in found[0]}
 

@@ -1,4 +1,7 @@
-"""Terms that are added to a model's scores of items: item transitions, content similarity and popularity."""
+"""Terms of the blend, which are added to a model's scores of items: transitions, content similarity and popularity.
+
+The evidence is the data from which the terms are computed.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,9 @@ from sid_jax.recommend.config import TERMS
 from sid_jax.recommend.data.blend import Blend
 
 # The first two values are the decay of an item's weight per position back in the history, for the terms "transitions"
-# and "content". The third value is the number of last items of a history that these terms use. The transition weights
-# of older items would be below .65 ** 20. The values were chosen on the validation data named in training/blend.py.
+# and "content". The third value is the number of last items of a history that these terms use; for transitions,
+# the weights of older items would be at most .65 ** 20. The values were chosen on the validation data that
+# training/blend.py names.
 _TRANSITIONS_DECAY, _CONTENT_DECAY, _LAST_ITEMS = 0.65, 0.8, 20
 
 
@@ -49,7 +53,7 @@ class Evidence:
         log_popularity = np.log1p(popularity).astype(np.float32) if blend.popularity else None
 
         def there(array: np.ndarray | None) -> jax.Array | None:
-            # `jnp.asarray` would compile a conversion for each shape.
+            # `device_put` is used, since `jnp.asarray` would compile a conversion for each shape.
             return None if array is None else jax.device_put(array)
 
         return cls(
@@ -62,7 +66,7 @@ class Evidence:
         )
 
     def weight(self, term: str) -> jax.Array:
-        """Returns the weight of a term that is used."""
+        """Returns the blend's weight of a term, which must be one of the used terms."""
         there = (self.followers is not None, self.profiles is not None, self.log_popularity is not None)
         used = [name for name, is_there in zip(TERMS, there, strict=True) if is_there]
         return self.weights[1 + used.index(term)]
@@ -74,7 +78,7 @@ class Heard:
     """The data of the blend's terms for the last items of B histories. The data of unused terms are None.
 
     Attributes:
-      followers: `[B, w * k]` int32, the followers of the last items in the transition graph.
+      followers: `[B, w * k]` int32, the k followers of each of the w last items in the transition graph.
       shares: `[B, w * k]` float32, the share of each follower in the total weight of the followers, times N.
       profile: `[B, d]` float32, the weighted sum of the last items' content, scaled to length 1.
     """
@@ -85,7 +89,7 @@ class Heard:
 
 
 def hear(histories: HistoryBatch, evidence: Evidence) -> Heard:
-    """Computes the data of the terms from the last items of histories."""
+    """Computes the data of the blend's terms for the last items of histories."""
     followers = shares = profile = None
     if evidence.followers is not None and evidence.strengths is not None:
         last, weights = _last_items(histories, _TRANSITIONS_DECAY)
@@ -140,8 +144,8 @@ def blended_at(scores: jax.Array, heard: Heard, evidence: Evidence, shares: jax.
 def terms(heard: Heard, evidence: Evidence, first: jax.Array | int, count: int) -> dict[str, jax.Array]:
     """Returns the terms by name, `[B, n]` or `[1, n]` float32, for n = `count` items, starting with item `first`.
 
-    `transitions` is log(1 + N * share), where share is the item's part of the total weight of the followers. `content`
-    is the cosine between the history's profile and the item's content. `popularity` is `log_popularity`.
+    `transitions` is log(1 + N * s), where s is the item's share of the total weight of the followers. `content` is the
+    cosine between the history's profile and the item's content. `popularity` is `log_popularity`.
     """
     found: dict[str, jax.Array] = {}
     transitions, content, popularity = TERMS

@@ -19,7 +19,7 @@ _MOST_ABOVE_TARGET = 60.0
 def full_cross_entropy(
     hidden: jax.Array, items: jax.Array, targets: jax.Array, weights: jax.Array, smoothing: float
 ) -> jax.Array:
-    """Returns the weighted sum over positions of the cross-entropy of a softmax over all items, a float32 scalar.
+    """Returns the cross-entropy of a softmax over all items, summed over positions with weights, a float32 scalar.
 
     The products are computed in the dtype of `hidden`, with float32 sums; everything else is float32.
 
@@ -49,7 +49,7 @@ def sampled_cross_entropy(
     weights: jax.Array,
     smoothing: float,
 ) -> jax.Array:
-    """Returns the weighted sum over positions of the cross-entropy of a softmax over a sample, a float32 scalar.
+    """Returns the cross-entropy of a softmax over a sample, summed over positions with weights, a float32 scalar.
 
     The softmax at a position is over the target and the sampled items. The logarithm of a sampled item's expected count
     in the sample is subtracted from its logit. The sum of exponentials over the sample then estimates the sum over all
@@ -78,7 +78,7 @@ def _target_logits(hidden: jax.Array, items: jax.Array, targets: jax.Array) -> j
 
 @jax.custom_vjp
 def _partition(hidden: jax.Array, items: jax.Array, weights: jax.Array, shift: jax.Array) -> jax.Array:
-    """Returns the sum over positions of weight * logsumexp of the logits over all items.
+    """Returns the sum, over positions, of weight * logsumexp(logits of all items).
 
     The gradients with respect to `hidden` and `items` are computed together with the sum, block by block, which is
     possible because the weights are known. The exponentials of a block are therefore computed once, and used while they
@@ -137,7 +137,7 @@ _partition.defvjp(_partition_forward, _partition_backward)
 
 
 def _block_width(rows: int, places: int, num_items: int) -> int:
-    """Returns the number of positions per row in a block, a divisor of the number of positions."""
+    """Returns the number of positions of a row that are in one block; it divides the number of positions of the row."""
     budget = _BLOCK_BYTES.get(jax.default_backend(), _OTHER_BLOCK_BYTES)
     most = max(1, budget // (4 * rows * num_items))
     return max(width for width in range(1, places + 1) if places % width == 0 and width <= most)

@@ -1,4 +1,7 @@
-"""Recommendation lists from a large catalog on a CPU: a shortlist by vectors of fewer features, then exact scores."""
+"""Recommendation lists from a large catalog on a CPU: a shortlist by approximate scores, then exact scores.
+
+The approximate scores are computed from item vectors with fewer features, their coordinates on principal directions.
+"""
 
 from __future__ import annotations
 
@@ -76,9 +79,9 @@ def best_of_shortlist(
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the best items of a shortlist by their exact scores, `[B, count]`, and their log-probabilities.
 
-    The shortlist has the best items by their coordinates, and the items that most often follow the history's last items
-    in the training data. Shorter lists are padded with -1. The normalizer of the log-probabilities, a sum over all
-    items, is an estimate that assumes normally distributed residuals.
+    The shortlist has the best items by approximate scores, and the items that most often follow the history's last
+    items in the training data. Shorter lists are padded with -1. The normalizer of the log-probabilities, a sum over
+    all items, is an estimate that assumes normally distributed residuals.
 
     Args:
       model: a model whose scores are inner products of a hidden state `[B, F]` with item vectors.
@@ -94,7 +97,7 @@ def best_of_shortlist(
     near, mask = query @ shortlist.basis, candidate_mask(catalog)
     maxima, total = _maxima_of_groups(near, shortlist)
     length = max(_LENGTH, _MULTIPLE * count)
-    # The best `length / 2` items by coordinates are all in the best `length / 2` groups.
+    # The best `length / 2` items by approximate scores are all in the best `length / 2` groups.
     groups = jax.lax.top_k(maxima, length // 2)[1]
 
     def best(user: tuple[jax.Array, jax.Array, Heard, jax.Array]) -> tuple[jax.Array, ...]:
@@ -136,7 +139,7 @@ def _query(known: jax.Array, heard: Heard, evidence: Evidence | None) -> jax.Arr
 
 
 def _maxima_of_groups(near: jax.Array, shortlist: Shortlist) -> tuple[jax.Array, jax.Array]:
-    """Returns each group's best score by coordinates, `[B, M / 16]`, and logsumexp of all items' scores, `[B]`."""
+    """Returns each group's best approximate score, `[B, M / 16]`, and the logsumexp of all items' scores, `[B]`."""
 
     def of_block(first: jax.Array) -> tuple[jax.Array, jax.Array]:
         rows, offset = (

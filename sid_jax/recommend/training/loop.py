@@ -1,4 +1,4 @@
-"""Trains a recommender: runs and validates the training steps, and fits the weights of the score blend."""
+"""Trains a recommender: takes training steps, validates the model, and fits the weights of the blend."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ _FREE_TO_CHANGE = (
     "backoff.prefix_levels",
     "backoff.prefix_weight",
 )
-# With given IDs, the quantizer's data are only used for content vectors.
+# Further settings that may change if `config.ids` names existing IDs: `quantizer.data` is then only used for content
+# vectors.
 _FREE_WITH_GIVEN_IDS = tuple(
     f"quantizer.data.{name}" for name in ("source", "id_column", "vector_column", "text_column", "text_encoder")
 )
@@ -212,7 +213,7 @@ class _RecommenderJob(Job[TrainState]):
 
 
 def opening(config: ConfigDict, task: Task) -> str:
-    """Returns the first text of a run: facts about its data, and how many targets cannot be recommended."""
+    """Returns the text that a run prints first: facts about its data, and how many targets cannot be recommended."""
     table, distinct = task.table, len(np.unique(task.table.semantic_ids, axis=0))
     lines = [
         f"{len(task.split.train):,} users, {len(table.item_ids):,} items with {distinct:,} Semantic IDs of "
@@ -235,7 +236,7 @@ def opening(config: ConfigDict, task: Task) -> str:
 
 
 def validation_excludes_seen(config: ConfigDict, task: Task) -> bool:
-    """Returns whether validation excludes seen items: like the test, unless most of its targets are seen items."""
+    """Returns whether validation excludes seen items: like the test, unless most validation targets are seen items."""
     return config.eval.exclude_seen and not task.split.validation.mostly_seen
 
 

@@ -81,7 +81,7 @@ def test_cold_items_are_found_in_their_places(cold_config, world, tmp_path, cons
     assert (first, last) == (8, 7)
     # A history may contain a cold item, whose codes are read like those of a warm item.
     assert recommender.recommend([5, 6, 7], 3, cold_slots=1)[-1].item_id in (20, 33)
-    with pytest.raises(UserError, match="cold_slots is 6; it must be from 0 to k, 5"):
+    with pytest.raises(UserError, match="cold_slots is 6; it must be from 0 to k=5"):
         recommender.recommend([4], 5, cold_slots=6)
 
     # The newer table has two new items on the circle: 40 between 13 and 14, and 41 between 30 and 31. It lacks item

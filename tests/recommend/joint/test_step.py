@@ -182,7 +182,7 @@ def test_a_batchs_items_are_each_there_once_and_empty_places_hold_none(begun):
 def test_a_joint_part_that_leaves_no_step_for_the_final_ids_is_refused(joint_config):
     joint_config.joint.share = 0.98
     with pytest.raises(
-        UserError, match="the joint phase takes all 100 steps, in compiled calls of 5 steps; lower config.joint.share"
+        UserError, match="compiled calls of 5 steps, takes all 100 steps of the run; lower config.joint.share"
     ):
         joint_course(joint_config.joint, dataclasses.replace(LENGTHS, log_every_steps=5))
 
