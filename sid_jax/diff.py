@@ -1,4 +1,4 @@
-"""Compares two ID tables: counts added, removed and changed items, and prints the counts and writes them as JSON."""
+"""Compares two ID tables: counts added, removed and changed items, prints the counts, and writes them as JSON."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def as_path(text: str | os.PathLike[str]) -> Path:
         folder is unknown, or if it is relative and the working directory no longer exists.
     """
     if (address := bucket_address(text)) is not None:
-        # Imported here, since few users need it.
+        # This import is not at the top, since few users need buckets.
         from sid_jax.buckets.fetch import fetched
 
         return fetched(address)

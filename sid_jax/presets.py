@@ -116,7 +116,10 @@ def movielens(arg: str = "100k") -> ConfigDict:
 
 
 def amazon(arg: str = "beauty") -> ConfigDict:
-    """Returns the settings for Amazon products; `arg` is a category, optionally with a year, "gumbel" and "quick"."""
+    """Returns the settings for Amazon products; `arg` is a category, optionally with an edition, "gumbel" and "quick".
+
+    An edition is a year of the data, such as "2014".
+    """
     category, options = choose(arg, list(AMAZON_CATEGORIES), [*AMAZON_EDITIONS, "ste", "gumbel", "quick"])
     editions = options & set(AMAZON_EDITIONS)
     if len(editions) > 1:

@@ -277,7 +277,7 @@ class Recommender:
         trained = self.trained
         report = evaluated(trained, self._task, histories, verbose)
         if histories is None:
-            # `save` writes the metrics of the users of `fit`.
+            # `save` writes the metrics over the histories of `fit`, so they are stored.
             self._trained = dataclasses.replace(trained, figures=report.evaluations[0].figures(report.samples))
         return report
 

@@ -321,5 +321,5 @@ def _revive(
 
 
 def _without_moments(opt_state: Any, moved: Sequence[jax.Array]) -> Any:
-    """Returns the optimizer's state with moments 0 for the codes that were reset, `[K]` bool for each level."""
+    """Returns the optimizer's state, where codes that were reset (`moved`, `[K]` bool per level) have moments of 0."""
     return replace_levels(opt_state, lambda level, leaf: jnp.where(moved[level][:, None], 0, leaf))

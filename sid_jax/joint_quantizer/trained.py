@@ -16,7 +16,7 @@ from sid_jax.training.state import make_state
 
 
 def plain_model(model: RQVAE) -> RQVAE:
-    """Returns a copy of a trained model whose parameters are encoder, codebooks and decoder, for any method.
+    """Returns a copy of a model trained by any method, whose parameters are the encoder, codebooks and decoder.
 
     With "simvq", codebooks are products of two parameters; the parameters of the copy are these products. The linear
     map of the alignment loss is dropped, since joint training does not have this loss.
@@ -47,7 +47,7 @@ def parts(model: RQVAE) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
 
 
 def set_as_exported(settings: ConfigDict) -> None:
-    """Sets what holds for an exported model: final codebooks (method "ste"), no loss on histories, and no suffix."""
+    """Changes settings to those of an exported model: final codebooks ("ste"), no loss on histories, no suffix."""
     settings.model.quantization_method = "ste"
     settings.model.contrastive_weight = settings.model.alignment_weight = 0.0
     # A suffix would add a level that the recommender was not trained on.

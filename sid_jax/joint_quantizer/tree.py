@@ -18,7 +18,7 @@ MODEL = "model"
 
 
 def _own_names(path: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Returns the path of a leaf within the RQ-VAE, `("encoder", "layers", 0, "kernel")`; () for a leaf outside it."""
+    """Returns a leaf's path in the RQ-VAE, such as `("encoder", "layers", 0, "kernel")`; () for a leaf outside it."""
     names = [getattr(entry, "key", getattr(entry, "name", getattr(entry, "idx", None))) for entry in path]
     if _NAME not in names:
         return ()

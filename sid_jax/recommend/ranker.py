@@ -129,7 +129,7 @@ class ModelRanker:
         return mask
 
     def _num_excluded(self, exclude: np.ndarray | None, rows: np.ndarray, size: int) -> np.ndarray:
-        """Returns `[size]`: for the given rows the number of excluded items that are in the trie; 0 for other rows."""
+        """Returns `[size]`: the number of excluded items in the trie, for the given rows; 0 for all other rows."""
         counts = np.zeros(size, np.int64)
         for row in rows if exclude is not None else ():
             assert exclude is not None

@@ -31,7 +31,7 @@ class Trial:
 
 
 class Study:
-    """The trials of one sweep, in sequence.
+    """The trials of one sweep, which run one after another.
 
     The settings of the next trial depend only on the seed, the trial's number and the earlier trials. A stopped sweep
     therefore continues as if it had not been stopped.

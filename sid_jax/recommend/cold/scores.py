@@ -107,7 +107,7 @@ def cold_scores_of_items(
 def spread(
     items: jax.Array, weights: jax.Array, content: jax.Array, cold: jax.Array, sharpness: float | jax.Array
 ) -> jax.Array:
-    """Returns log sum_i q(i) k(u | i) for each cold item, `[B, C]` float32.
+    """Returns log sum_i q(i) k(u | i) for each cold item u, `[B, C]` float32.
 
     Args:
       items: `[B, M]` int32 row numbers of items.

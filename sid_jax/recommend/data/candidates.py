@@ -1,4 +1,4 @@
-"""The candidate items of a recommender, on the host: their IDs, popularity and content, and whether they are cold."""
+"""The candidate items of a recommender, as arrays on the host: IDs, popularity, content, and which items are cold."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Evaluation:
         return bootstrap_interval(PER_USER[metric](self.places), samples=samples)
 
     def figures(self, samples: int) -> dict[str, Any]:
-        """Returns the metrics with their intervals. The entry named after the other rule has those under that rule."""
+        """Returns the metrics with their intervals. The results under the other rule are an entry named after it."""
         content: dict[str, Any] = {
             "name": self.name,
             "num_users": len(self.places),

@@ -160,7 +160,7 @@ def paired_difference(
 
 
 def _resampled_means(values: np.ndarray, random: np.random.Generator, samples: int) -> np.ndarray:
-    """Returns `[samples, S]`: the mean of each row of `[S, U]` over resampled users, the same for all rows."""
+    """Returns `[samples, S]`: the mean of each row of `[S, U]` over resampled users, the same users for all rows."""
     num_users = values.shape[1]
     at_once = max(1, _DRAWS // num_users)
     blocks = []

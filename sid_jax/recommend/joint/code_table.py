@@ -37,7 +37,7 @@ class CodeTable:
 
 
 def build_code_table(codes: np.ndarray, sizes: Sequence[int]) -> CodeTable:
-    """Builds the table of the codes `[N, L]` int32, where `sizes` has K of each level."""
+    """Builds the table from the items' codes, `[N, L]` int32; `sizes` has K of each level."""
     prefixes, followers = np.zeros_like(codes), []
     for level, size in enumerate(sizes):
         if level:

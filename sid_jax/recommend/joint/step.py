@@ -1,4 +1,4 @@
-"""One step of joint training as a pure function, many steps as one compiled call, and their schedules."""
+"""Joint training: its schedules, one step as a pure function, and many steps as one compiled call."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class JointState:
 
 @dataclasses.dataclass(frozen=True)
 class JointRecipe:
-    """Static parts of joint training: a static argument of compiled functions, hashed by value.
+    """Settings and structures of joint training: the static argument of compiled functions, hashed by value.
 
     Attributes:
       recommender: the recommender's recipe, the same as without joint training.

@@ -99,7 +99,7 @@ class EncoderDecoder(nnx.Module):
         return jnp.stack(losses), jnp.float32(codes.shape[0])
 
     def begin(self, histories: HistoryBatch, catalog: Catalog) -> tuple[Any, Beams]:
-        """Returns each decoder block's keys and values, and one beam with the start token and an empty cache."""
+        """Returns each decoder block's keys and values of the history, and a beam: the start token, an empty cache."""
         memory = self._encode(histories, catalog, None)
         starts = self._starts(histories.lengths.shape[0])
         attention = self.decoder_blocks[0].self_attention

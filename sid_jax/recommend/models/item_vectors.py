@@ -14,8 +14,8 @@ from sid_jax.recommend.models.catalog import Catalog
 from sid_jax.recommend.models.layers import Linear, dropout, gelu, split_key
 
 PARTS = ("item", "codes", "content")
-# Initial standard deviations. With these values, logits are initially small, and the largest component is content,
-# which all items have.
+# Initial standard deviations of embeddings and of the content component. With these values, logits are initially
+# small, and the largest component is content, which all items have.
 _EMBEDDING_SCALE, _CONTENT_SCALE = 0.02, 0.04
 # The multiplier of Knuth's multiplicative hash.
 _HASH = 2654435761
@@ -63,7 +63,7 @@ class ItemVectors(nnx.Module):
             self.embedding = embeddings(num_items)
         if "codes" in parts:
             self.codes = nnx.List(embeddings(size) for size in sizes)
-            # Rows beyond the number of pairs would be unused.
+            # More rows than possible pairs would be unused.
             rows = min(num_pairs, sizes[0] * sizes[1]) if len(sizes) > 1 else 0
             self.pairs = embeddings(rows) if rows else None
         if "content" in parts:

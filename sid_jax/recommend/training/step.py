@@ -46,7 +46,7 @@ class TrainState:
 
 
 class Recipe(BaseRecipe):
-    """Static parts of a recommender's training run: a static argument of compiled functions, hashed by value."""
+    """Settings and structures of a training run: the static argument of compiled functions, hashed by value."""
 
     @classmethod
     def of(cls, config: ConfigDict, num_examples: int, model: nnx.Module) -> Recipe:
@@ -101,7 +101,7 @@ def _averaged(recipe: Recipe, state: TrainState, params: nnx.State) -> nnx.State
 def train_steps(
     recipe: Recipe, state: TrainState, examples: Any, catalog: Catalog, *, num_steps: int, mesh: Mesh
 ) -> tuple[TrainState, Metrics]:
-    """Takes many steps in one compiled call, each on the next batch of the epoch's order.
+    """Takes many steps in one compiled call, each on the next batch in the random order of the epoch.
 
     Args:
       recipe: static parts of the run.
