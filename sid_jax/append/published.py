@@ -91,7 +91,7 @@ class Published:
         tables, given = (self.items, self.retired), (self.items, self.retired, self.former)
         if any((each.semantic_ids.max(axis=0, initial=0) >= sizes).any() for each in given):
             raise UserError(
-                f"{where} contradict each other: a code is not below the codebook size {sizes} of its level; export "
+                f"{where} contradict each other: a code is not below the number of codes of its level, {sizes}; export "
                 "again"
             )
         ids = pa.chunked_array([chunk for each in tables for chunk in each.arrow_ids.chunks], self.kind)

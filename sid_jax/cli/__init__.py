@@ -20,7 +20,7 @@ COMMANDS = {
     "tokens": "Write Semantic IDs as tokens for a language model.",
     "llm-data": "Write training data for a language model that reads and writes Semantic IDs.",
     "convert": "Write Semantic IDs, histories and items in the file formats of another tool.",
-    "features": "Write Semantic IDs as rows of a ranker's embedding table.",
+    "features": "Write Semantic IDs as row numbers of a ranker's embedding table.",
     "diff": "Compare the IDs of two exports.",
     "sweep": "Search for settings with both distinct codes and a low reconstruction error.",
 }

@@ -110,8 +110,8 @@ def check_lengths(lengths: np.ndarray, item_ids: np.ndarray, path: Path) -> None
     if len(uneven):
         one, other = item_ids[[0, uneven[0]]].tolist()
         raise UserError(
-            f"{path}: item {one!r} has {lengths[0]} codes, but item {other!r} has {lengths[uneven[0]]}; mixed ID "
-            "lengths break every fixed-length decoder; give all items the same number of codes"
+            f"{path}: item {one!r} has {lengths[0]} codes, but item {other!r} has {lengths[uneven[0]]}; decoders need "
+            "IDs of equal length, so give all items the same number of codes"
         )
     if not 0 < lengths[0] <= _MOST_LEVELS:
         number = f"{lengths[0]:,}" if lengths[0] else "no"

@@ -132,7 +132,7 @@ def find_alignment(
     """
     cause = likely_cause(unknown, rows, to.item_ids) if unknown else ""
     if not len(rows):
-        raise UserError(f"--align_to: no item is also in {to.name}, so codes cannot be matched; {cause}")
+        raise UserError(f"--align_to: no item of the export is in {to.name}, so codes cannot be matched; {cause}")
     if cause:
         LOGGER.warning("--align_to: items that are not in %s may have different ids there: %s", to.name, cause)
     levels = min(len(sizes), to.semantic_ids.shape[1])

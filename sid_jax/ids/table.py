@@ -321,7 +321,7 @@ class IdTable:
         added = self.columns
         for name, values in matched_columns(columns, self.arrow_ids, self.id_name, id_column).items():
             if name in (self.id_name, *OWN_COLUMNS):
-                raise UserError(f"the ID table already has a column {name!r}; rename the column to add")
+                raise UserError(f"the ID table already has a column {name!r}; rename the new column")
             if name in added.column_names:
                 added = added.drop_columns([name])
             # An Arrow table without columns has no rows, so a column cannot be appended to it.

@@ -80,7 +80,7 @@ def build_trie(
     if rows is not None:
         order = order[np.isin(order, rows)]
         if not len(order):
-            raise ValueError("rows has none of the rows of the table")
+            raise ValueError("rows contains no row of the table")
     in_order = semantic_ids[order]
     changes = in_order[1:] != in_order[:-1]
     # `starts` has the first row of each node in the sorted table, depth by depth. `ends` adds the end of the last node.

@@ -35,5 +35,5 @@ def _array(content: bytes, start: int, about: dict[str, Any]) -> np.ndarray:
     first, end = about["data_offsets"]
     kind, shape = np.dtype(_TYPES[about["dtype"]]), about["shape"]
     if end - first != kind.itemsize * math.prod(shape):
-        raise ValueError(f"an array {shape} has {end - first} bytes")
+        raise ValueError(f"an array of shape {shape} has {end - first} bytes")
     return np.frombuffer(content, kind, math.prod(shape), start + first).reshape(shape)

@@ -272,7 +272,7 @@ def _begin(project: str, workdir: Path, config: Mapping[str, Any], say: Callable
         if mode == "offline":
             say(
                 "Weights & Biases: the server does not answer, or there is no valid API key; the run is stored in "
-                f"{workdir / 'wandb'}, and wandb sync uploads it"
+                f"{workdir / 'wandb'}; run wandb sync to upload it"
             )
     run = wandb.init(
         project=project,

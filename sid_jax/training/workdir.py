@@ -83,7 +83,9 @@ def claimed_workdir(
                     write_json(workdir / RUN_FILE, content)
         with agreed():
             if not (workdir / RUN_FILE).exists():
-                raise UserError(f"{workdir} is not the same folder as that of process 0; it must be on a shared disk")
+                raise UserError(
+                    f"{workdir} is not the same folder as on process 0; set --workdir to a folder on a shared disk"
+                )
         yield
 
 

@@ -122,7 +122,7 @@ def test_a_new_models_codes_are_numbered_like_an_old_ones_in_every_file(trained,
     dump = torch.load(tmp_path / "aligned" / "codebooks.pt", weights_only=True)["codebooks"].numpy()
     np.testing.assert_array_equal(dump, np.stack(load_export(tmp_path / "aligned").model.quantizer.codebooks))
     assert diff(str(tmp_path / "old.json"), str(tmp_path / "aligned"), messages=SILENT)["num_changed"] == 0
-    with pytest.raises(UserError, match="no item is also in strangers"):
+    with pytest.raises(UserError, match="no item of the export is in strangers"):
         (tmp_path / "strangers.json").write_text('{"x": [1, 2, 3]}')
         export(trained / "run", tmp_path / "none", align_to=tmp_path / "strangers.json", messages=Messages.silent())
 

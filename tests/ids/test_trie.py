@@ -55,7 +55,7 @@ def test_some_rows_of_a_table_keep_their_numbers_and_their_sizes():
         jax.tree.leaves((some.first_child, some.codes)), jax.tree.leaves((alone.first_child, alone.codes)), strict=True
     ):
         np.testing.assert_array_equal(one, other)
-    with pytest.raises(ValueError, match="none of the rows"):
+    with pytest.raises(ValueError, match="no row of the table"):
         build_trie(IDS, rows=rows[:0])
 
 

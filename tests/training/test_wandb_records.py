@@ -81,7 +81,7 @@ def test_a_resumed_run_is_the_same_run(fake, tmp_path):
     # No call waits long for a network, and there is no prompt for a key.
     assert first["settings"].init_timeout == first["settings"].finish_timeout == 30
     # The server does not answer, so the run is offline.
-    assert first["mode"] == "offline" and "wandb sync uploads it" in said[0]
+    assert first["mode"] == "offline" and "run wandb sync to upload it" in said[0]
 
 
 class Refuses(http.server.BaseHTTPRequestHandler):
