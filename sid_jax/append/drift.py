@@ -99,7 +99,7 @@ def reference_of(manifest: Mapping[str, Any]) -> Reference | None:
 
 
 def fit_of(reference: Reference | None, errors: np.ndarray, own_spread: float) -> dict[str, Any]:
-    """Returns how well the codes represent new items, relative to the reference.
+    """Returns how well the codes represent new items, compared with the first version's items (the reference).
 
     R^2 is 1 - (mean squared error of the new items) / (spread of the first version's items). The R^2 of the reference
     has the same denominator, so the two values of R^2 differ only if the errors differ. A batch of similar items, whose

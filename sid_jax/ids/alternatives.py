@@ -47,7 +47,7 @@ class CodeAlternatives:
         return self._in_parts(lambda *given: (_errors(self._model, *given),), size, rows, tuples)[0]
 
     def first_codes(self, rows: np.ndarray) -> np.ndarray:
-        """Returns, for each item and first code, the squared error of the latent vector after greedy assignment."""
+        """Returns the squared error of each item's latent vector under each first code, if later codes are greedy."""
         size = _TUPLES_A_CALL // self._model.quantizer.codebook_sizes[0]
         return self._in_parts(lambda vectors: (_compare_first_codes(self._model, vectors),), size, rows)[0]
 

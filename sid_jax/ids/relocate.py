@@ -162,7 +162,7 @@ class Placing:
         self._occupancy.add(names, self._staying)
 
     def settle(self) -> np.ndarray:
-        """Moves the items that cannot keep their tuple to free tuples; returns the rows for which none is left."""
+        """Finds free tuples for the items that cannot keep their own; returns the rows for which none is left."""
         crowded = np.flatnonzero(self._crowded[self._bucket])
         return self._find_places(crowded, self.codes[:, 0].copy(), some_stay=True)
 

@@ -116,7 +116,7 @@ def rotate_to(latents: jax.Array, quantized: jax.Array) -> jax.Array:
         reflected = vectors - 2 * between * jnp.sum(between * vectors, axis=-1, keepdims=True)
         return (target_norm / latent_norm) * (reflected + 2 * to * jnp.sum(from_ * vectors, axis=-1, keepdims=True))
 
-    # The second term is 0, so the value is `quantized` bit for bit; its gradient is that of the map.
+    # The second term has the value 0 and the gradient of the map. The result is therefore `quantized` bit for bit.
     return target + turned(latents - fixed)
 
 

@@ -86,8 +86,8 @@ class StreamedCorpus:
 
     def __init__(self, vectors: np.ndarray, relations: Relations | None, mesh: Mesh, *, seed: int, batch_size: int):
         self._vectors, self._mesh, self._seed, self._batch_size = vectors, mesh, seed, batch_size
-        # The partners are on one device of this process, since they are drawn in the reader thread, which must not run
-        # collectives.
+        # The partners (co-occurring items) are on one device of this process, since they are drawn in the reader
+        # thread, which must not run collectives.
         self._partners = jax.tree.map(jnp.asarray, relations and relations.partners)
         self._collaborative = None if relations is None else relations.collaborative
         self._steps_per_epoch = -(-len(vectors) // batch_size)
