@@ -41,6 +41,8 @@ _ATOMIC = (".inter", ".item")
 _ATOMIC_TYPES = {"float": pa.float64(), "token_seq": pa.list_(pa.string()), "float_seq": pa.list_(pa.float64())}
 
 _GZIP = b"\x1f\x8b"
+# Maximum length in bytes of the first line of a .csv file, from which the separator is determined.
+_LONGEST_HEADER = 2**16
 _SETTINGS = ": set --config.data.id_column, --config.data.text_column and --config.data.columns to some of these"
 
 # A column of N values: a `pa.ChunkedArray`, or a list of JSON values, which may be of several types.
@@ -187,7 +189,7 @@ def column_names(path: Path) -> list[str]:
         if kind in _ARROW:
             with pa.memory_map(str(path)) as source, arrow_opener(path)(source) as reader:
                 return reader.schema.names
-        return pq.read_schema(path).names if kind == ".parquet" else csv_names(path)
+        return pq.read_schema(path).names if kind == ".parquet" else csv_names(path, csv_format(path))
 
 
 def _atomic_types(path: Path) -> dict[str, str]:
@@ -210,7 +212,7 @@ def _read_atomic(path: Path, wanted: Sequence[str], advice: str) -> pa.Table:
 
 
 def _read_file(path: File, names: Sequence[str], guessed: Sequence[str], advice: str, newlines: bool) -> pa.Table:
-    wanted, form = list(dict.fromkeys([*names, *guessed])), pa_csv.ParseOptions(newlines_in_values=newlines)
+    wanted = list(dict.fromkeys([*names, *guessed]))
     try:
         if isinstance(path, RemoteFile):
             with path.open() as source, pq.ParquetFile(source) as file:
@@ -221,9 +223,12 @@ def _read_file(path: File, names: Sequence[str], guessed: Sequence[str], advice:
             return _read_atomic(path, wanted, advice)
         if path.suffix.lower() in _ARROW:
             return _read_arrow(path, wanted, advice)
-        _check_columns(path, wanted, csv_names(path, form) if is_csv else pq.read_schema(path).names, advice)
         if is_csv:
-            return pa_csv.read_csv(path, parse_options=form, convert_options=as_text(names, guessed=guessed))
+            form = csv_format(path, newlines=newlines)
+            _check_columns(path, wanted, csv_names(path, form), advice)
+            with csv_source(path) as source:
+                return pa_csv.read_csv(source, parse_options=form, convert_options=as_text(names, guessed=guessed))
+        _check_columns(path, wanted, pq.read_schema(path).names, advice)
         return pq.read_table(path, columns=wanted, partitioning=None)
     except (OSError, pa.ArrowException, UnicodeError) as error:
         raise UserError(
@@ -250,10 +255,33 @@ def _read_arrow(path: Path, names: Sequence[str], advice: str) -> pa.Table:
         return table
 
 
-def csv_names(path: Path, parse_options: pa_csv.ParseOptions | None = None) -> list[str]:
+def csv_names(path: Path, parse_options: pa_csv.ParseOptions) -> list[str]:
     """Returns the names of a .csv file's columns, from its first line."""
-    with pa_csv.open_csv(path, parse_options=parse_options) as reader:
+    with csv_source(path) as source, pa_csv.open_csv(source, parse_options=parse_options) as reader:
         return reader.schema.names
+
+
+def csv_source(path: Path) -> pa.NativeFile:
+    """Opens a .csv file, gzipped or not, for Arrow's reader; gzip is recognized as in `open_plain`."""
+    with path.open("rb") as file:
+        is_gzip = file.read(len(_GZIP)) == _GZIP
+    return pa.input_stream(str(path), compression="gzip" if is_gzip else None)
+
+
+def csv_format(path: Path, *, newlines: bool = False) -> pa_csv.ParseOptions:
+    """Returns Arrow's options for the separator of a .csv file: a comma, or else a semicolon or a tab.
+
+    Spreadsheet programs write semicolons where the comma is the decimal separator. The first line decides: if it has a
+    comma, commas separate the columns.
+
+    Args:
+      path: the file.
+      newlines: whether values may contain line breaks, which makes reading slower.
+    """
+    with csv_source(path) as source:
+        header = source.read(_LONGEST_HEADER).splitlines()[:1]
+    found = (each for each in (",", ";", "\t") if header and each.encode() in header[0])
+    return pa_csv.ParseOptions(delimiter=next(found, ","), newlines_in_values=newlines)
 
 
 def as_text(names: Sequence[str], *, guessed: Sequence[str] = ()) -> pa_csv.ConvertOptions:

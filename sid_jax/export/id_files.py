@@ -22,7 +22,7 @@ from sid_jax.data.id_lists import numbers_if_whole
 from sid_jax.data.listing import ending
 from sid_jax.data.numbered import ids_of_numbers
 from sid_jax.data.parts.part import reading
-from sid_jax.data.tables import as_text, csv_names, read_columns, read_records
+from sid_jax.data.tables import as_text, csv_format, csv_names, csv_source, read_columns, read_records
 from sid_jax.errors import UserError, reason, shown
 from sid_jax.export.id_arrays import Content, check_lengths, read_npy, read_npz, read_pt, read_xllm, without_offsets
 from sid_jax.ids.convert import is_text
@@ -150,14 +150,16 @@ def _codes_of_texts(texts: list[str], item_ids: np.ndarray, path: Path) -> np.nd
 def _csv_columns(path: Path) -> pa.Table:
     """Returns the columns of items and Semantic IDs, as text."""
     try:
-        names = csv_names(path)
+        form = csv_format(path)
+        names = csv_names(path, form)
         name = next((name for name in ("semantic_id", "sid") if name in names[1:]), None)
         if name is None:
             raise UserError(
                 f"{path}: no column after the first is 'semantic_id' or 'sid' (columns: {names}); rename the column of "
                 "Semantic IDs"
             )
-        table = pa_csv.read_csv(path, convert_options=as_text([names[0], name]))
+        with csv_source(path) as source:
+            table = pa_csv.read_csv(source, parse_options=form, convert_options=as_text([names[0], name]))
     except (OSError, pa.ArrowException, UnicodeError) as error:
         raise UserError(f"{path}: not a readable .csv file ({reason(error)}); write the file again") from error
     for column in (0, 1):

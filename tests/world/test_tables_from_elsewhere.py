@@ -1,6 +1,7 @@
 """Tables of vectors as pandas, polars, Spark, BigQuery and databases write them."""
 
 import decimal
+import gzip
 import io
 import uuid
 
@@ -17,8 +18,11 @@ from sid_jax.data.history_files import read_histories, read_interactions
 from sid_jax.data.load import load_vectors
 from sid_jax.data.part_columns import columns_of_part
 from sid_jax.data.parts.vector_parts import list_parts
+from sid_jax.data.tables import read_own_tables
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
+from sid_jax.export.id_tables import read_id_table
+from sid_jax.features.run import read_impressions
 from sid_jax.messages import Messages
 from sid_jax.presets import preset
 from sid_jax.training.quantizer import _warn_of_zeros
@@ -238,3 +242,34 @@ def test_a_table_with_the_ending_of_a_text_is_not_read_as_one_user_per_line(tmp_
     (tmp_path / "a.tsv").write_text("user_id\titem_id\ttimestamp\nu\ta\t1\nv\tb\t2\n")
     with pytest.raises(UserError, match="the first line names columns, so this is a table"):
         read_histories(tmp_path / "a.tsv", np.array(["a", "b"], object), ("user_id", "item_id", "timestamp"))
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "plain.csv.gz"])
+def test_csv_files_have_any_usual_separator_and_may_be_unpacked(tmp_path, separator, name):
+    def write(text):
+        content = text.replace("|", separator).encode("utf-8-sig")
+        path.write_bytes(gzip.compress(content) if name == "a.csv.gz" else content)
+
+    path, catalog = tmp_path / name, np.array(["007", "7"], object)
+    write('item_id|title|vector\n007|"Heat, 4; and\tmore"|\n7|"two\nlines"|\n')
+    ids, columns = read_own_tables(str(path), "item_id", ["title"])
+    assert ids.tolist() == ["007", "7"] and columns["title"].to_pylist() == ["Heat, 4; and\tmore", "two\nlines"]
+    write("user_id|item_id|timestamp\nu|7|2\nu|007|1\n")
+    assert read_histories(path, catalog, ("user_id", "item_id", "timestamp")).of(0).tolist() == [0, 1]
+    write("item_id|impressions\n7|5\n7|1\n")
+    assert read_impressions(path, catalog).tolist() == [0, 6]
+    write("item_id|semantic_id\n007|1 2\n7|3 4\n")
+    if name == "a.csv":
+        assert read_id_table(path).semantic_ids.tolist() == [[1, 2], [3, 4]]
+    with pytest.raises(UserError, match="no column 'title'; its columns are item_id, semantic_id"):
+        read_own_tables(str(path), "item_id", ["title"])
+
+
+def test_a_comma_in_the_first_line_of_a_csv_file_decides(tmp_path):
+    (tmp_path / "a.csv").write_text("item_id,name; maker\na,x; y\n")
+    assert read_own_tables(str(tmp_path / "a.csv"), "item_id", ["name; maker"])[1]["name; maker"].to_pylist() == [
+        "x; y"
+    ]
+    (tmp_path / "a.csv").write_text("item_id\na;b\n")
+    assert read_own_tables(str(tmp_path / "a.csv"), "item_id", [])[0].tolist() == ["a;b"]
