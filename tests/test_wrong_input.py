@@ -131,7 +131,7 @@ WRONG_FILES: dict[str, tuple[Files, str]] = {
         "record 1 has 12 bytes, but record 0 has 48",
     ),
     "no records": (
-        file("a.array_record", lambda path: path.write_bytes(b"no records at all" * 100)),
+        file("a.array_record", lambda path: path.write_bytes(b"\0no records at all" * 100)),
         "a.array_record: not a readable .array_record file (",
     ),
     "NaN": (

@@ -14,6 +14,7 @@ import numpy as np
 
 from sid_jax.data.arrays import as_ids
 from sid_jax.data.arrow_columns import plain_ids
+from sid_jax.data.file_content import check_content
 from sid_jax.data.histories import Histories, offsets_of
 from sid_jax.data.id_lists import catalog_rows, numbered_lines, numbers_if_whole
 from sid_jax.data.listing import ending
@@ -142,6 +143,7 @@ def read_histories(
     them, has GRID's `user_id` and `sequence_data`. Any other file is text, read by `read_sequences`.
     """
     path = as_path(text)
+    check_content(path)
     if ending(path, _JSON) in _JSON:
         return _read_json(path, item_ids, on_unknown, option)
     if examples := sorted(path.glob("*.tfrecord*")) if path.is_dir() else [path] if ".tfrecord" in path.name else []:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sid_jax.data.file_content import check_content
 from sid_jax.errors import UserError, reason, shown
 from sid_jax.messages import LOGGER
 
@@ -80,6 +81,7 @@ def numbered_lines(path: Path, *, allow_empty: bool = False) -> list[tuple[int, 
     Raises:
       UserError: if the file is missing or not UTF-8; unless `allow_empty`, also if it has no lines.
     """
+    check_content(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sid_jax.buckets.fetch import streamed
 from sid_jax.buckets.place import File
+from sid_jax.data.file_content import check_content
 from sid_jax.data.parts.part import reading
 from sid_jax.errors import UserError, listed
 from sid_jax.paths import as_path, bucket_address
@@ -27,8 +28,8 @@ def find_files(text: str, endings: Sequence[str], *, allow_empty: bool = False) 
     are searched too.
 
     Raises:
-      UserError: if there are no files, or a file has none of the endings. With `allow_empty`, a folder that Spark has
-        finished may be without files.
+      UserError: if there are no files, or a file has none of the endings, or has content of another kind. With
+        `allow_empty`, a folder that Spark has finished may be without files.
     """
     return [path for name in _names(text) for path in _find(name, endings, allow_empty)]
 
@@ -91,6 +92,7 @@ def _find(name: str, endings: Sequence[str], allow_empty: bool) -> list[Path]:
     for each in found:
         if ending(each, endings) not in endings:
             raise UserError(f"{each}: unknown kind of file {each.suffix!r}; give one of {', '.join(endings)}")
+        check_content(each)
     return found
 
 

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from sid_jax.buckets.fetch import is_folder
 from sid_jax.buckets.place import File, RemoteFile
 from sid_jax.data.arrow_columns import ids_from_arrow, is_nested, plain
+from sid_jax.data.file_content import check_content
 from sid_jax.data.id_lists import check_unique, numbers_if_whole
 from sid_jax.data.listing import ending, find_files, find_remote_files
 from sid_jax.data.numbered import ids_of_numbers
@@ -179,6 +180,7 @@ def column_names(path: Path) -> list[str]:
     Raises:
       UserError: if the file cannot be read.
     """
+    check_content(path)
     kind = ending(path, ENDINGS)
     if kind not in TABLE_ENDINGS:
         records = (record for _, record in (read_records(path) if ".jsonl" in kind else _read_object(path)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,8 @@ def read_xllm(path: Path) -> Content:
 
 def read_npz(path: Path) -> Content:
     """Reads the .npz file that accompanies STATIC's arrays: sorted Semantic IDs, and the item number of each."""
-    with reading(path, ".npz", *DAMAGED_NPZ), np.load(path, allow_pickle=False) as arrays:
+    # The archive is opened here, since NumPy takes a file that is no archive for a pickle.
+    with reading(path, ".npz", *DAMAGED_NPZ), zipfile.ZipFile(path), np.load(path, allow_pickle=False) as arrays:
         names = ("semantic_ids", "item_numbers")
         if not set(names) <= set(arrays.files):
             raise ValueError(f"it must have {' and '.join(names)}, but has {', '.join(arrays.files)}")

@@ -18,6 +18,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from sid_jax.data.arrow_columns import ids_from_arrow, plain, refuse_nulls
+from sid_jax.data.file_content import check_content
 from sid_jax.data.id_lists import numbers_if_whole
 from sid_jax.data.listing import ending
 from sid_jax.data.numbered import ids_of_numbers
@@ -70,6 +71,9 @@ def read_ids(files: Sequence[Path], id_column: str | None = None) -> Content:
       id_column: id column of .parquet files; None for the first column.
     """
     path = files[0]
+    for file in files:
+        if ending(file) in READABLE:  # Other files are recognized by their content.
+            check_content(file)
     readers: dict[str, Callable[[], Content]] = {
         ".parquet": lambda: _read_parquet(files, id_column),
         ".csv": lambda: _read_csv(files),

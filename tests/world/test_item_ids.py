@@ -204,7 +204,7 @@ def test_empty_lines_between_ids_are_ignored_unless_lines_are_rows(tmp_path):
     [
         (b"item_id\na\nb\n", "3 ids, but .* has 2 vectors; give one id per vector, and no header line"),
         ("a\nb\n".encode("utf-16"), "not UTF-8 text; give a .npy file, or UTF-8 text"),
-        (b"PAR1\x15\x04", "not UTF-8 text; give a .npy file, or UTF-8 text"),
+        (b"PAR1\x15\x04", "its content is a Parquet file; give it the ending .parquet"),
     ],
 )
 def test_a_file_of_ids_that_is_no_list_of_ids(tmp_path, content, words):

@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from sid_jax.data.arrow_columns import ids_as_array, ids_from_numpy
+from sid_jax.data.file_content import check_content
 from sid_jax.data.parts.arrays import open_npy
 from sid_jax.errors import UserError, reason
 
-# The first bytes of UTF-16 text and of Parquet.
-_NOT_UTF8 = (b"\xff\xfe", b"\xfe\xff", b"PAR1")
+# The first bytes of UTF-16 text.
+_NOT_UTF8 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def id_offsets(ids_path: Path, starts: Sequence[int], num_rows: int, path: str) -> list[int]:
@@ -30,6 +31,7 @@ def id_offsets(ids_path: Path, starts: Sequence[int], num_rows: int, path: str) 
     Raises:
       UserError: if the file cannot be read, a line is empty, or the number of ids is not `num_rows`.
     """
+    check_content(ids_path)
     if ids_path.suffix.lower() == ".npy":
         array = open_npy(ids_path)
         if array.ndim != 1:

@@ -1,0 +1,78 @@
+"""Recognizes the content of a file by its first bytes, for files whose name promises another content."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+from typing import NamedTuple
+
+from sid_jax.errors import UserError
+
+_LOOKED_AT = 512
+# Endings of files that are not text. Any other ending, such as .csv, .json or .txt, is that of text.
+_BINARY = (".parquet", ".feather", ".arrow", ".npy", ".npz", ".pt", ".safetensors", ".array_record")
+# Files of other programs, which have no first bytes that could be recognized.
+_UNKNOWN = (".bin", ".tfrecord", ".tfrecord.gz")
+
+
+class _Content(NamedTuple):
+    """A kind of content: its name, its first bytes, the endings of files that may have it, and what to do otherwise."""
+
+    name: str
+    starts: tuple[bytes, ...]
+    endings: tuple[str, ...]
+    remedy: str
+
+
+_BINARIES = (
+    _Content("a Parquet file", (b"PAR1",), (".parquet",), "give it the ending .parquet"),
+    _Content("a NumPy array", (b"\x93NUMPY",), (".npy",), "give it the ending .npy"),
+    _Content("an Arrow file", (b"ARROW1\0\0",), (".feather", ".arrow"), "give it the ending .arrow"),
+    _Content("a ZIP archive", (b"PK\x03\x04",), (".npz", ".pt"), "give it the ending of its kind, or unpack it"),
+    _Content(
+        "compressed with gzip",
+        (b"\x1f\x8b",),
+        (".csv", ".csv.gz", ".json", ".json.gz", ".jsonl", ".jsonl.gz"),
+        "decompress it",
+    ),
+    _Content("an HDF5 file", (b"\x89HDF\r\n\x1a\n",), (), "write its content in another format"),
+)
+_TEXTS = (
+    _Content("a web page", (b"<!doctype html", b"<html"), (), "download the file again"),
+    _Content("a Git LFS pointer", (b"version https://git-lfs.",), (), "download the file with git lfs pull"),
+)
+
+
+def check_content(path: Path) -> None:
+    """Raises a UserError if a file's first bytes show that its content is not of the kind that its ending names.
+
+    Content that is not recognized, a missing file and an empty file are left to the reader of the file.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_LOOKED_AT)
+    except OSError:
+        return
+    name = path.name.lower()
+    if not head or name.endswith(_UNKNOWN):
+        return
+    # Shards may be called items.array_record-00003-of-00010.
+    ending = ".array_record" if ".array_record" in name else path.suffix.lower()
+    is_text = _is_text(head)
+    contents, start = (_TEXTS, head.removeprefix(codecs.BOM_UTF8).lstrip().lower()) if is_text else (_BINARIES, head)
+    found = next((each for each in contents if start.startswith(each.starts)), None)
+    if found is None and is_text and ending in _BINARY:
+        found = _Content("text", (), (), "write the file again, or give it the ending of its kind, such as .csv")
+    if found is not None and not name.endswith(found.endings):
+        raise UserError(f"{path}: not a readable {ending or 'text'} file: its content is {found.name}; {found.remedy}")
+
+
+def _is_text(head: bytes) -> bool:
+    """Returns whether the first bytes of a file are UTF-8 text; the last character may be incomplete."""
+    if any(byte < 32 and byte not in b"\t\n\f\r" for byte in head):
+        return False
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        return len(head) == _LOOKED_AT and error.start > len(head) - 4
+    return True
