@@ -82,7 +82,7 @@ def mistake(tmp_path, monkeypatch, capsys):
 # Files of vectors.
 
 
-FLOATS = "float16, float32 or float64"
+NUMBERS = "integers, float16, float32 or float64"
 LISTS = VECTORS[:3].tolist()
 WRONG_FILES: dict[str, tuple[Files, str]] = {
     "no file": (lambda folder: {"path": f"{folder}/a.npy"}, "a.npy: no such file; give .npy, .npz, .parquet"),
@@ -187,7 +187,7 @@ WRONG_FILES: dict[str, tuple[Files, str]] = {
         "column 'item_id': row 1 (counted from 0) is null",
     ),
     "text of 1 MB for 300 ids": (npy_with_lines(VECTORS, LONG.encode()), "ids.txt: 1 ids, but"),
-    "text of 1 MB as vectors": (parquet(["a"], [LONG]), f"column 'vector': expected lists of {FLOATS}, found string"),
+    "text of 1 MB as vectors": (parquet(["a"], [LONG]), f"column 'vector': expected lists of {NUMBERS}, found string"),
     "not UTF-8": (npy_with_lines(VECTORS[:3], b"a\nb\n\xe9\n"), "ids.txt: line 3 is not UTF-8"),
     "UTF-16": (npy_with_lines(VECTORS[:3], "a\nb\nc\n".encode("utf-16")), "ids.txt: "),
     "unicode in a name": (parquet(["é"], [[1.0]], "naïve 🎬.parquet"), "naïve 🎬.parquet: there is only one item"),
@@ -207,11 +207,11 @@ WRONG_FILES: dict[str, tuple[Files, str]] = {
         cut(file("a.arrow", lambda path: write_stream(path, table(NAMES, VECTORS), 300)), 5000),
         "a.arrow: not a readable Arrow file (",
     ),
-    "wrong dtype, npy": (npy(np.ones((9, 3), int)), f"expected bfloat16, {FLOATS}, found int64; save the vectors as"),
+    "wrong dtype, npy": (npy(np.ones((9, 3), bool)), f"expected bfloat16, {NUMBERS}, found bool; save the vectors as"),
     "wrong dtype, complex": (npy(np.ones((9, 3), "c8")), "found complex64"),
     "wrong dtype, text": (npy(np.array([["a"]])), "found <U1"),
-    "wrong dtype, parquet": (parquet(["a", "b"], [[1], [2]]), f"expected lists of {FLOATS}, found list<"),
-    "wrong dtype, no lists": (parquet(["a", "b"], [1.0, 2.0]), f"expected lists of {FLOATS}, found double"),
+    "wrong dtype, parquet": (parquet(["a", "b"], [[True], [False]]), f"expected lists of {NUMBERS}, found list<"),
+    "wrong dtype, no lists": (parquet(["a", "b"], [1.0, 2.0]), f"expected lists of {NUMBERS}, found double"),
     "empty lists": (parquet(["a", "b"], pa.array([[], []], pa.list_(pa.float32()))), "none of the 2 rows has a vector"),
     "wrong dtype of ids": (parquet([1.5, 2.5], [[1.0], [2.0]]), "expected ids that are strings or integers, found"),
     "ids beyond 64 bits": (parquet(pa.array([1, 2**64 - 1], "uint64"), [[1.0], [2.0]]), "too large for a 64-bit"),

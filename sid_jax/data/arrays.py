@@ -40,7 +40,7 @@ def as_vectors(vectors: Any, where: str) -> np.ndarray:
     if isinstance(vectors, pa.ChunkedArray):
         if not len(vectors):
             raise UserError(f"{where}: empty; give at least one vector")
-        return vectors_from_arrow(vectors, where, integers=True)
+        return vectors_from_arrow(vectors, where)
     if isinstance(vectors, pa.Table):
         return _vectors_of_table(vectors, where)
     array = _in_numpy(vectors)

@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 
 from sid_jax.errors import UserError
 
-FLOAT_TYPES = "float16, float32 or float64"
+# Types of the numbers in vectors, for error messages.
+NUMBER_TYPES = "integers, float16, float32 or float64"
 
 
 # `_TEXTS` tests for text types, and `_BYTES` for binary types, which may hold text.
@@ -133,14 +134,13 @@ def ids_from_numpy(ids: np.ndarray, where: str, *, first_row: int = 0) -> pa.Arr
 
 
 def vectors_from_arrow(
-    column: pa.ChunkedArray, where: str, *, first_row: int = 0, integers: bool = False, num_features: int | None = None
+    column: pa.ChunkedArray, where: str, *, first_row: int = 0, num_features: int | None = None
 ) -> np.ndarray:
-    """Returns vectors `[n, D]` float32 from a column of lists or tensors `[D]` of floats or decimals.
+    """Returns vectors `[n, D]` float32 from a column of lists or tensors `[D]` of integers, floats or decimals.
 
     Args:
       column: the vectors.
       where, first_row: see `plain_ids`.
-      integers: whether lists of integers are accepted, too.
       num_features: D of the column's file; None for the length of the first vector. If it is given, invalid rows become
         rows that are not finite: NaN for a null row or a row with a null value, infinity for a vector of another
         length.
@@ -149,7 +149,7 @@ def vectors_from_arrow(
       UserError: if the column has another type; without `num_features`, also if a vector or a value in it is null, or a
         vector has another length.
     """
-    column = _lists_of_numbers(column, where, integers)
+    column = _lists_of_numbers(column, where)
     if num_features is None:
         refuse_nulls(column, where, first_row)
         num_features = _common_length(column, where, first_row)
@@ -169,7 +169,7 @@ def usual_length(column: pa.ChunkedArray, where: str) -> int:
     return int(lengths[np.bincount(lengths)[lengths].argmax()]) if len(lengths) else 0
 
 
-def _lists_of_numbers(column: pa.ChunkedArray, where: str, integers: bool = False) -> pa.ChunkedArray:
+def _lists_of_numbers(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     """Returns a column of lists of floats or integers; raises UserError for another type."""
     if isinstance(column.type, pa.FixedShapeTensorType) and len(column.type.shape) == 1:
         column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
@@ -181,11 +181,13 @@ def _lists_of_numbers(column: pa.ChunkedArray, where: str, integers: bool = Fals
     if pa.types.is_struct(kind):
         fields = ", ".join(field.name for field in kind)
         raise UserError(
-            f"{where}: expected lists of {FLOAT_TYPES}, found records with {fields}; save the field that has the "
+            f"{where}: expected lists of {NUMBER_TYPES}, found records with {fields}; save the field that has the "
             "numbers as a column of lists (in Spark: vector_to_array)"
         )
-    if not (is_list and (pa.types.is_floating(kind.value_type) or (integers and pa.types.is_integer(kind.value_type)))):
-        raise UserError(f"{where}: expected lists of {FLOAT_TYPES}, found {kind}; save the vectors as lists of float32")
+    if not (is_list and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))):
+        raise UserError(
+            f"{where}: expected lists of {NUMBER_TYPES}, found {kind}; save the vectors as lists of float32"
+        )
     return column
 
 

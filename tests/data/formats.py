@@ -115,7 +115,7 @@ def types_of(kind: str) -> list[np.dtype]:
     """Returns the dtypes that a file format supports."""
     if kind == "records":
         return [np.dtype("<f4")]
-    types = [np.dtype(name) for name in ("<f2", "<f4", "<f8")]
+    types = [np.dtype(name) for name in ("<f2", "<f4", "<f8", "i1", "u1", "<i4", "<i8")]
     if kind.startswith("np"):
-        return [*types, BFLOAT16, np.dtype(">f4")]
+        return [*types, BFLOAT16, np.dtype(">f4"), np.dtype(">i2")]
     return [*types, BFLOAT16] if kind.startswith("safetensors") else types

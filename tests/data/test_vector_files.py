@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sid_jax.data.arrays import as_vectors
 from sid_jax.data.parts.vector_parts import list_parts
 from sid_jax.data.vector_files import read_vector_files
 from sid_jax.errors import UserError
@@ -49,8 +50,13 @@ def catalogs(draw, kind: str):
     count, features = sum(sizes), draw(st.integers(1, 5))
     dtype = draw(st.sampled_from(types_of(kind)))
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
-    with np.errstate(over="ignore"):
-        vectors = (random.normal(size=(count, features)) * 10.0 ** random.integers(-8, 5, (count, 1))).astype(dtype)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        vectors = random.integers(limits.min, limits.max, (count, features), dtype.newbyteorder("="), endpoint=True)
+        vectors = vectors.astype(dtype)
+    else:
+        with np.errstate(over="ignore"):
+            vectors = (random.normal(size=(count, features)) * 10.0 ** random.integers(-8, 5, (count, 1))).astype(dtype)
     if kind in WITH_NUMBERS or draw(st.booleans()):
         ids = draw(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=count, max_size=count, unique=True))
     else:
@@ -106,6 +112,25 @@ def test_what_was_written_is_read(kind: str, data: st.DataObject):
             wanted = np.arange(part.num_rows)[:: rows + 1]
             chosen = np.concatenate(list(parts.rows(number, wanted, rows)))
             np.testing.assert_array_equal(chosen, found.vectors[mine][wanted])
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", "<i4", "<i8"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "records"])
+def test_vectors_of_integers_are_read_as_in_memory(tmp_path: Path, kind: str, dtype: str):
+    vectors = np.array([[0, 127], [1, 5], [100, 7]], dtype)
+    id_files = write_files(tmp_path, kind, vectors, [1, 2, 3], [3])
+    path = ",".join(str(each) for each in sorted(tmp_path.iterdir()) if "ids" not in each.name)
+    found = read_vector_files(path, ids_paths=id_files)
+    np.testing.assert_array_equal(found.vectors, as_vectors(vectors, "vectors"))
+
+
+def test_a_null_among_integers_is_a_bad_row(tmp_path: Path):
+    rows = pa.array([[1, 2], [3, None], None, [5, 6]], pa.list_(pa.int8()))
+    pq.write_table(pa.table({"item_id": [1, 2, 3, 4], "vector": rows}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="in 2 of 4 rows"):
+        read_vector_files(str(tmp_path / "a.parquet"))
+    kept = read_vector_files(str(tmp_path / "a.parquet"), on_bad_rows="drop")
+    assert kept.ids.tolist() == [1, 4] and kept.vectors.tolist() == [[1, 2], [5, 6]]
 
 
 @pytest.mark.parametrize("kind", WITHOUT_IDS)

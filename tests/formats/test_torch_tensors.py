@@ -89,9 +89,11 @@ def test_vectors_are_read_where_they_lie(tmp_path: Path):
     for name in ("a.pt", "b.pt"):
         data = read_vector_files(str(tmp_path / name))
         assert np.array_equal(data.vectors, vectors) and data.ids.tolist() == list(range(50))
-    with pytest.raises(UserError, match="expected bfloat16, float16, float32 or float64, found int64"):
-        write_torch_file(tmp_path / "c.pt", np.ones((2, 2), np.int64))
-        read_vector_files(str(tmp_path / "c.pt"))
+    (tmp_path / "c.pt").write_bytes(saved(torch.tensor([[-128, 3], [127, 0]], dtype=torch.int8)))
+    assert read_vector_files(str(tmp_path / "c.pt")).vectors.tolist() == [[-128, 3], [127, 0]]
+    (tmp_path / "d.pt").write_bytes(saved(torch.ones((2, 2), dtype=torch.bool)))
+    with pytest.raises(UserError, match="expected bfloat16, integers, float16, float32 or float64, found bool"):
+        read_vector_files(str(tmp_path / "d.pt"))
 
 
 def test_objects_are_not_unpickled(tmp_path: Path):

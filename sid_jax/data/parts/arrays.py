@@ -14,14 +14,14 @@ import numpy as np
 import pyarrow as pa
 from safetensors import SafetensorError, safe_open
 
-from sid_jax.data.arrow_columns import FLOAT_TYPES, as_float32, ids_from_numpy
+from sid_jax.data.arrow_columns import NUMBER_TYPES, as_float32, ids_from_numpy
 from sid_jax.data.blocks import forget_pages, take_rows
 from sid_jax.data.parts.part import DAMAGED_NPZ, Columns, Kind, Look, Part, even_parts, reading
 from sid_jax.data.parts.torch_tensors import open_tensor
 from sid_jax.errors import UserError, reason
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
-_TENSOR_TYPES = ("F16", "BF16", "F32", "F64")
+_TENSOR_TYPES = ("F16", "BF16", "F32", "F64", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
 # Maximum ratio of unpacked to packed size. Deflate compresses zeros a thousandfold, but vectors hardly at all.
 _MOST_UNPACKED = 200
 # The safetensors library accepts headers of up to 100 MB, whose parsing takes several times as much memory.
@@ -74,8 +74,8 @@ def check_vectors(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.dty
     """
     if dtype == np.dtype("V2"):
         dtype = _BFLOAT16
-    if dtype != _BFLOAT16 and (dtype.kind != "f" or dtype.itemsize > 8):
-        raise UserError(f"{path}: expected bfloat16, {FLOAT_TYPES}, found {dtype}; save the vectors as float32")
+    if dtype != _BFLOAT16 and (dtype.kind not in "iuf" or dtype.itemsize > 8):
+        raise UserError(f"{path}: expected bfloat16, {NUMBER_TYPES}, found {dtype}; save the vectors as float32")
     if len(shape) != 2 or shape[0] < 0 or shape[1] < 1:
         raise UserError(f"{path}: expected an array [N, D] with a row per item, found shape {list(shape)}")
     return dtype
@@ -95,7 +95,7 @@ def read_rows(path: Path, offset: int, rows: np.ndarray, dtype: np.dtype, num_fe
 
 
 class Npy(Kind):
-    """An array `[N, D]` of floats, without ids."""
+    """An array `[N, D]` of numbers, without ids."""
 
     def opened(self, path: Path) -> Any:
         """Returns the memory-mapped array."""
@@ -140,7 +140,7 @@ class Npy(Kind):
 
 
 class TorchTensor(Npy):
-    """A tensor `[N, D]` of floats without ids, as `torch.save` writes it."""
+    """A tensor `[N, D]` of numbers without ids, as `torch.save` writes it."""
 
     def opened(self, path: Path) -> Any:
         """Returns the memory-mapped tensor."""
@@ -182,7 +182,7 @@ class _NamedArrays(Kind):
 
 
 class Npz(_NamedArrays):
-    """An array `[N, D]` of floats, and optional ids `[N]`, whole numbers or strings; nothing is unpickled."""
+    """An array `[N, D]` of numbers, and optional ids `[N]`, whole numbers or strings; nothing is unpickled."""
 
     def opened(self, path: Path, columns: Columns) -> contextlib.AbstractContextManager[tuple[Any, Any]]:
         """Yields the arrays of vectors and of ids; None instead of ids if there are none."""
@@ -190,7 +190,7 @@ class Npz(_NamedArrays):
 
 
 class Safetensors(_NamedArrays):
-    """A tensor `[N, D]` of floats, and optional ids `[N]`, whole numbers."""
+    """A tensor `[N, D]` of numbers, and optional ids `[N]`, whole numbers."""
 
     def opened(self, path: Path, columns: Columns) -> contextlib.AbstractContextManager[tuple[Any, Any]]:
         """Yields the tensors of vectors and of ids; None instead of ids if there are none."""
@@ -270,7 +270,7 @@ def _safetensors(path: Path, columns: Columns) -> Iterator[tuple[_Tensor, _Tenso
             rows = file.get_slice(name)
             kind, shape = rows.get_dtype(), rows.get_shape()
             if kind not in _TENSOR_TYPES or len(shape) != 2 or shape[1] < 1:
-                raise UserError(f"{path}: expected a tensor [N, D] of bfloat16, {FLOAT_TYPES}, found {kind} {shape}")
+                raise UserError(f"{path}: expected a tensor [N, D] of bfloat16, {NUMBER_TYPES}, found {kind} {shape}")
             yield _Tensor(rows), _Tensor(file.get_slice(id_name)) if id_name else None
 
 
