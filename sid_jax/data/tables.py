@@ -420,6 +420,5 @@ def _literal(line: bytes, where: str) -> Any:
     try:
         return ast.literal_eval(line.decode().strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise UserError(
-            f"{where}: neither JSON nor a Python dict ({reason(error)}); download the file again"
-        ) from error
+        # The parser's own message has the address of an object, but no position.
+        raise UserError(f"{where}: neither JSON nor a Python dict; download the file again") from error

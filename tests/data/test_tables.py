@@ -31,6 +31,7 @@ def test_json_and_literals_gzipped_or_not(tmp_path: Path):
     [
         (b"{'a': __import__('os').system('touch evaluated')}\n", "line 1: neither JSON nor a Python dict"),
         (b'{"a": 1}\n{"a": \n', "line 2: neither JSON nor a Python dict"),
+        (b"a,b\n1,2\n", "line 1: neither JSON nor a Python dict; download the file again"),
         (b"[1]\n", "line 1: found list"),
         (b"{'a': " + b"[" * 100_000 + b"}\n", "line 1: neither JSON nor a Python dict"),
         (b'{"a": ' + b"[" * 100_000 + b"}\n", "line 1: neither JSON nor a Python dict"),
