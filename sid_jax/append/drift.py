@@ -174,7 +174,7 @@ def _errors(published: Published, batch: Batch, semantic_ids: np.ndarray) -> tup
 
 
 def _fill(published: Published, version: Version) -> float:
-    """Returns the share of all IDs that are in use or reserved; without relocation, the share of all code tuples."""
+    """Returns the share of IDs that are in use or reserved; without relocation, the share of code tuples in use."""
     levels = published.export.model.quantizer.codebook_sizes
     if published.scheme == "relocate":
         return (len(version.items) + len(version.retired) + len(version.former)) / (

@@ -85,8 +85,8 @@ class Published:
         where = f"the manifest and the other files of {self._where}"
         if sizes[: len(codebooks)] != codebooks or len(sizes) != len(codebooks) + (self.scheme == "suffix"):
             raise UserError(
-                f"{where} contradict each other: IDs have levels of {sizes} codes, codebooks have {codebooks}; export "
-                "again"
+                f"{where} contradict each other: the numbers of codes per level are {sizes} for the IDs, but "
+                f"{codebooks} for the codebooks; export again"
             )
         tables, given = (self.items, self.retired), (self.items, self.retired, self.former)
         if any((each.semantic_ids.max(axis=0, initial=0) >= sizes).any() for each in given):

@@ -34,7 +34,8 @@ class _Check(NamedTuple):
     earlier: tuple[str, ...] = ()
 
 
-# A standing reason is matched to a check by the check's name in this table, since texts change between versions.
+# A reason in an earlier verdict is matched to a check by the check's name, its key in this table, since texts change
+# between versions of the package.
 _CHECKS = {
     "catalog_r2_lost": _Check(
         "R^2 lost by the catalog since training",

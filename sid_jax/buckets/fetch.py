@@ -85,7 +85,7 @@ def look(address: str) -> Found:
 
 
 def of_manifest(place: Place, name: str, content: bytes) -> Found:
-    """Returns the files that a manifest lists; none for a damaged manifest, which its reader will report."""
+    """Returns the files that a manifest lists; none if it is damaged: the reader of the copy then rejects it."""
     try:
         listed = json.loads(content)["files"]
         lengths = {each: int(about["bytes"]) for each, about in listed.items() if _is_inside(each)}
@@ -160,7 +160,7 @@ def _copy(address: str, found: Found, path: Path) -> None:
 
 
 def _adopt(address: str, found: Found, path: Path) -> None:
-    """If the manifest at the address is the one that this machine uploaded, the uploaded folder becomes the copy."""
+    """If this machine uploaded the manifest at the address, renames the local folder of that upload to `path`."""
     written = copy_of(address, "out")
     try:
         same = bool(found.content) and all((written / name).read_bytes() == it for name, it in found.content.items())
@@ -173,7 +173,7 @@ def _adopt(address: str, found: Found, path: Path) -> None:
 
 
 def _remove_others(folder: Path) -> None:
-    """Removes copies of other versions, and unfinished copies of killed processes that are a day old or older."""
+    """Removes copies of other versions, and unfinished copies that are older than one day."""
     name = folder.name.rpartition("@")[0]
     for each in folder.parent.glob(f"{name}@*"):
         if each != folder and each.name.rpartition("@")[2] not in ("out", "run"):

@@ -18,7 +18,7 @@ from sid_jax.locks import LOCK_FILE, alone
 from sid_jax.paths import bucket_address, local_path
 
 _FORMAT_VERSION = 1
-# Parts of the names of unfinished checkpoints, unfinished files and locks, which are not copied.
+# A path that contains one of these texts is not copied: an unfinished checkpoint, an unfinished file or a lock.
 _UNFINISHED = ("orbax-checkpoint-tmp", ".partial", LOCK_FILE)
 # Mirrors of this process, by local folder.
 _MIRRORS: dict[Path, Mirror] = {}
@@ -83,13 +83,13 @@ class Mirror:
                 sizes = found.lengths
             elif self._place.children():
                 raise UserError(f"{address} is not empty, and does not contain a run; choose another --workdir")
-            # This checks write access before any work, and stops another run in this workdir at its next checkpoint.
+            # This upload checks write access before any work. Another run in this workdir stops at its next checkpoint.
             self._write(sizes)
         self._there = set(self._place.tree()) - {RUN_MANIFEST}
         self._sent = {name: _signature(self.folder / name) for name in self._names()}
 
     def sync(self) -> None:
-        """Uploads new and changed files, then the list of all files; then removes files that no longer exist locally.
+        """Uploads new and changed files, then `workdir.json`; then removes remote files that are missing locally.
 
         Raises:
           UserError: if a file cannot be written, or another process trains in the same workdir.

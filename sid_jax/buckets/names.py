@@ -13,7 +13,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._=+-]")
 
 
 def copy_of(address: str, version: str) -> Path:
-    """Returns the path of the local copy of a version of an address.
+    """Returns the path of the local copy of one version of the content at an address.
 
     It is `<cache>/buckets/<scheme>/<bucket>/.../<name>@<version>/<name>`.
     """
@@ -26,7 +26,7 @@ def copy_of(address: str, version: str) -> Path:
 
 
 def address_of(path: Path) -> str | None:
-    """Returns the address whose local copy is, or contains, a path; None for other paths."""
+    """Returns the address of a local copy, or of a path inside a local copy; None for other paths."""
     for each in (path, *path.parents) if _ADDRESSES else ():
         if each in _ADDRESSES:
             rest = path.relative_to(each).as_posix()

@@ -14,8 +14,8 @@ from sid_jax.errors import UserError
 from sid_jax.paths import bucket_address, local_path
 from sid_jax.signals import Interruption, refuse_to_go_on
 
-# `_VERSION` is the version in the names of local outputs. `_PROBE` is an object that is written to test whether writing
-# is possible.
+# `_VERSION` is the argument `version` of `copy_of` for outputs. `_PROBE` is an object that is written to test whether
+# writing is possible.
 _VERSION, _PROBE = "out", ".writable"
 
 

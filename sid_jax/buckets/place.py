@@ -63,7 +63,7 @@ class Place:
         return self.address.rpartition("/")[2]
 
     def __truediv__(self, name: str) -> Place:
-        """Returns the address of the file or prefix with a name under this address."""
+        """Returns the address of the file or prefix `name` under this address."""
         return Place(f"{self.address}/{name}")
 
     def file(self) -> Entry | None:
@@ -120,11 +120,11 @@ class Place:
                 self._fs.get([entry.path for entry in entries], [str(path) for path in paths])
 
     def entry(self, name: str) -> Entry:
-        """Returns the file with a name under this prefix, without checking that it exists."""
+        """Returns the file `name` under this prefix, without checking that it exists."""
         return Entry(f"{self._path}/{name}" if name else self._path, 0, "")
 
     def put(self, files: Sequence[Path], names: Sequence[str]) -> None:
-        """Uploads files to names relative to this address; "" is the address itself."""
+        """Uploads local files under these names, which are relative to this address; "" is the address itself."""
         with _talking(self.address, "written"):
             for file, name in zip(files, names, strict=True):
                 self._fs.put_file(str(file), self.entry(name).path)

@@ -27,7 +27,7 @@ from sid_jax.ids.convert import code_type
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.losses import squared_error
 
-# Number of vectors per call and device. It is smaller on CPUs, so that intermediate arrays fit into the cache.
+# Number of vectors per call and device. It is smaller for CPUs, so that intermediate arrays fit into the cache.
 # `_CALLS_AHEAD` is the number of calls that are queued before the codes of the first call are read.
 _ITEMS_A_DEVICE, _ITEMS_A_CPU = 16_384, 2048
 _CALLS_AHEAD = 2
@@ -67,7 +67,8 @@ def _encoded(
     def finish() -> tuple[pa.Array, np.ndarray, np.ndarray, np.ndarray]:
         ids, vectors, results = waiting.popleft()
         codes, hashes, finite, moments = (np.asarray(each) for each in results)
-        # A sum may be infinite although all values are finite, so the vectors are checked again.
+        # `finite` is false if the sum of a vector's values overflows, although all values are finite, so the
+        # vectors are checked again.
         if not finite[: len(ids)].all() and len(not_finite(vectors, job.inputs.layout)):
             refuse_bad_rows(job.inputs, "--on_bad_rows=drop")
         high, low = hashes[: len(ids)].astype(np.uint64).T
@@ -108,10 +109,10 @@ def _encode(
     first_sampled: int,
     num_items: int,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Returns codes `[B, L]`, two hashes per vector `[B, 2]`, whether each vector is finite `[B]`, and moments.
+    """Returns codes `[B, L]`, hashes of the vectors, whether each vector is finite `[B]`, and moments.
 
-    The moments are those of `_moments`, over every `sample_every`th of the first `num_items` vectors, starting at
-    `first_sampled`.
+    The hashes are `[B, 2]` uint32, the high and the low half of a 64-bit hash for each vector. The moments are those of
+    `_moments`, over every `sample_every`th of the first `num_items` vectors, starting at `first_sampled`.
     """
     model = jax.tree.unflatten(structure, leaves)
     codes = model.assign(vectors)

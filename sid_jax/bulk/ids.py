@@ -39,7 +39,7 @@ def id_ranges(num_items: int) -> list[tuple[int, int]]:
 
 
 def repeated_hashes(job: Job, piece: tuple[int, int]) -> np.ndarray:
-    """Returns the hashes that several items have, within range `number` of the `count` ranges of `id_ranges`."""
+    """Returns the hashes that several items have, within one of the ranges of `id_ranges`."""
     number, count = piece
     width = 2**64 // count
     found = []

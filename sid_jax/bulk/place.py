@@ -126,7 +126,7 @@ def _moves(before: np.ndarray, after: np.ndarray, leaving: np.ndarray) -> dict[s
 
 
 def all_moves(results: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Adds up the counts of moved items over the results of all pieces."""
+    """Adds up the counts of relocated and leaving items over the results of all pieces."""
     results = list(results)
     added = {name: sum(each[name] for each in results) for name in ("moved", "moved_by_level", "leaving")}
     return {**added, "suffixes": max(each["suffixes"] for each in results)}

@@ -95,7 +95,7 @@ def numbered_lines(path: Path, *, allow_empty: bool = False) -> list[tuple[int, 
 
 
 def numbers_if_whole(ids: Sequence[str]) -> np.ndarray:
-    """Returns ids `[n]` as int64 if all are written as Python writes integers ("007" is not), else as object (str)."""
+    """Returns ids `[n]` as int64 if all are written like Python integers ("7", not "007"), else as object (str)."""
     whole = all(map(_NUMBER.fullmatch, ids))
     return np.array([int(item) for item in ids], np.int64) if whole else np.array(ids, dtype=object)
 
@@ -155,7 +155,7 @@ def dropped(on_unknown: str) -> bool:
 
 
 def some_unknown(ids: np.ndarray, known: np.ndarray) -> list[str]:
-    """Returns the ids `[n]` whose rows are not in `known`, as text; of more than 10,000 ids, the first 10,000."""
+    """Returns, as text, the ids whose rows are not among the rows `known`: all of them, or the first 10,000."""
     return list(map(str, np.delete(ids, known)[:_MOST_COMPARED].tolist()))
 
 

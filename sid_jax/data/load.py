@@ -38,7 +38,7 @@ _CHOICES = {"source": ("vectors", *CATALOGS), "view": VIEWS, "vectors": MOVIELEN
 
 
 def load_corpus(config: ConfigDict) -> VectorSet:
-    """Returns the items of `load_vectors`, with the relations that the config's losses need."""
+    """Returns the items of `load_vectors`, with the co-occurrence data (`Relations`) that the config's losses need."""
     model = config.model
     return load_vectors(
         config.data,
@@ -90,7 +90,7 @@ def with_histories(
     with_partners: bool = False,
     with_collaborative: bool = False,
 ) -> VectorSet:
-    """Adds relations from interaction histories, and co-occurrence vectors as a part if `collaborative_weight` > 0.
+    """Adds `Relations` from interaction histories and, if `collaborative_weight` > 0, co-occurrence vectors as a part.
 
     Args:
       data: the items.

@@ -119,7 +119,9 @@ class Export:
 
     @in_32_bits
     def decode(self, codes: Any) -> np.ndarray:
-        """Returns the decoded vectors `[n, D]` float32 of codes `[n, L]`, in the space of the unit-norm input.
+        """Returns the decoded vectors `[n, D]` float32 of codes `[n, L]`.
+
+        They approximate the input vectors, or with `unit_norm` the input vectors scaled to length 1.
 
         Raises:
           UserError: if the codes are not whole numbers, do not have L levels, or are not below their level's K.
@@ -265,7 +267,7 @@ def shard_name(number: int, count: int) -> str:
 def table_files(folder: Path) -> list[Path]:
     """Returns the one or several files of an export's ID table, in the order of the rows."""
     whole, several = folder / WHOLE_FILE, "ids-*-of-*.parquet"
-    # In older exports, a table's several files are directly in the export's folder.
+    # In older exports, a table of several files has no folder of its own: the files are in the export's folder.
     return [whole] if whole.is_file() else sorted(whole.glob(several)) or sorted(folder.glob(several))
 
 

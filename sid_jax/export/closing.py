@@ -26,7 +26,7 @@ def export_rows(manifest: Mapping[str, Any]) -> list[Row]:
             ("reconstruction R^2", f"{metrics['r2_sampled']:.4f}", f"on a sample of {metrics['num_sampled']:,} items")
         )
     if "r2_cold" in metrics:
-        rows.append(("R^2 of cold items", f"{metrics['r2_cold']:.4f}", "what to expect of new items"))
+        rows.append(("R^2 of cold items", f"{metrics['r2_cold']:.4f}", "an estimate for new items"))
     return rows
 
 

@@ -16,7 +16,7 @@ from sid_jax.data.parts.torch_tensors import open_tensor
 from sid_jax.errors import UserError
 from sid_jax.messages import LOGGER
 
-# A file of token ids has this file beside it, with the token id of the first code of each level; see `sid_jax.formats`.
+# The folder of a file of token ids has this file, which lists the first token id of each level; see `sid_jax.formats`.
 VOCABULARY_FILE = "vocabulary.json"
 # Maximum number of codes per ID. A table with more columns is transposed, or not a table of IDs.
 _MOST_LEVELS = 256
@@ -28,7 +28,7 @@ Content = tuple[np.ndarray, np.ndarray, pa.ChunkedArray | None]
 
 
 def read_npy(path: Path) -> Content:
-    """Reads an array of integers `[N, L]`, or `[L, N]` with more than 256 items; item ids are row numbers."""
+    """Reads an array of integers `[N, L]`, or its transpose if N is above 256; item ids are row numbers."""
     codes = open_npy(path)
     if codes.ndim != 2 or codes.dtype.kind not in "iu":
         raise UserError(f"{path}: expected whole numbers [N, L], found {codes.dtype} {list(codes.shape)}")
@@ -56,7 +56,7 @@ def read_xllm(path: Path) -> Content:
 
 def read_npz(path: Path) -> Content:
     """Reads the .npz file that accompanies STATIC's arrays: sorted Semantic IDs, and the item number of each."""
-    # The archive is opened here, since NumPy takes a file that is no archive for a pickle.
+    # `ZipFile` rejects a file that is not an archive, which NumPy would try to read as a pickle.
     with reading(path, ".npz", *DAMAGED_NPZ), zipfile.ZipFile(path), np.load(path, allow_pickle=False) as arrays:
         names = ("semantic_ids", "item_numbers")
         if not set(names) <= set(arrays.files):

@@ -49,7 +49,7 @@ _STARTS = {b"PAR1": ".parquet", b"\x93NUM": ".npy", b"PK\x03\x04": ".pt", b"{": 
 
 
 def kind_of(path: Path) -> str:
-    """Returns the kind of a file, one of `READABLE` and `INFO`, by its name or else first bytes; "" if unknown."""
+    """Returns a file's kind, one of `READABLE` and `INFO`, by its name, or else by its first bytes; "" if unknown."""
     kind = ending(path)
     if kind == ".sem_ids":
         return ".json"

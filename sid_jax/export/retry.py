@@ -1,4 +1,4 @@
-"""Recognizes retries of a command, for example by a scheduler: an export of the same inputs and settings exists."""
+"""Recognizes a repeated command, such as a scheduler's retry, whose export already exists."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ from sid_jax.paths import as_path, typed
 
 FEATURES_FILE = "features.parquet"
 _COUNTS = "impressions"
-# Fitted features are rejected for a new ID table if more than this share of the items that are in both the new ID table
-# and the one of the fit gets different rows. The two tables then seem to come from different quantizers.
+# Fitted features are rejected for a new ID table if more than this share of the items gets other rows than in the ID
+# table of the fit: the two tables then seem to come from different quantizers. Only items in both tables count.
 _MOST_MOVED = 0.1
 
 

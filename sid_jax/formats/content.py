@@ -36,7 +36,7 @@ class Content:
     """N items, and U users (or none).
 
     Attributes:
-      table: items, Semantic IDs and other columns. For tools that number the items, the number is the row.
+      table: items, Semantic IDs and other columns. For tools that number the items, an item's number is its row.
       histories: histories of users with at least 3 interactions, over the table's items; None if none are written.
       name: name of the data set in file names.
       out: the folder in which the files will be.

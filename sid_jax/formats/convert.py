@@ -108,7 +108,7 @@ def convert(
     if messages is not None:
         rows = [("items", f"{len(table):,}", f"IDs of {table.semantic_ids.shape[1]} codes")]
         if taken is not None:
-            dropped = f"{left_out:,} with fewer than {LEAST_INTERACTIONS} items dropped" if left_out else ""
+            dropped = f"dropped {left_out:,} users with fewer than {LEAST_INTERACTIONS} items" if left_out else ""
             rows.append(("users", f"{len(taken):,}", dropped))
         messages.closing(f"Written in the format of {to}", rows)
         messages.line(f"The files are in {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")

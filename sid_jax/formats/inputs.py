@@ -28,7 +28,7 @@ def read_table(source: str) -> IdTable:
 
 
 def with_items(table: IdTable, items: Any) -> IdTable:
-    """Returns the table with additional columns. `items` is a path to a table, or as for `IdTable.with_columns`."""
+    """Returns the table with additional columns. `items` is a path, or the argument of `IdTable.with_columns`."""
     if not isinstance(items, (str, Path)):
         return table.with_columns(items)
     first = find_files(str(items), ENDINGS)[0]

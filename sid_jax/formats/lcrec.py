@@ -1,4 +1,4 @@
-"""LC-Rec (Zheng et al., 2311.09049): `D.index.json`, `D.item.json`, `D.inter.json`, with numbered items and users."""
+"""LC-Rec (Zheng et al., 2311.09049): `D.index.json`, `D.item.json` and `D.inter.json` for a data set named D."""
 
 from __future__ import annotations
 

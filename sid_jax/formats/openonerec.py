@@ -24,7 +24,7 @@ _USER = "The user took these items, the oldest first:\n{history}\nPredict the it
 
 
 def write_openonerec(folder: Path, content: Content) -> None:
-    """Writes `pid2sid.parquet` and `tokens.txt`, and for histories one file per split with one row per user."""
+    """Writes `pid2sid.parquet` and `tokens.txt`, and if there are histories, a file per split with one row per user."""
     pids = content.integer_ids(folder)
     pq.write_table(pa.table({"pid": pids, "sid": number_lists(content.table.semantic_ids)}), folder / "pid2sid.parquet")
     # All levels have the same size, as in OpenOneRec's expand_qwen3_vocab.py.

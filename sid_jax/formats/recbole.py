@@ -1,4 +1,7 @@
-"""RecBole's atomic files `D.inter` (one row per interaction) and `D.item`: tab-separated, with types in the header."""
+"""RecBole's atomic files of a data set named D: `D.inter`, with one row per interaction, and `D.item`.
+
+The files are tab-separated, with the types of the columns in the header.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 def write_recbole(folder: Path, content: Content) -> None:
     """Writes items with tokens as `sid:token_seq`, and interactions with their position in the history as timestamp.
 
-    Numeric columns of the table get the type float, texts of several words token_seq, and other texts token. RecBole
-    itself splits the interactions (`eval_args: {split: {LS: valid_and_test}, order: TO}`).
+    A numeric column of the table gets the type `float`, a column with texts of several words `token_seq`, and any other
+    column `token`. RecBole itself splits the interactions (`eval_args: {split: {LS: valid_and_test}, order: TO}`).
     """
     columns: dict[str, Sequence[Any]] = {
         "item_id:token": _ids(content.table.item_ids.tolist(), "item"),

@@ -1,4 +1,4 @@
-"""RPG (Hou et al., 2506.05781): `all_item_seqs.json`, `id_mapping.json`, sentences, and unordered codes per item."""
+"""RPG (Hou et al., 2506.05781): histories, numbers of items and users, and a text and unordered codes for each item."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PADDING = "[PAD]"
 
 
 def write_rpg(folder: Path, content: Content) -> None:
-    """Writes the files of `cache/AmazonReviews2014/CATEGORY/processed`, with item ids as text. Number 0 is padding.
+    """Writes the files of `cache/AmazonReviews2014/CATEGORY/processed`, with ids as text. Number 0 is padding.
 
     Run RPG with `n_codebook` = L, and with `codebook_size` = 2^b, the smallest power of two that holds all codes. The
     name of the file of codes states L and b as OPQL,IVF1,PQLxb: OPQ3,IVF1,PQ3x8 is for 3 codes below 256.

@@ -1,4 +1,4 @@
-"""TorchEasyRec: one generation of the bundle that its `resolve_sid_collisions` publishes."""
+"""TorchEasyRec: one version (*generation*) of the files that its `resolve_sid_collisions` publishes."""
 
 from __future__ import annotations
 

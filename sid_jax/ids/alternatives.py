@@ -23,8 +23,8 @@ _TUPLES_A_CALL = 2**12
 class CodeAlternatives:
     """Finds tuples by beam search in the latent space. Implements `sid_jax.ids.relocate.Alternatives`.
 
-    The cost of a tuple is the squared error of its reconstruction in the space of the unit-norm input. The approximate
-    cost is the squared error of the latent vector. `vectors` are `[N, D]` float32, unscaled.
+    The cost of a tuple is the squared distance between an input vector and its reconstruction, see `RQVAE.compared`.
+    The approximate cost is the squared error of the latent vector. `vectors` are `[N, D]` float32, unscaled.
     """
 
     def __init__(self, model: RQVAE, vectors: Rows):
@@ -47,7 +47,7 @@ class CodeAlternatives:
         return self._in_parts(lambda *given: (_errors(self._model, *given),), size, rows, tuples)[0]
 
     def first_codes(self, rows: np.ndarray) -> np.ndarray:
-        """Returns the squared error of each item's latent vector under each first code, if later codes are greedy."""
+        """Returns each latent vector's squared error for each first code, if the later codes are chosen greedily."""
         size = _TUPLES_A_CALL // self._model.quantizer.codebook_sizes[0]
         return self._in_parts(lambda vectors: (_compare_first_codes(self._model, vectors),), size, rows)[0]
 

@@ -82,7 +82,7 @@ def code_type(sizes: Sequence[int]) -> np.dtype:
 
 
 def sid_text(semantic_ids: np.ndarray | Sequence[Sequence[int]]) -> np.ndarray:
-    """Formats Semantic IDs `[N, L]` as text, "12-4-91-0": `[N]` object (str), since a fixed width truncates text."""
+    """Formats Semantic IDs `[N, L]` as text such as "12-4-91-0"; returns `[N]` object (str)."""
     rows = semantic_ids.tolist() if isinstance(semantic_ids, np.ndarray) else semantic_ids
     return np.array(["-".join(map(str, row)) for row in rows], dtype=object)
 

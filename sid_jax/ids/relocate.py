@@ -184,7 +184,7 @@ class Placing:
         return self._fill_up(rows, first_codes[rows]) if len(rows) else rows
 
     def _place(self, rows: np.ndarray, first_codes: np.ndarray, width: int, some_stay: bool) -> np.ndarray:
-        """Moves rows to free tuples, except those that keep their tuple; returns the rows that found no tuple."""
+        """Moves rows to free tuples, except rows that keep their tuple; returns the rows that found no free tuple."""
         codes, costs, own_costs = self._alternatives.tuples(rows, self.codes[rows], first_codes, width)
         keys = tuple_keys(codes, self._sizes)
         room = self._room(keys)
@@ -281,7 +281,7 @@ def _joined(runs: list[np.ndarray], most: int) -> Iterator[np.ndarray]:
 def _following(code: np.ndarray, sizes: Sequence[int], count: int) -> Iterator[np.ndarray]:
     """Yields a tuple and all other tuples under its first code, in blocks `[n, L]`, in cyclic order of their keys.
 
-    If there are too many tuples for int64 numbers, some of the next codes stay the same too.
+    If there are too many tuples for int64 numbers, some of the codes after the first one do not vary either.
     """
     fixed = 1
     while math.prod(sizes[fixed:]) > _LARGEST:

@@ -299,9 +299,9 @@ class IdTable:
             unknown = [str(item_ids[row]) for row in missing[:1000].tolist()]
             cause = likely_cause(unknown, rows[rows >= 0], self.item_ids)
             raise UserError(
-                f"{self.name}: {len(missing)} of the catalog's {len(item_ids)} items have no Semantic ID, the first "
-                f"one is {first!r}{cause and f' ({cause})'}; make IDs for all items, or if the file numbers its items "
-                "from another start than the catalog, add the difference to its name, as in FILE.json+1"
+                f"{self.name}: {len(missing)} of the catalog's {len(item_ids)} items have no Semantic ID (the first "
+                f"one is {first!r}){cause and f': {cause}'}; make IDs for all items, or, if the file and the catalog "
+                "number items from different starts, add the difference to the file's name, as in FILE.json+1"
             )
         return self.take(rows).replace(item_ids=item_ids, check=False)
 

@@ -123,7 +123,7 @@ def _sentence_transformers(name: str, why: str) -> Encode:
 
 
 def _model_identity(name: str) -> str:
-    """Returns a cache key from the library's version, and the model's name or a digest of its folder.
+    """Returns a cache key that contains the library's version, and the model's name or a digest of its folder.
 
     The digest covers the names, sizes and modification times of the folder's files.
     """

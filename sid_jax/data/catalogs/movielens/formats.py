@@ -33,7 +33,7 @@ GENRES = (
     "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
 )  # fmt: skip
 
-# Age codes in users.dat of MovieLens-1M, and the age groups that they begin.
+# The age group of each age code in users.dat of MovieLens-1M.
 _AGES = {"1": "under 18", "18": "18-24", "25": "25-34", "35": "35-44", "45": "45-49", "50": "50-55", "56": "56 or more"}
 _OCCUPATIONS = (
     "other", "academic/educator", "artist", "clerical/admin", "college/grad student", "customer service",
@@ -244,9 +244,10 @@ def _arrow_columns(path: Path, name: str, folder: str, **options: object) -> Seq
 
 
 def _text(content: bytes) -> str:
-    """Decodes text as UTF-8 if it is valid UTF-8, as in a converted copy, else as Latin-1, as GroupLens publishes it.
+    """Decodes text as UTF-8 if it is valid UTF-8, and otherwise as Latin-1.
 
-    Latin-1 text with a letter beyond ASCII is not valid UTF-8, since the continuation bytes of UTF-8 are missing.
+    GroupLens publishes Latin-1; converted copies have UTF-8. Latin-1 text with a letter beyond ASCII is not valid
+    UTF-8, since the continuation bytes of UTF-8 are missing.
     """
     try:
         return content.decode("utf-8-sig")
