@@ -297,7 +297,7 @@ def _new_ids(published: Published, batch: Batch, in_use: np.ndarray, kept: np.nd
 
 
 def _still_free(published: Published, items: IdTable, kept: np.ndarray) -> np.ndarray:
-    """Returns the mask `[n]` bool of the reserved IDs `[n, L']` that are still free.
+    """Returns a mask `[n]` bool of the reserved IDs `[n, L']` that stay reserved, since no other item has taken them.
 
     If several reserved IDs are equal, the mask has the most recent ones, at most as many as the capacity still allows.
     """

@@ -85,7 +85,7 @@ def truncated_svd(matrix: sparse.csr_array, dimension: int) -> np.ndarray:
 
 
 def join_side_by_side(parts: list[np.ndarray]) -> np.ndarray:
-    """Returns the parts as one `[N, D1 + D2 + ...]` float32 array, each scaled to a mean square norm of 1.
+    """Concatenates parts, each scaled to a mean squared length of 1, to one `[N, D1 + D2 + ...]` float32 array.
 
     The scales of text vectors and of singular vectors are unrelated. Without scaling, distances would depend almost
     only on the part with the larger numbers.

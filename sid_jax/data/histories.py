@@ -132,5 +132,5 @@ def keep_active(histories: Histories, min_interactions: int) -> Histories:
 
 
 def offsets_of(counts: np.ndarray | list[int]) -> np.ndarray:
-    """Returns `[U + 1]` int64: the start of each of U consecutive slices of these lengths, and the last end."""
+    """Returns `[U + 1]` int64: the starts of U consecutive slices of these lengths, and the end of the last slice."""
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])

@@ -36,7 +36,7 @@ except Exception as error:
 
 
 class Download(NamedTuple):
-    """A remote file: its address or pinned package, and the digests of its content.
+    """A remote file: its address, or a package with its version, and the digests of its content.
 
     A digest that is not known is "".
     """
