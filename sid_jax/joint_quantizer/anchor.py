@@ -18,7 +18,7 @@ def anchor_terms(
     codebook_weight: float,
     commitment_weight: float,
 ) -> dict[str, jax.Array]:
-    """Returns the quantizer's own loss, and the terms of which the loss is the weighted sum, as scalars by name.
+    """Returns scalars by name: the quantizer's own loss (`anchor_loss`), and the terms whose weighted sum it is.
 
     The loss, but not its terms, is divided by the mean squared length of the inputs.
 

@@ -76,7 +76,7 @@ class JointOutput:
 
 
 class JointQuantizer(nnx.Module):
-    """A quantizer of Semantic IDs as a part of your model, trained by the model's loss and its own loss, then exported.
+    """A quantizer of Semantic IDs in your model. The model's loss and the quantizer's own loss train it.
 
     Soft assignments, with noise that falls to 0, propagate the gradient of the model's loss to codebooks and encoder
     (Fu et al., DIGER, 2601.19711; Li et al., UniGRec, 2601.17438). The quantizer's own loss, the anchor, keeps codes

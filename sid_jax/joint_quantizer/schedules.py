@@ -54,7 +54,7 @@ class Course:
         return jnp.asarray(step, jnp.float32) / self.freeze_step
 
     def noiseless(self, step: jax.Array | int) -> Any:
-        """Returns whether a step is one of the last (`settle_share`), in which there is no noise and no reset."""
+        """Returns whether a step is among the last steps (`settle_share`), in which there is no noise and no reset."""
         return step >= (1 - self.settle_share) * self.freeze_step
 
     def last_step(self, group: str) -> int:

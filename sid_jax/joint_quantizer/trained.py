@@ -16,9 +16,9 @@ from sid_jax.training.state import make_state
 
 
 def plain_model(model: RQVAE) -> RQVAE:
-    """Returns a copy of a model trained by any method, whose parameters are the encoder, codebooks and decoder.
+    """Converts a model trained by any method to one whose only parameters are encoder, codebooks and decoder.
 
-    With "simvq", codebooks are products of two parameters; the parameters of the copy are these products. The linear
+    With "simvq", codebooks are products of two parameters; the new model's parameters are these products. The linear
     map of the alignment loss is dropped, since joint training does not have this loss.
     """
     codebooks = [np.asarray(codebook) for codebook in model.quantizer.codebooks]

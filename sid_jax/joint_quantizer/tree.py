@@ -42,7 +42,7 @@ def own_params(state: Any) -> dict[str, Any]:
 
 
 def replace_levels(tree: Any, replaced: Callable[[int, jax.Array], jax.Array]) -> Any:
-    """Returns a tree in which `replaced` has changed each level's codebook: the parameter or its moments."""
+    """Returns a tree in which `replaced` has changed the parameter, or its moments, of each level's codebook."""
 
     def replace(path: tuple[Any, ...], leaf: Any) -> Any:
         names = _own_names(path)

@@ -92,7 +92,7 @@ def usage(codes: np.ndarray, sizes: Sequence[int]) -> list[float]:
 
 
 def usage_of_counts(counts: Sequence[np.ndarray]) -> list[float]:
-    """Returns `usage` from the counts of each code: for each level `[K]` int."""
+    """Returns `usage` from the number of items with each code, `[K]` int for each level."""
     return [float(np.count_nonzero(level) / len(level)) for level in counts]
 
 

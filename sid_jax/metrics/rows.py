@@ -10,7 +10,7 @@ Row = tuple[str, str, str]
 
 
 def code_rows(metrics: Mapping[str, Any]) -> list[Row]:
-    """Returns rows of the metrics of `sid_jax.metrics.codes.code_figures`."""
+    """Returns table rows for the metrics that `sid_jax.metrics.codes.code_figures` returns."""
     codes = " / ".join(f"{value:.1%}".replace("100.0%", "100%") for value in metrics["usage"])
     perplexities = " / ".join(f"{value:.1f}" for value in metrics["perplexity"])
     sizes, most = " / ".join(map(str, metrics["codebook_size"])), metrics.get("max_distinct_rate")

@@ -140,15 +140,15 @@ class RQVAE(nnx.Module):
         return self.decode(self.quantizer.lookup(codes))
 
     def decode(self, latents: jax.Array) -> jax.Array:
-        """Returns the reconstructions `[..., D]` of latent vectors `[..., Z]`, on the scale of `reconstruct`."""
+        """Returns the reconstructions `[..., D]` of latent vectors `[..., Z]`, scaled as in `reconstruct`."""
         return invert_scaling(self.scaling, self.decoder(latents))
 
     def compared(self, vectors: jax.Array, codes: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns input vectors and their reconstructions from codes `[..., L]`, `[..., D]` each, for quality metrics.
 
-        Without parts, both are on the scale of `reconstruct`. With parts, both are on the scale of the encoder's
-        inputs, so that each part has its weight. They are then 0 in the parts that an item lacks, so that these parts
-        do not count.
+        Without parts, both are scaled as in `reconstruct`. With parts, both are scaled like the encoder's inputs, so
+        that each part has its weight. They are then 0 in the parts that an item lacks, so that these parts do not
+        count.
         """
         if self.layout is None:
             return normalize(vectors, self.unit_norm), self.reconstruct(codes)

@@ -158,10 +158,10 @@ def _codes_in_blocks(points: jax.Array, centroids: jax.Array) -> jax.Array:
 
 
 def fill_rows(rows: jax.Array, empty: jax.Array, candidates: jax.Array, priorities: jax.Array) -> jax.Array:
-    """Replaces the rows `[K, Z]` that `empty` `[K]` marks by the candidates `[N, Z]` with the highest priorities `[N]`.
+    """Replaces each of the rows `[K, Z]` for which `empty` `[K]` is True by one of the candidates `[N, Z]`.
 
-    The first empty row gets the candidate of the highest priority, and so on. With more empty rows than candidates,
-    candidates repeat.
+    The first of these rows gets the candidate with the highest of the `priorities` `[N]`, the second one the candidate
+    with the second highest, and so on. With more empty rows than candidates, candidates repeat.
     """
     _, best = jax.lax.top_k(priorities, min(rows.shape[0], candidates.shape[0]))
     rank = jnp.cumsum(empty) - 1
@@ -190,7 +190,11 @@ def kmeans(points: jax.Array, num_clusters: int, num_iterations: int, key: jax.A
 
 @jax.jit
 def _with_more_axes(view: jax.Array, more: jax.Array, centroids: jax.Array) -> jax.Array:
-    """Assigns points to centroids `[K, z]` by `view` `[N, z]`, and returns the means of `more` `[N, Z]`: `[K, Z]`."""
+    """Returns centroids `[K, Z]` with more features, computed from centroids `[K, z]` with fewer features.
+
+    `view` `[N, z]` and `more` `[N, Z]` are the same points with fewer and with more features. Each point is assigned to
+    its nearest centroid in `view`. A new centroid is the mean of its points in `more`.
+    """
     return cluster_means(more, _codes_in_blocks(view, centroids), len(centroids))[0]
 
 
@@ -208,7 +212,7 @@ def _along_longest_axes(points: jax.Array) -> list[jax.Array]:
 
 @functools.partial(jax.jit, static_argnames=("numbers",))
 def _coordinates(points: jax.Array, axes: jax.Array, numbers: tuple[int, ...]) -> list[jax.Array]:
-    """Returns, for each of `numbers`, the coordinates of points `[N, Z]` along that many first axes `[Z, z]`."""
+    """Returns, for each n of `numbers`, the coordinates of points `[N, Z]` along the first n of the axes `[Z, z]`."""
     along = jnp.matmul(points, axes, precision=jax.lax.Precision.HIGHEST)
     return [along[:, :number] for number in numbers]
 

@@ -42,7 +42,8 @@ def _inner_products_backward(kept: tuple[jax.Array, jax.Array], grads: jax.Array
     residuals, codebook = kept
     rows = residuals.reshape(-1, residuals.shape[-1])
     grads = written_once(grads)
-    # The smaller array is transposed. On CPUs, the product of `grads.T` and `rows` would take twice as long.
+    # `rows` is transposed instead of `grads`, which is usually larger. On CPUs, the product of `grads.T` and `rows`
+    # would take twice as long.
     by_features = written_once(
         jnp.matmul(transposed(rows), grads.reshape(-1, len(codebook)), precision=jax.lax.Precision.HIGHEST)
     )

@@ -184,7 +184,7 @@ def _unused(name: str, taken: list[str]) -> str:
 
 
 def _budgeted(config: ConfigDict, tasks: list[Task], workdir: Path, minutes: float, console: Console) -> ConfigDict:
-    """Returns the config with the number of epochs that `minutes` allows, or the number that an earlier start saved."""
+    """Returns the config with the number of epochs that `minutes` allows, or the number saved in the workdir."""
     plan = workdir / PLAN_FILE
     config = config.copy_and_resolve_references()
     if plan.exists():
@@ -209,7 +209,7 @@ def _budgeted(config: ConfigDict, tasks: list[Task], workdir: Path, minutes: flo
 
 
 def _time_a_call(config: ConfigDict, task: Task) -> tuple[float, float]:
-    """Returns the time of one compiled call of many steps, in seconds without compilation, and the epochs per call."""
+    """Returns the seconds that one compiled call of many steps takes, without compilation, and the epochs per call."""
     mesh = all_devices()
     examples = training_examples(config, task)
     model = build_model(config, task.candidates)
@@ -292,7 +292,8 @@ def _tables_of_rule(results: Sequence[Compared], config: ConfigDict, num_items: 
         figures.add_row(each.name, *(wrapped(cell, width, len(cells)) for cell in cells), str(each.num_invalid))
     for each in results[1:]:
         cells = [_difference(each, first, metric, samples) for metric in _METRICS]
-        # The numbers of a difference have signs, so its cell is 1.5 times as wide as the cell of a metric.
+        # The text of a difference has signs and "to", so it is about 1.5 times as long as the text of a metric. It is
+        # wrapped as if the console had two thirds of its width.
         differences.add_row(each.name, *(wrapped(cell, 2 * width // 3, len(cells)) for cell in cells))
     return [figures, differences] if len(results) > 1 else [figures]
 

@@ -28,7 +28,8 @@ def with_newer_table(trained: TrainedRecommender, ids: Any) -> TrainedRecommende
         )
     candidates = trained.candidates.with_newer_table(table_of(ids))
     if kind in GENERATIVE and len(candidates.table) > candidates.num_trained:
-        # Cold items are scored by their vectors, but no vectors of new items are saved.
+        # Slots for cold items need the vectors of all cold items, but the saved vectors do not include those of
+        # new items.
         candidates = dataclasses.replace(candidates, content=None)
     return dataclasses.replace(trained, candidates=candidates)
 

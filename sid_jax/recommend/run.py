@@ -99,7 +99,7 @@ def _run(config: ConfigDict, workdir: Path, console: Console) -> list[Evaluation
 
 
 def prepare_task(config: ConfigDict, workdir: Path, console: Console) -> Task:
-    """Returns the config's task; for IDs "rqvae", the quantizer is trained first, unless the workdir has its IDs."""
+    """Returns the config's task. If `config.ids` is "rqvae", trains a quantizer, unless the workdir has its IDs."""
     trained_ids = train_ids(config, workdir, console) if config.ids == "rqvae" else None
     return load_task(config, trained_ids)
 
@@ -113,7 +113,7 @@ def train_configured(
     name: str = "",
     quiet: bool = False,
 ) -> tuple[Task, Trained] | None:
-    """Trains the config's recommender, on fixed IDs or jointly; returns its task and the trained model.
+    """Trains the config's recommender, on fixed IDs or by joint training; returns its task and the trained model.
 
     Returns None if joint training was interrupted before its IDs were final. If `task` is None, the task is prepared.
     Joint training ignores `task`, and prepares its own.

@@ -21,7 +21,7 @@ from sid_jax.recommend.batch import HistoryBatch, user_numbers
 from sid_jax.recommend.models.beam_search import beam_search, generated_items
 from sid_jax.recommend.ranker import best_items
 
-# Maximum size of a serialized program.
+# Maximum size of a serialized program in bytes.
 _MOST_BYTES = 2**31
 
 

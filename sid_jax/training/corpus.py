@@ -53,7 +53,7 @@ def open_corpus(config: ConfigDict, data: VectorSet, mesh: Mesh) -> ResidentCorp
 
 
 class ResidentCorpus:
-    """A corpus that is replicated on every device: vectors `[N, D]` float32, and relations if a loss needs them."""
+    """A corpus that is replicated on every device: vectors `[N, D]` float32, and co-occurrences if a loss uses them."""
 
     def __init__(self, vectors: np.ndarray, relations: Relations | None, mesh: Mesh):
         self._mesh = mesh
@@ -78,7 +78,7 @@ class StreamedCorpus:
 
     Args:
       vectors: `[N, D]` float32, memory-mapped.
-      relations: relations of the items; None if no loss needs them.
+      relations: co-occurrences of the items; None if no loss uses them.
       mesh: the devices.
       seed: seed of the epochs' order.
       batch_size: B.

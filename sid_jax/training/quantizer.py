@@ -150,7 +150,7 @@ def train_quantizer(
 
 
 class _QuantizerJob(Job[TrainState]):
-    """The job of the run loop that trains the quantizer."""
+    """The job that the run loop executes to train the quantizer."""
 
     def __init__(self, config: ConfigDict, data: VectorSet, most: float, mesh: Mesh):
         self._num_features, self._layout = data.vectors.shape[1], data.layout

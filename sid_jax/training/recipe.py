@@ -112,7 +112,7 @@ class Recipe(BaseRecipe):
 
     @property
     def codeword_rate(self) -> Schedule:
-        """1 minus the EMA decay of the method "ema" as a function of the step."""
+        """1 minus the decay of the moving averages of the method "ema", as a function of the step."""
         return learning_rate_schedule(self.settings, self.lengths, 1 - self.model_settings.ema_decay)
 
     def forward(self, params: nnx.State, statistics: nnx.State, batch: jax.Array, step: jax.Array) -> RQVAEOutput:

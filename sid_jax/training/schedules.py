@@ -144,7 +144,7 @@ def noise_schedule(model: ConfigDict, temperature: Schedule) -> Schedule:
 
 
 def learning_rate_schedule(train: ConfigDict, lengths: Lengths, peak: float | None = None) -> Schedule:
-    """Returns the learning rate: a linear warm-up, followed by a cosine decay to 0 at the last step, or a constant.
+    """Returns the learning rate: a linear warm-up, then a cosine decay to 0 at the last step, or a constant rate.
 
     `peak` replaces the peak of the learning rate, for another rate with the same schedule, such as that of the EMA.
     """

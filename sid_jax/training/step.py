@@ -56,8 +56,8 @@ def batch_loss(
     """Returns the training loss of a batch `[B, D]` (a scalar), its terms by name, and the model's output.
 
     Each term is a sum over features and a mean over the items of the whole batch, so it does not depend on the batch
-    size and the number of devices. Only the contrastive terms of histories grow with the batch size, since the other
-    items of the batch are their negatives.
+    size and the number of devices. Only the losses from histories grow with the batch size, since the other items of
+    the batch are their negatives.
     """
     weights = recipe.model_settings
     output = recipe.forward(params, statistics, batch, step)
@@ -172,7 +172,7 @@ def train_steps(
     Args:
       recipe, state: the recipe of the run and the current state, which is donated.
       vectors: `[N, D]`, the corpus, on every device.
-      relations: relations of the items, on every device; None if no loss needs them.
+      relations: co-occurrences of the items, on every device; None if no loss uses them.
       num_steps, mesh: see `scan_steps`.
 
     Returns:

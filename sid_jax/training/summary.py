@@ -21,7 +21,7 @@ _ITEMS_UNDER_A_PREFIX = 6
 
 
 def steps_text(metrics: dict[str, Any], distinct: float | None) -> str:
-    """Returns the metrics of the last steps as text next to the progress bar."""
+    """Returns the text next to the progress bar: the metrics of the last steps."""
     return (
         f"loss {metrics['loss']:.2f} (reconstruction {metrics['reconstruction_loss']:.2f}, "
         f"codebook {metrics['codebook_loss']:.2f}) T {metrics['temperature']:.2f} "
@@ -56,7 +56,11 @@ def _summary_rows(metrics: dict[str, Any]) -> list[Row]:
         ("reconstruction MSE", f"{metrics['mse']:.3e}", "per feature"),
         ("reconstruction cosine", f"{metrics['cosine']:.4f}", ""),
         ("items near a tie", f"{metrics['near_ties']:.2%}", "rounding may change their codes"),
-        ("training codes = exported", f"{metrics['agreement']:.2%}", "of the items, with the noise of the last step"),
+        (
+            "same codes in training and export",
+            f"{metrics['agreement']:.2%}",
+            "share of the items, with the last step's noise",
+        ),
     ]
 
 

@@ -116,10 +116,11 @@ class SlotRanker:
 
 
 def slot_rankers(config: ConfigDict, candidates: Candidates, ranker: ModelRanker) -> list[Ranker]:
-    """Returns rankers with `config.eval.cold_slots` slots for cold items: two of the model, one of semantic kNN.
+    """Returns three rankers with `config.eval.cold_slots` slots for cold items.
 
-    One ranker of the model ranks cold items by back-off scores. The other one ranks cold items by the probability
-    of their full IDs, or by the model's own scores if the model scores items.
+    Two rankers use the model. The first one ranks cold items by back-off scores. The second one ranks cold items by the
+    probability of their full IDs, or by the model's own scores if the model scores items. The third ranker uses
+    semantic kNN.
 
     Args:
       config: from `sid_jax.recommend.config`.

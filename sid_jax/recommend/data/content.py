@@ -65,7 +65,7 @@ def content_settings(config: ConfigDict) -> ConfigDict:
 
 
 def _uses_in_test(config: ConfigDict) -> list[str]:
-    """Returns the settings for which a run's test needs content vectors, and what uses the vectors."""
+    """Returns the uses of content vectors in a run's test, each with the setting that requests it."""
     baselines = [name for name in config.eval.baselines if name in OF_CONTENT]
     slots = (
         [f"scores of cold items (config.eval.cold_slots={config.eval.cold_slots})"] if config.eval.cold_slots else []
@@ -122,7 +122,7 @@ def content_vectors(data_config: ConfigDict, item_ids: np.ndarray, available: np
       UserError: if there are no vectors, or an available item has none.
     """
     settings = data_config.copy_and_resolve_references()
-    # Histories have no information about cold items.
+    # No vectors are computed from histories, since cold items would have none.
     settings.histories.source = "none"
     return vectors_of(load_vectors(settings), item_ids, available)
 

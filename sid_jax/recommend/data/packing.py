@@ -1,4 +1,4 @@
-"""Training examples of recommenders: histories packed into rows, or one example per next item.
+"""Training examples of recommenders: histories packed into rows, or one example per target.
 
 A row holds several pieces. A piece is a user's training history, or a section of it if the history is longer than the
 maximum history length.

@@ -68,7 +68,7 @@ def load_task(config: ConfigDict, trained_ids: Path | None = None) -> Task:
 
     Args:
       config: from `sid_jax.recommend.config`.
-      trained_ids: for `config.ids` "rqvae", the export that `data.quantizer.train_ids` returned.
+      trained_ids: if `config.ids` is "rqvae", the export that `data.quantizer.train_ids` returned.
 
     Raises:
       UserError: if the data cannot be used.
@@ -93,12 +93,12 @@ def make_task(
 
 
 def load_ids(config: ConfigDict, trained_ids: Path | None = None, *, catalog: np.ndarray | None = None) -> IdTable:
-    """Returns the ID table that `config.ids` names, read from a file or made without training.
+    """Returns the ID table of `config.ids`: it is read from a file, or computed by a method without training.
 
     Args:
       config: from `sid_jax.recommend.config`.
       trained_ids: see `load_task`.
-      catalog: `[N]` item ids for random IDs; None for the ids of the vectors.
+      catalog: `[N]`, ids of the items that get random IDs; None for all items that have vectors.
     """
     if config.ids == "rqvae":
         if trained_ids is None:

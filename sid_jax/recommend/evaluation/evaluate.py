@@ -61,7 +61,10 @@ class Evaluation:
         return bootstrap_interval(PER_USER[metric](self.places), samples=samples)
 
     def figures(self, samples: int) -> dict[str, Any]:
-        """Returns the metrics with their intervals. The results under the other rule are an entry named after it."""
+        """Returns the metrics with their intervals.
+
+        The results under the other rule are an entry that is named after that rule.
+        """
         content: dict[str, Any] = {
             "name": self.name,
             "num_users": len(self.places),

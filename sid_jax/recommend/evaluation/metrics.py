@@ -1,4 +1,4 @@
-"""Metrics of recommendation lists, at item level over the whole catalog, and bootstrap intervals (Efron, 1979)."""
+"""Metrics of recommendation lists over the whole catalog, and bootstrap intervals (Efron, 1979)."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ _DRAWS = 2_000_000
 def bootstrap_interval(
     values: np.ndarray, *, seed: int = 0, samples: int = 1000, level: float = 0.95
 ) -> tuple[float, float]:
-    """Returns the bootstrap interval of the mean over users.
+    """Returns the bootstrap interval of a metric's mean over users.
 
     Args:
       values: `[U]`, a metric for each user.

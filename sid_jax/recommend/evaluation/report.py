@@ -69,7 +69,7 @@ class EvaluationReport:
         return {each.name: each.metrics for each in self.evaluations[1:]}
 
     def __repr__(self) -> str:
-        """Returns one line per recommender and rule."""
+        """Returns one line per recommender and rule for seen items."""
         rows = [
             f"{each.name}: "
             + ", ".join(f"{name} {cell}" for name, cell in _column(each, self.samples) if name in _SHOWN)
@@ -94,8 +94,8 @@ class EvaluationReport:
         seen = "excluded" if self.exclude_seen else "allowed"
         users = len(self.evaluations[0].places)
         return (
-            f"the last item of {users:,} users among {self.num_items:,} items, seen items {seen}; 95 % confidence "
-            "intervals"
+            f"predictions of the last item of {users:,} users among {self.num_items:,} items, seen items {seen}; 95 % "
+            "confidence intervals"
         )
 
 
@@ -186,7 +186,7 @@ def wrapped(cell: str, width: int, columns: int) -> str:
       width: number of characters of the console.
       columns: number of columns with such cells, beside one column of names.
     """
-    # Three characters are for the edge and the padding of a cell, and the interval alone has 13 with its parentheses.
+    # The edge and the padding of a cell take 3 characters. An interval has 11 characters, or 13 with parentheses.
     room = (width - _NAMES) // columns - 3
     if room >= 13:
         return cell
@@ -195,10 +195,10 @@ def wrapped(cell: str, width: int, columns: int) -> str:
 
 
 def _title(config: ConfigDict, task: Task) -> str:
-    seen = "are excluded from all lists" if config.eval.exclude_seen else "may be recommended"
+    seen = "exclude" if config.eval.exclude_seen else "may contain"
     return (
-        f"Test: the last item of {len(task.split.test.targets):,} users among {len(task.table.item_ids):,} items; in "
-        f"the validation and the sample lists, seen items {seen}; IDs: {task.table.name}"
+        f"Test: the last item of {len(task.split.test.targets):,} users among {len(task.table.item_ids):,} items. "
+        f"Validation lists and sample lists {seen} seen items. IDs: {task.table.name}"
     )
 
 

@@ -23,7 +23,7 @@ class CodeTable:
     """The codes of N items, and the codes that follow each prefix, as bit masks.
 
     The shapes of a trie's arrays depend on its number of nodes, so new IDs would need another compilation. The arrays
-    here have the size for the maximum number of prefixes, at most N K / 8 bytes per level.
+    here are large enough for the maximum number of prefixes. They take at most N K / 8 bytes per level.
 
     Attributes:
       codes: `[N, L]` int32.

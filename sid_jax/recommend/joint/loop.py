@@ -115,7 +115,7 @@ def _train(job: _JointJob, folder: Path, messages: Messages) -> JointState | Non
 
 
 class _JointJob(Job[JointState]):
-    """The run loop's job for the joint phase. Each evaluation refreshes the ID table."""
+    """The job that the run loop executes in the joint phase. Each evaluation refreshes the ID table."""
 
     kind = "ids"
 

@@ -80,7 +80,7 @@ def _recommender_loss(
     table: CodeTable,
     key: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns each level's cross-entropy, summed over the targets, `[L]`, and the targets' total weight.
+    """Returns each level's cross-entropy (`[L]`, sums over the targets), and the total weight of the targets.
 
     At the first level the loss includes a term that acts only through its gradient. Its value is 0, and its gradient is
     that of the negative mutual information between the soft assignments of the targets and the histories. Only the

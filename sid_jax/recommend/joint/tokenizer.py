@@ -45,7 +45,7 @@ def load_tokenizer(config: ConfigDict, folder: Path) -> TrainedRun:
 
 
 def _find_moved(data: ConfigDict, now: ConfigDict) -> None:
-    """Updates the locations of files, and how they are read, but no setting that changes the vectors."""
+    """Copies the settings that locate files and their columns from `now` to `data`, but none that changes vectors."""
     for name in ("path", "ids_path", "id_column", "vector_column") if now.path and now.source == data.source else ():
         data[name] = now[name]
     data.cache_dir = now.cache_dir or data.cache_dir

@@ -93,7 +93,7 @@ def _build_scorer(
 
 
 def scored_parts(config: ConfigDict, has_content: bool) -> tuple[str, ...]:
-    """Returns the components of the scorer's item vectors: the config's, without "content" if there are no vectors."""
+    """Returns the item components of `config.model.item_parts`, without "content" if there are no content vectors."""
     return tuple(part for part in config.model.item_parts if has_content or part != "content")
 
 

@@ -21,7 +21,7 @@ class CodeModel(Protocol):
     """A generative model, which scores the next code of an ID, given a history and the codes before it."""
 
     def loss(self, batch: Any, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """Returns each level's cross-entropy, summed over the targets, `[L]`, and the targets' total weight.
+        """Returns each level's cross-entropy (`[L]`, sums over the targets), and the total weight of the targets.
 
         Args:
           batch: a batch of training examples, of the type that the model trains on.

@@ -58,7 +58,7 @@ class Decoder(nnx.Module):
         self.dropout = dropout
 
     def loss(self, batch: PackedRows, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """Returns each level's cross-entropy, summed over the targets, `[L]`, and the targets' total weight.
+        """Returns each level's cross-entropy (`[L]`, sums over the targets), and the total weight of the targets.
 
         Args:
           batch: packed rows of histories, with a target at every position.
@@ -81,7 +81,7 @@ class Decoder(nnx.Module):
         loss_of_level: Callable[[jax.Array, int], jax.Array],
         key: jax.Array | None,
     ) -> tuple[jax.Array, jax.Array]:
-        """Returns the result of `loss` with input embeddings, target codes and a loss function per level as arguments.
+        """Computes the result of `loss` from given input embeddings, target codes and a loss function per level.
 
         Args:
           read: `[B, P, F]`, the embeddings of the batch's inputs.

@@ -23,7 +23,8 @@ class EncoderDecoder(nnx.Module):
 
     As in the paper, sections 3.2 and 4, users share a limited number of tokens, the encoder reads W * L codes, and the
     decoder attends to the encoder's output and to the previous codes. Relative position biases and pre-norm blocks are
-    those of T5 (Raffel et al., 1910.10683), but each distance has its own bias, while in T5 distances share biases.
+    those of T5 (Raffel et al., 1910.10683), except that each distance has its own bias. In T5, several distances share
+    one bias.
 
     Args:
       sizes: K of each of the L levels.
@@ -71,7 +72,7 @@ class EncoderDecoder(nnx.Module):
         self.dropout = dropout
 
     def loss(self, batch: PrefixExamples, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """Returns the cross-entropy of each level, summed over the targets, `[L]`, and the number of targets.
+        """Returns each level's cross-entropy (`[L]`, sums over the targets), and the number of targets.
 
         Args:
           batch: histories, each with its next item as the target.
@@ -99,7 +100,7 @@ class EncoderDecoder(nnx.Module):
         return jnp.stack(losses), jnp.float32(codes.shape[0])
 
     def begin(self, histories: HistoryBatch, catalog: Catalog) -> tuple[Any, Beams]:
-        """Returns each decoder block's keys and values of the history, and a beam: the start token, an empty cache."""
+        """Returns each decoder block's keys and values of the history, and a beam: the start token and empty caches."""
         memory = self._encode(histories, catalog, None)
         starts = self._starts(histories.lengths.shape[0])
         attention = self.decoder_blocks[0].self_attention

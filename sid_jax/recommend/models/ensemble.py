@@ -30,7 +30,7 @@ class Ensemble(nnx.Module):
         self.members = nnx.List(members)
 
     def loss(self, batch: PackedRows, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """Returns the average of the members' losses, summed over the targets, `[1]`, and the targets' total weight."""
+        """Returns the average `[1]` of the members' losses (see `Scorer.loss`), and the total weight of the targets."""
         keys = split_key(key, len(self.members))
         losses = [member.loss(batch, catalog, each) for member, each in zip(self.members, keys, strict=True)]
         return _average([loss for loss, _ in losses]), losses[0][1]

@@ -19,9 +19,9 @@ _MOST_ABOVE_TARGET = 60.0
 def full_cross_entropy(
     hidden: jax.Array, items: jax.Array, targets: jax.Array, weights: jax.Array, smoothing: float
 ) -> jax.Array:
-    """Returns the cross-entropy of a softmax over all items, summed over positions with weights, a float32 scalar.
+    """Returns the cross-entropy of a softmax over all items, summed over positions by `weights`: a float32 scalar.
 
-    The products are computed in the dtype of `hidden`, with float32 sums; everything else is float32.
+    Matrix products are computed in the dtype of `hidden`, with float32 sums; everything else is float32.
 
     Args:
       hidden: `[B, P, F]`, hidden states, whose products with the items' vectors are the logits.
@@ -49,7 +49,7 @@ def sampled_cross_entropy(
     weights: jax.Array,
     smoothing: float,
 ) -> jax.Array:
-    """Returns the cross-entropy of a softmax over a sample, summed over positions with weights, a float32 scalar.
+    """Returns the cross-entropy of a softmax over a sample, summed over positions by `weights`: a float32 scalar.
 
     The softmax at a position is over the target and the sampled items. The logarithm of a sampled item's expected count
     in the sample is subtracted from its logit. The sum of exponentials over the sample then estimates the sum over all

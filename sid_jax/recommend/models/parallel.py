@@ -52,7 +52,10 @@ class Parallel(nnx.Module):
         self.dtype = dtype
 
     def loss(self, batch: PackedRows, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """Returns the mean cross-entropy over levels, summed over the targets, `[1]`, and the targets' total weight."""
+        """Returns the loss `[1]`, summed over the targets, and the total weight of the targets.
+
+        The loss of a target is the mean of the cross-entropies of its L codes.
+        """
         known = self.encoder(self._embed(catalog.semantic_ids[batch.inputs]), batch.segments, key)
         wanted = catalog.semantic_ids[batch.targets]
         losses = [

@@ -43,7 +43,7 @@ class Scorer(nnx.Module):
         self.dtype = dtype
 
     def loss(self, batch: PackedRows, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """Returns the cross-entropy over items, summed over the targets, `[1]`, and the targets' total weight.
+        """Returns the cross-entropy over items (`[1]`, the sum over the targets), and the total weight of the targets.
 
         Args:
           batch: packed rows of histories, with a target at every position.
@@ -67,7 +67,7 @@ class Scorer(nnx.Module):
         return jnp.matmul(known, vectors.T, preferred_element_type=jnp.float32)
 
     def by_part(self, histories: HistoryBatch, catalog: Catalog, vectors: jax.Array) -> dict[str, jax.Array]:
-        """Returns the contribution of each component of the item vectors to all scores, `[B, N]` float32, by name."""
+        """Returns, by name, the contribution `[B, N]` float32 of each component of the item vectors to all scores."""
         known = self.read(histories, vectors).astype(jnp.float32)
         return {part: known @ own.T for part, own in self.items.by_part(catalog).items()}
 

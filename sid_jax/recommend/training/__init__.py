@@ -1,1 +1,1 @@
-"""Training of a recommender: the training step, the job of the run loop, and the blend."""
+"""Training of a recommender: the training step, the training loop, and the blend."""

@@ -132,7 +132,7 @@ def train_recommender(
 
 
 class _RecommenderJob(Job[TrainState]):
-    """The run loop's job that trains a recommender."""
+    """The job that the run loop (`sid_jax.training.run_loop`) executes to train a recommender."""
 
     def __init__(self, config: ConfigDict, task: Task, mesh: Mesh, *, name: str, quiet: bool, begun: TrainState | None):
         examples = training_examples(config, task)
@@ -259,7 +259,7 @@ def free_to_change(config: ConfigDict) -> tuple[str, ...]:
 
 
 def training_examples(config: ConfigDict, task: Task) -> PackedRows | PrefixExamples:
-    """Returns the training examples: packed rows, or for an encoder-decoder one example per next item."""
+    """Returns the training examples: packed rows, or, for an encoder-decoder, one example per target."""
     train = task.split.train
     if config.model.kind == "encoder_decoder":
         return prefix_examples(train, config.model.window, user_numbers(train.user_ids))
