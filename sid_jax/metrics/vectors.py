@@ -28,7 +28,7 @@ _KMEANS_ITERATIONS = 10
 # at random.
 _MOST_ITEMS = 10_000
 
-# jit makes this one program. Otherwise an accelerator would compile each operation separately.
+# `jit` compiles the method as one program. Otherwise an accelerator would compile each operation separately.
 _compare = jax.jit(RQVAE.compared)
 
 
@@ -67,7 +67,7 @@ def fidelity_by_part(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> di
 
 
 def figure_inputs(model: RQVAE, vectors: np.ndarray) -> np.ndarray:
-    """Returns vectors as they are compared with reconstructions, `[N, D]` float32; parts that an item lacks are 0."""
+    """Returns vectors `[N, D]` float32, scaled for comparison with reconstructions; parts that an item lacks are 0."""
     if model.layout is None:
         return np.asarray(normalize(jnp.asarray(vectors), model.unit_norm))
     return np.asarray(apply_scaling(model.scaling, vectors))

@@ -36,8 +36,9 @@ def beam_codes(latents: jax.Array, codebooks: Codebooks, width: int) -> tuple[ja
     """
     latents = latents.astype(jnp.float32)
     stacked = jnp.concatenate([codebook.astype(jnp.float32) for codebook in codebooks])
-    # With these two products no residual is needed: |x - c1 - c2|^2 = |x|^2 + (|c1|^2 - 2 x.c1) + (|c2|^2 - 2 x.c2) + 2
-    # c1.c2. The distance of a tuple then takes only additions and no matrix product.
+    # With the inner products of codewords, and of vectors and codewords, no residual is needed: |x - c1 - c2|^2 =
+    # |x|^2 + (|c1|^2 - 2 x.c1) + (|c2|^2 - 2 x.c2) + 2 c1.c2. The distance of a tuple then takes only additions and no
+    # matrix product.
     between = 2 * _product(stacked, stacked)
     inner = jnp.diagonal(between)[None] / 2 - 2 * _product(latents, stacked)
     distances = jnp.sum(jnp.square(latents), axis=-1, keepdims=True)

@@ -68,7 +68,7 @@ def revive_codewords(
 
 
 def transform_basis(basis: jax.Array, transform: jax.Array) -> jax.Array:
-    """Returns SimVQ's codebook `sg(C) W`, `[K, Z]`, of a basis `[K, Z]` and a linear map `[Z, Z]`.
+    """Returns SimVQ's codebook `sg(C) W`, `[K, Z]`, of a basis C `[K, Z]` and a linear map W `[Z, Z]`.
 
     Only the map has a gradient. Every code in use contributes to the gradient of W, and W moves every code, so dead
     codes move too.

@@ -24,7 +24,7 @@ KINDS = ("decoder", "encoder_decoder", "parallel", "scorer", "sasrec")
 ITEM_PARTS = ("item", "codes", "content")
 # Terms that are blended into a model's scores.
 TERMS = ("transitions", "content", "popularity")
-# Kinds that generate IDs code by code.
+# Kinds of models that generate IDs code by code.
 GENERATIVE = ("decoder", "encoder_decoder")
 # Kinds that support slots for cold items, since they can rank cold items among themselves.
 WITH_COLD_SLOTS = (*GENERATIVE, "scorer")

@@ -23,8 +23,8 @@ from sid_jax.training.sharding import epoch_order, on_every_device, share_out
 from sid_jax.training.state import TrainState
 from sid_jax.training.step import Companions, Metrics, train_on_batches, train_steps
 
-# Maximum number of bytes in a block, which has the vectors for one compiled call of a streamed run. A few blocks are in
-# memory at a time: those in use, those that are queued, and the one that is being read.
+# Maximum number of bytes in a block, which has the vectors for one compiled call of a run that reads them from their
+# file. A few blocks are in memory at a time: those in use, those that are queued, and the one that is being read.
 _BLOCK_BYTES = 2**26
 _FLOAT_BYTES = 4
 

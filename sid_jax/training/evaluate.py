@@ -87,7 +87,7 @@ def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, most: float
 def _in_blocks(
     measure: Callable[..., tuple[jax.Array, ...]], mesh: Mesh, *arrays: np.ndarray
 ) -> Iterator[tuple[int, list[np.ndarray]]]:
-    """Applies `measure` to blocks of arrays `[N, ...]`; yields each block's first item number and its results.
+    """Applies `measure` to blocks of arrays `[N, ...]`; yields the number of each block's first item, and the results.
 
     Blocks are sharded over the devices. The last block is padded with its last item, so that all blocks use the same
     compiled program.

@@ -233,7 +233,7 @@ class _Reporter:
             records.close()
 
     def trained(self, step: int, metrics: dict[str, Any]) -> None:
-        """Stores the metrics of a call that is still running on the device, and records those of the previous call."""
+        """Stores the metrics of a `take_steps` call that may still be running, and records those of the call before."""
         self.first_steps = self.first_steps or time.monotonic()
         self.last_row()
         self._pending = (step, metrics)

@@ -14,7 +14,7 @@ from sid_jax.settings import AUTO
 
 Schedule = Callable[[jax.Array], jax.Array]
 
-# With `train.num_epochs="auto"`: the number of epochs of a small catalog, and the maximum number of items of a small
+# With `train.num_epochs="auto"`: the number of epochs for a small catalog, and the maximum number of items of a small
 # catalog; docs/scale.md has the measurements.
 _AUTO_EPOCHS, _SMALL_CATALOG = 45, 30_000
 

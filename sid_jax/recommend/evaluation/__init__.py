@@ -1,1 +1,1 @@
-"""Evaluation of recommenders: item-level metrics with bootstrap intervals, and their tables."""
+"""Evaluation of recommenders: metrics of recommendation lists with bootstrap intervals, and their tables."""

@@ -20,7 +20,7 @@ _BITS = 32
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class CodeTable:
-    """The codes of N items, and the codes that follow each prefix, as bit masks.
+    """The codes of N items, and bit masks of the codes that follow each prefix.
 
     The shapes of a trie's arrays depend on its number of nodes, so new IDs would need another compilation. The arrays
     here are large enough for the maximum number of prefixes. They take at most N K / 8 bytes per level.
@@ -106,7 +106,7 @@ def most_items(examples: PackedRows, batch_size: int) -> int:
 
 
 def items_of(batch: PackedRows, vectors: jax.Array, size: int) -> BatchItems:
-    """Returns the distinct items of a batch, padded to `size` (static), with their vectors from `[N, D]`."""
+    """Returns the distinct items of a batch, padded to `size` (static). `vectors` `[N, D]` are those of all items."""
     taken = jnp.where(batch.segments > 0, jnp.stack([batch.inputs, batch.targets]), _NONE)
     rows, places = jnp.unique(taken, size=size, fill_value=_NONE, return_inverse=True)
     inputs, targets = places.reshape(taken.shape).astype(jnp.int32)
