@@ -38,7 +38,7 @@ class SemanticIdTokenizer:
         tokenizer.save("exports/items")
 
     Args:
-      preset: "ste" (the default recipe), "gumbel", "rkmeans" or "opq", optionally with ",quick" for a short run.
+      preset: "ste" (the default), "gumbel", "rkmeans" or "opq", optionally with ",quick" for a short run.
         "ste" and "gumbel" also accept ",best" for a long run. Or the full name of a preset as on the command line, such
         as "ml100k:gumbel".
       settings: Any setting of `sid_jax.config` by its name, either in full, as in `**{"train.learning_rate": 1e-3}`,
@@ -197,7 +197,8 @@ class SemanticIdTokenizer:
     def decode(self, codes: Any) -> np.ndarray:
         """Returns the reconstructed vectors `[n, D]` float32 of codes `[n, L]`.
 
-        The vectors have the scale of the input after `data.unit_norm`, before `data.center` and `data.standardize`.
+        They approximate the item vectors after normalization to length 1 (`data.unit_norm`), and before centering
+        (`data.center`) and division (`data.standardize`).
 
         Raises:
           UserError: If the codes are not `[n, L]` integers within each level's codebook.

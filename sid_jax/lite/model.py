@@ -76,7 +76,11 @@ class Model:
         return codes if vectors.ndim == 2 else codes[0]
 
     def decode(self, codes: Any) -> np.ndarray:
-        """Returns the decoded vectors `[n, D]` float32 of codes `[n, L]`, on the input's scale after `unit_norm`."""
+        """Returns the decoded vectors `[n, D]` float32 of codes `[n, L]`.
+
+        They approximate the item vectors after normalization to length 1 (`unit_norm`), and before centering and
+        division by `scale`.
+        """
         return self.decoded(np.asarray(codes)) * self.scale + self._mean
 
     def scaled(self, vectors: np.ndarray) -> np.ndarray:

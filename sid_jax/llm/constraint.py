@@ -264,7 +264,10 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
         return torch.where(count >= self._num_ids, self._levels + self._END, outside)
 
     def _rest(self, kinds: torch.Tensor, scores: torch.Tensor, num_free: int) -> torch.Tensor:
-        """Returns scores `[R, V]`: in rows of kind _FREE, those of text and first tokens of an ID; -inf elsewhere."""
+        """Returns scores `[R, V]`, -inf outside the rows of kind _FREE.
+
+        In these rows, text and the first tokens of IDs keep their scores, and all other tokens have -inf.
+        """
         if not num_free:
             return scores.fill_(-torch.inf) if self._in_place else torch.full_like(scores, -torch.inf)
         bound = (kinds != self._levels + self._FREE)[:, None]

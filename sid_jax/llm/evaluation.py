@@ -182,7 +182,11 @@ class _LanguageModel:
 
 
 def _padded(prompts: list[list[int]], left: bool) -> dict[str, torch.Tensor]:
-    """Returns prompts as `input_ids` and `attention_mask`, `[B, W]` each, for any padding setting of the tokenizer."""
+    """Pads prompts to the length W of the longest one; returns `input_ids` and `attention_mask`, `[B, W]` each.
+
+    Prompts are padded on the left if `left` is true, and otherwise on the right. The tokenizer's own padding settings
+    have no effect.
+    """
     ids = np.zeros((len(prompts), max(map(len, prompts))), np.int64)
     mask = np.zeros_like(ids)
     for row, numbers in enumerate(prompts):

@@ -36,7 +36,7 @@ def add_tokens(
     """Adds one token for each code of each level to a tokenizer and a model, both in place.
 
     The embeddings of new tokens, in the input and the output matrix, are computed by `initial_embeddings` from the
-    items' titles. Without titles, they are drawn at random around the mean of the old embeddings, with the same spread.
+    items' titles. Without titles, they are drawn at random around the mean of the old embeddings, with their spread.
     Tokens that were already added for an earlier version of the export keep their embeddings.
 
     Args:
@@ -52,9 +52,9 @@ def add_tokens(
       The tokens with their token ids in the tokenizer.
 
     Raises:
-      UserError: if the tokens cannot be read; if the tokenizer has other tokens with these names; if a folder of
-        `sid-jax tokens` has other token ids; if the tokenizer does not split an ID into L tokens; or if `out` is not
-        empty.
+      UserError: if the tokens cannot be read; if the tokenizer already has some of these tokens, but not as its last
+        tokens; if a folder of `sid-jax tokens` numbers the tokens differently from the tokenizer; if the tokenizer does
+        not split an ID into L tokens; or if `out` is not empty.
     """
     destination = None if out is None else output_folder(out)
     if destination is not None:
