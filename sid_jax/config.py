@@ -214,7 +214,7 @@ _MODEL: Declaration = {
         0.01,
         "Gumbel-softmax: initial scale of the noise. Noise and temperature are in units of the squared distance "
         "between neighboring codewords. The noise falls with the temperature and is 0 at the end, so the codes of the "
-        "last step equal the exported codes.",
+        "last step equal the exported codes. diveq: length of the noise relative to the quantization error.",
         range=NOT_NEGATIVE,
     ),
     "ema_decay": Setting(

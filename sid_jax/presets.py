@@ -104,14 +104,12 @@ def movielens(arg: str = "100k") -> ConfigDict:
         config.data.parts = "genres=categories:genres*1.0"
         config.data.histories.source = config.data.source
         config.data.collaborative_weight = 1.5
-    epochs = round(600 * 1682 / _FEW_FILMS[size])
+    epochs = round(300 * 1682 / _FEW_FILMS[size])
     set_few_items(config, epochs)
     if "quick" in options:
         config.train.num_epochs, config.train.warmup_epochs = 20, 2.0
     if "gumbel" in options:
         config.model.quantization_method = "gumbel_softmax"
-        # The temperature falls from 2.0 to 0.05 in the first 80 % of the run. The remaining steps have no noise.
-        config.model.temperature_decay = (0.05 / 2.0) ** (1 / (0.8 * config.train.num_epochs))
     return config
 
 
@@ -144,7 +142,10 @@ def recommend(arg: str = "ml100k") -> ConfigDict:
         config.data.source = config.quantizer.data.source = "movielens-100k"
         # Ratings describe movies better than titles and genres do: ndcg@10 is .0867 with ratings, and .0773 without.
         config.quantizer.data.histories.source = "movielens-100k"
+        # The results on the pages were measured with IDs of this longer run. Those of a run of 300 epochs with the
+        # other settings of `set_few_items` are equally good.
         set_few_items(config.quantizer, num_epochs=600)
+        config.quantizer.train.batch_size, config.quantizer.train.learning_rate = 512, 3e-3
         config.quantizer.train.eval_every_epochs = 100.0
     if "decoder" in options:
         _set_decoder(config, data_set)
@@ -243,14 +244,18 @@ def set_few_items(config: ConfigDict, num_epochs: int) -> None:
     # have different vectors.
     config.model.num_levels, config.model.codebook_size = 3, 128
     config.model.hidden_dimensions = (512, 256)
-    config.train.batch_size = 512
-    config.train.learning_rate = 3e-3
+    # Compared with 512 items per step, 3e-3 and twice as many epochs, this takes half as long, and R^2 is higher.
+    config.train.batch_size = 256
+    config.train.learning_rate = 8e-3
     config.train.num_epochs = num_epochs
     # The warm-up takes about a hundred steps. Without it, early changes of the encoder would make items change codes
     # back and forth.
     config.train.warmup_epochs = num_epochs / 24
     config.train.revive_every_epochs = num_epochs / 60
     config.train.eval_every_epochs = num_epochs / 12
+    # The temperature stays high for longer than with the exponential schedule, so less noise suffices.
+    config.train.annealing_schedule = "cosine"
+    config.model.noise_scale = 0.1
 
 
 def _set_options(config: ConfigDict, options: set[str]) -> None:

@@ -25,7 +25,7 @@ from sid_jax.training.quantizer import train
 CONTROLS, HISTORIES = "controls", "histories"
 
 _CONFIGS = Path(__file__).parents[2] / "configs"
-# A third of the epochs of configs/ml100k.py, so that each run takes minutes. "ste-600-epochs" has all epochs.
+# Number of epochs of most runs. It is small, so that each run takes minutes.
 _EPOCHS = 200
 
 
@@ -77,6 +77,8 @@ def _trained(family: str, model: str, unique: str = "relocate", config: str = "m
             "data__collaborative_holdout": 0,
             "train__num_epochs": _EPOCHS,
         }
+        if config == "ml100k":
+            common |= {"train__batch_size": 512, "train__learning_rate": 3e-3, "model__noise_scale": 0.2}
         for name, value in {**common, **settings}.items():
             set_field(chosen, name.replace("__", "."), value)
         chosen.train.eval_every_epochs = float(chosen.train.num_epochs)
@@ -138,7 +140,7 @@ def _by_popularity(world: World) -> np.ndarray:
     return np.stack([rank // 144, rank // 12 % 12, rank % 12], axis=1)
 
 
-# The baseline of comparisons: configs/ml100k.py with fewer epochs.
+# The baseline of comparisons: configs/ml100k.py with other training settings.
 DEFAULT = "ste"
 TOKENIZERS = {
     "ste": _trained("sid_jax", "ste"),

@@ -13,8 +13,8 @@ from sid_jax.config import default_config
 from sid_jax.data.catalogs.movielens.sources import load_movielens
 from sid_jax.data.collaborative import cooccurrence_vectors, pair_counts
 from sid_jax.data.histories import Histories, offsets_of
-from sid_jax.data.history_files import in_catalog
 from sid_jax.data.load import load_vectors
+from sid_jax.data.make_histories import in_catalog
 from sid_jax.data.scaling import normalize
 from sid_jax.recommend.data.split import EvaluationExamples
 

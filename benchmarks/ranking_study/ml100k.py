@@ -21,6 +21,8 @@ def get_config(arg: str = "ml100k") -> ConfigDict:
     set_few_items(config.quantizer, num_epochs=600)
     config.quantizer.model.codebook_size = 32
     config.quantizer.train.num_epochs = 300
+    config.quantizer.train.batch_size = 512
+    config.quantizer.train.learning_rate = 3e-3
     config.quantizer.train.eval_every_epochs = 100.0
     # Films with equal codes share their IDs, so a ranker cannot distinguish them.
     config.quantizer.ids.unique = "none"
