@@ -55,6 +55,7 @@ setup(
         "scipy>=1.11",
         "tensorboardX>=2.6",
         "tensorflow-datasets>=4.9.7",
+        "threadpoolctl>=3.1",
         "wordllama>=0.3.9",
     ],
     extras_require={

@@ -31,6 +31,8 @@ os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {COMPILE_QUICKLY}"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Two test processes share the cores. Threads of BLAS and PyTorch would wait for each other in busy loops.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hypothesis
 import jax

@@ -9,6 +9,7 @@ from scipy.sparse.linalg import svds
 from sid_jax.data.catalogs.movielens.tables import MovieLens, Table
 from sid_jax.data.histories import Histories
 from sid_jax.errors import UserError
+from sid_jax.one_thread import one_blas_thread
 
 # Items up to this many positions apart in a history count as co-occurring, with a weight of 1 / distance.
 _WINDOW = 3
@@ -77,7 +78,8 @@ def truncated_svd(matrix: sparse.csr_array, dimension: int) -> np.ndarray:
         )
     # With a fixed start vector, the result is bit for bit the same in each run.
     start = np.random.default_rng(0).standard_normal(smaller_side)
-    left, singular_values, _ = svds(matrix.astype(np.float64), k=dimension, v0=start)
+    with one_blas_thread():
+        left, singular_values, _ = svds(matrix.astype(np.float64), k=dimension, v0=start)
     order = np.argsort(-singular_values, kind="stable")
     rows = (left * singular_values)[:, order]
     largest = rows[np.abs(rows).argmax(axis=0), np.arange(dimension)]

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
+from sid_jax.one_thread import one_blas_thread
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import nearest_codes
 
@@ -181,7 +182,8 @@ def kmeans(points: jax.Array, num_clusters: int, num_iterations: int, key: jax.A
     if key is not None:
         return lloyd(points, kmeans_plus_plus(key, points, num_clusters), num_iterations)
     first, *views = [*_along_longest_axes(points), points]
-    centroids = jnp.asarray(centroids_by_splitting(np.asarray(first), num_clusters))
+    with one_blas_thread():
+        centroids = jnp.asarray(centroids_by_splitting(np.asarray(first), num_clusters))
     for view, more in itertools.pairwise([first, *views]):
         centroids = lloyd(view, centroids, min(num_iterations, _ITERATIONS_SHOWN))
         centroids = _with_more_axes(view, more, centroids)
@@ -205,7 +207,8 @@ def _along_longest_axes(points: jax.Array) -> list[jax.Array]:
         return []
     covariance = np.asarray(_covariance(points), np.float64)
     last = len(covariance) - 1
-    _, axes = scipy.linalg.eigh(covariance, subset_by_index=[last + 1 - numbers[-1], last])
+    with one_blas_thread():
+        _, axes = scipy.linalg.eigh(covariance, subset_by_index=[last + 1 - numbers[-1], last])
     # `eigh` sorts in ascending order; after reversing, the axis of the largest variance is first.
     return _coordinates(points, axes[:, ::-1].astype(points.dtype), tuple(numbers))
 

@@ -14,6 +14,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 
+from sid_jax.one_thread import one_blas_thread
+
 # These colors are readable on white and on black. Nearby islands of the map have different colors.
 COLORS = ("#4c8df6", "#f28e2b", "#2ca25f", "#e15759", "#9467bd", "#17a2b8", "#d4a017", "#e377c2", "#8c6d4f")
 # Maximum number K of first codes for t-SNE, whose cost grows with K squared. More codes are placed by principal axes.
@@ -70,12 +72,12 @@ def _embed(points: np.ndarray) -> np.ndarray:
         return start
     near = _joint_probabilities(points, min(_PERPLEXITY, (len(points) - 1) / 3))
     places = start / (start.std() or 1.0) * 1e-2
-    # The first iterations use early exaggeration, so that clusters form before they spread.
-    for exaggeration, iterations in ((4.0, 60), (1.0, 200)):
-        found = minimize(
-            _divergence, places.ravel(), (near * exaggeration,), "L-BFGS-B", jac=True, options={"maxiter": iterations}
-        )
-        places = found.x.reshape(-1, 2)
+    with one_blas_thread():
+        # The first iterations use early exaggeration, so that clusters form before they spread.
+        for exaggeration, iterations in ((4.0, 60), (1.0, 200)):
+            options = {"maxiter": iterations}
+            found = minimize(_divergence, places.ravel(), (near * exaggeration,), "L-BFGS-B", jac=True, options=options)
+            places = found.x.reshape(-1, 2)
     return places
 
 

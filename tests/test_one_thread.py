@@ -1,0 +1,20 @@
+"""Tests the limit of BLAS threads."""
+
+import threadpoolctl
+
+from sid_jax.one_thread import one_blas_thread
+
+
+def _threads():
+    return {each["filepath"]: each["num_threads"] for each in threadpoolctl.threadpool_info()}
+
+
+def test_blas_has_one_thread_inside_and_its_former_number_outside():
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        with one_blas_thread():
+            inside = _threads()
+        outside = _threads()
+    assert len(inside) >= 2, "NumPy and SciPy each have a BLAS library"
+    blas = [path for path in inside if "openblas" in path]
+    assert {inside[path] for path in blas} == {1}
+    assert {outside[path] for path in blas} == {2}
