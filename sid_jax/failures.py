@@ -29,7 +29,7 @@ def in_one_line(error: BaseException) -> str:
             "driver, or unset JAX_PLATFORMS to use the CPU"
         )
     if isinstance(error, OSError):
-        # Examples are a full disk and a missing permission. The message of the operating system names the file.
+        # For errors such as a full disk, the text of the operating system and the name of the file are enough.
         return f"{error.strerror}: {error.filename}" if error.strerror and error.filename else text
     if isinstance(error, ImportError):
         return f"a package is missing or broken ({text}); install sid_jax again with pip"

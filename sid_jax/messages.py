@@ -131,7 +131,8 @@ class ProgressDisplay:
     ):
         drawn = console is not None and (console.is_terminal or console.is_jupyter)
         self._line, self._title, self._total = None if drawn or console is None else line, title.strip(), total
-        # The number and the time at the first update. The time before it is mostly compilation, and is not counted.
+        # The value of `completed` and the time at the first update. The time before the first update is mostly
+        # compilation, and is not counted.
         self._first: tuple[int, float] | None = None
         self._printed = time.monotonic()
         self._progress = Progress(

@@ -19,7 +19,8 @@ def one_blas_thread() -> AbstractContextManager[object]:
 
 @functools.cache
 def _blas_libraries() -> ThreadpoolController:
-    # The search finds only libraries that are loaded. It is made once, since it takes as long as a decomposition.
+    # SciPy is imported first, since the search finds only loaded libraries. The result is cached, since a search takes
+    # as long as a matrix decomposition.
     import scipy.linalg  # noqa: F401
 
     return ThreadpoolController()

@@ -98,9 +98,9 @@ def movielens(arg: str = "100k") -> ConfigDict:
         _set_options(config, options)
         return config
     if "text" not in options:
-        # With text alone, "Murder, My Sweet" is near "Murder in the First". The other parts raise the ndcg@10 of a
-        # recommender from .096 to .108. Their weights were chosen on validation data. If the co-occurrence vectors have
-        # weight 2 instead of 1.5, ndcg@10 is the same, but the purity of first codes is .970 instead of .990.
+        # With text alone, "Murder, My Sweet" is near "Murder in the First". Genres and co-occurrence vectors raise the
+        # ndcg@10 of a recommender from .096 to .108. Their weights were chosen on validation data. If the co-occurrence
+        # vectors have weight 2 instead of 1.5, ndcg@10 is the same, but the purity of first codes is .970, not .990.
         config.data.parts = "genres=categories:genres*1.0"
         config.data.histories.source = config.data.source
         config.data.collaborative_weight = 1.5
@@ -142,8 +142,8 @@ def recommend(arg: str = "ml100k") -> ConfigDict:
         config.data.source = config.quantizer.data.source = "movielens-100k"
         # Ratings describe movies better than titles and genres do: ndcg@10 is .0867 with ratings, and .0773 without.
         config.quantizer.data.histories.source = "movielens-100k"
-        # The results on the pages were measured with IDs of this longer run. Those of a run of 300 epochs with the
-        # other settings of `set_few_items` are equally good.
+        # The results in docs/ were measured with the IDs of this run. With the batch size and the learning rate of
+        # `set_few_items`, the IDs are equally good after 300 epochs.
         set_few_items(config.quantizer, num_epochs=600)
         config.quantizer.train.batch_size, config.quantizer.train.learning_rate = 512, 3e-3
         config.quantizer.train.eval_every_epochs = 100.0
@@ -215,8 +215,8 @@ def joint(arg: str = "ml100k") -> ConfigDict:
     config = recommend(",".join([data_set, "decoder", *(options & {"quick"})]))
     config.joint.estimator = next(iter(options - {"quick"}), "gumbel")
     if data_set == "ml100k":
-        # Movies have sixty ratings on average and products only eleven, so the recommender's predictions are more
-        # reliable for movies.
+        # The target gradient moves first codes toward the recommender's predictions. Predictions are more reliable for
+        # movies, which have sixty ratings on average, than for products, which have eleven.
         config.joint.target_gradient = 10.0
         config.joint.temperature, config.joint.min_temperature = 1.0, 0.3
     return config
@@ -244,7 +244,8 @@ def set_few_items(config: ConfigDict, num_epochs: int) -> None:
     # have different vectors.
     config.model.num_levels, config.model.codebook_size = 3, 128
     config.model.hidden_dimensions = (512, 256)
-    # Compared with 512 items per step, 3e-3 and twice as many epochs, this takes half as long, and R^2 is higher.
+    # Compared with a batch size of 512, a learning rate of 3e-3 and twice as many epochs, training takes half as long,
+    # and R^2 is higher.
     config.train.batch_size = 256
     config.train.learning_rate = 8e-3
     config.train.num_epochs = num_epochs

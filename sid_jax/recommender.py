@@ -277,7 +277,7 @@ class Recommender:
         trained = self.trained
         report = evaluated(trained, self._task, histories, verbose)
         if histories is None:
-            # `save` writes the metrics over the histories of `fit`, so they are stored.
+            # `save` also writes the metrics on the histories of `fit`, so these metrics are stored in `_trained`.
             self._trained = dataclasses.replace(trained, figures=report.evaluations[0].figures(report.samples))
         return report
 

@@ -80,7 +80,7 @@ def stopping() -> Iterator[None]:
     try:
         yield
     finally:
-        # `_done` keeps its value: until the process exits, a signal ends it with the status of the finished work.
+        # `_done` is not reset: if the work is done, a signal before the process exits ends it with status 0.
         _came, _at_work, sys.unraisablehook = None, False, hook
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -12,7 +12,8 @@ CATALOG_R2_LOST = 0.02
 BELOW_COLD = 0.05
 # R^2 of training items minus R^2 of new items, if there were no cold items.
 BELOW_TRAINED = 0.20
-# Jensen-Shannon distance between the first codes of new and old items, minus the distance by chance.
+# Jensen-Shannon distance between the distributions of the first codes of new and old items, minus the 99th percentile
+# of this distance for random samples of the old distribution.
 CODE_SHIFT = 0.10
 # Share of the new items whose ID differs from their codes.
 MOVED = 0.50
@@ -34,8 +35,8 @@ class _Check(NamedTuple):
     earlier: tuple[str, ...] = ()
 
 
-# A reason in an earlier verdict is matched to a check by the check's name, its key in this table, since texts change
-# between versions of the package.
+# The keys are the names of the checks. A reason in an earlier verdict is matched to its check by this name, since the
+# texts change between versions of the package.
 _CHECKS = {
     "catalog_r2_lost": _Check(
         "R^2 lost by the catalog since training",

@@ -82,7 +82,7 @@ class Place:
                 infos = self._fs.ls(self._path, detail=True)
             except (FileNotFoundError, NotADirectoryError):
                 return {}
-            # Some stores have an empty object for the prefix itself.
+            # `_is_under` excludes the empty object that some stores have for the prefix itself.
             named = {info["name"].rstrip("/").rpartition("/")[2]: info for info in infos if _is_under(info, self._path)}
             return {name: _entry(named[name]) if named[name]["type"] == "file" else None for name in sorted(named)}
 
@@ -246,7 +246,7 @@ def _talking(address: str, done: str) -> Iterator[None]:
             f"{address}: cannot be {done}, since access is denied ({reason(error)}); use credentials with access: "
             f"{credentials}"
         ) from error
-    # Every store's library has its own error classes, which are not imported here.
+    # Each store's library has its own error classes, which are not imported here, so every exception is caught.
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _LOCAL_DISK:
             # This is an error of the local disk, not of the store. The caller's message names the cache folder.

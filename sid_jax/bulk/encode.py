@@ -67,8 +67,8 @@ def _encoded(
     def finish() -> tuple[pa.Array, np.ndarray, np.ndarray, np.ndarray]:
         ids, vectors, results = waiting.popleft()
         codes, hashes, finite, moments = (np.asarray(each) for each in results)
-        # `finite` is false if the sum of a vector's values overflows, although all values are finite, so the
-        # vectors are checked again.
+        # `finite` is also false if all values of a vector are finite, but their sum overflows. The vectors are
+        # therefore checked again.
         if not finite[: len(ids)].all() and len(not_finite(vectors, job.inputs.layout)):
             refuse_bad_rows(job.inputs, "--on_bad_rows=drop")
         high, low = hashes[: len(ids)].astype(np.uint64).T

@@ -20,7 +20,7 @@ import numpy as np
 from sid_jax.bulk.job import Job
 from sid_jax.errors import UserError
 
-# A function from a job and a piece to the piece's result.
+# A function that takes a job and a piece, and returns the piece's result.
 Stage = Callable[[Job, Any], Any]
 
 
@@ -110,7 +110,7 @@ class RayEngine:
 
 def _do(stage: Stage, job: Job, batch: dict[str, np.ndarray]) -> dict[str, Any]:
     """Runs one piece in a worker. Ray Data passes it as a batch of one row."""
-    # The bytes come from this job's own processes, never from user input.
+    # Unpickling is safe: the bytes come from this job's own processes, never from user input.
     try:
         result = (True, stage(job, pickle.loads(batch["piece"][0])))
     except UserError as error:

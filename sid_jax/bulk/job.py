@@ -64,7 +64,7 @@ class Job:
     capacity: int
     id_name: str
     sample_every: int
-    columns: pa.Schema = pa.schema([])  # noqa: RUF009 (it cannot be changed)
+    columns: pa.Schema = pa.schema([])  # noqa: RUF009 (a schema is immutable)
 
     @property
     def model(self) -> RQVAE:

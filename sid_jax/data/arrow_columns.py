@@ -52,7 +52,8 @@ def integers_or_text(column: pa.ChunkedArray, where: str, first_row: int = 0) ->
     Raises:
       UserError: if an id is null, or the column has another type.
     """
-    column = plain(column)  # This comes first, since a dictionary may include null.
+    # Columns are converted before the check for nulls, since the values of a dictionary may include null.
+    column = plain(column)
     refuse_nulls(column, where, first_row)
     kind = column.type
     if isinstance(kind, pa.UuidType):

@@ -11,7 +11,8 @@ from sid_jax.data.layout import Layout
 from sid_jax.errors import UserError, shown
 
 _ROWS = 16_384
-# Number of scattered rows that are read together; for each row the system maps about 64 KiB.
+# Number of scattered rows of a memory-mapped file that are read together, which limits memory: for each row, the
+# operating system maps about 64 KiB.
 _SCATTERED_ROWS = 1024
 
 

@@ -13,7 +13,8 @@ from sid_jax.one_thread import one_blas_thread
 
 # Items up to this many positions apart in a history count as co-occurring, with a weight of 1 / distance.
 _WINDOW = 3
-# Frequent contexts have less than proportional weight (Levy, Goldberg and Dagan, TACL 2015, section 3.1).
+# In the pointwise mutual information, the probability of a neighbor item is proportional to its count to this power,
+# which lowers the values of rare neighbors (Levy, Goldberg and Dagan, TACL 2015, section 3.1).
 _CONTEXT_POWER = 0.75
 
 
@@ -146,7 +147,7 @@ def cooccurrence_vectors(counts: sparse.csr_array, dimension: int) -> np.ndarray
     """
     information = _positive_information(counts)
     vectors = truncated_svd(information, dimension)
-    # `truncated_svd` returns U S, in which the norm of a column is its singular value.
+    # `truncated_svd` returns U S. The norm of a column is its singular value, so this division gives U sqrt(S).
     vectors /= np.sqrt(np.maximum(np.linalg.norm(vectors, axis=0), np.finfo(np.float32).tiny))
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)

@@ -14,7 +14,7 @@ from sid_jax.data.layout import ItemPart
 from sid_jax.errors import UserError
 
 # A label of a single item gets no feature, since it carries no information about other items. Of the other labels, the
-# most common ones get a feature, at most 1024.
+# 1024 most common ones get a feature each.
 _LEAST_ITEMS_OF_A_LABEL = 2
 _MOST_LABELS = 1024
 _QUANTILES = 101
@@ -115,7 +115,7 @@ def _fit_number(numbers: np.ndarray, where: str) -> About:
     known = numbers[np.isfinite(numbers)]
     if not len(known) or known.min() == known.max():
         raise UserError(f"{where}: all items have the same number; remove this part, or use another column")
-    # If many items have the same number, several quantiles are equal; `np.interp` then returns the rank of the last.
+    # Several quantiles are equal if many items have the same number; `np.interp` then returns the rank of the last one.
     quantiles = np.quantile(known, np.linspace(0, 1, _QUANTILES))
     return {"quantiles": quantiles.tolist()}
 

@@ -83,7 +83,7 @@ def _divisors(mean: np.ndarray, variance: np.ndarray, subtracted: np.ndarray, st
         square = variance if standardize == "feature" else np.ones_like(mean)
     # The computed variance of a constant feature is a rounding error rather than 0.
     constant = square <= np.finfo(np.float32).eps ** 2 * size
-    # Numbers below float32's normal range cannot be divisors.
+    # A standard deviation below float32's normal range cannot be a divisor, so the feature counts as constant.
     constant |= np.sqrt(square) < np.finfo(np.float32).tiny
     return np.asarray(np.sqrt(np.where(constant, 1.0, square)))
 
@@ -150,8 +150,7 @@ def fit_filler(layout: Layout, scaled: np.ndarray, there: np.ndarray, *, dropout
         others = np.flatnonzero(layout.part_of_feature != number)
         of = layout.part_of_feature[others]
         square = moments[np.ix_(others, others)] * np.where(of[:, None] == of, 1.0, 1.0 - dropout)
-        # The ridge is proportional to the sampling error of the moments, which grows with the ratio of features to
-        # items.
+        # The ridge grows with the number of features per item, as the sampling error of the moments does.
         ridge = square.trace() / len(others) * (0.01 + len(others) / len(scaled))
         square[np.diag_indices_from(square)] += ridge
         filler[np.ix_(others, np.arange(part.start, part.stop))] = np.linalg.solve(square, moments[others, part])

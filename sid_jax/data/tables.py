@@ -94,7 +94,8 @@ def exported_column(values: Values | np.ndarray) -> pa.ChunkedArray:
     if column is None or is_nested(column.type):
         texts = [None if value is None else value_text(value) for value in python_values(values)]
         return pa.chunked_array([pa.array(texts, pa.string())])
-    # pa.null() has no information, and few readers support pa.string_view().
+    # Columns of two types are converted to strings: pa.null(), the type of a column of nulls only, and
+    # pa.string_view(), which few readers support.
     return column.cast(pa.string()) if column.type in (pa.null(), pa.string_view()) else column
 
 
@@ -420,5 +421,5 @@ def _literal(line: bytes, where: str) -> Any:
     try:
         return ast.literal_eval(line.decode().strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        # The parser's own message has the address of an object, but no position.
+        # The parser's own message is omitted, since it has the address of an object, but no position.
         raise UserError(f"{where}: neither JSON nor a Python dict; download the file again") from error

@@ -16,7 +16,7 @@ from sid_jax.data.parts.torch_tensors import open_tensor
 from sid_jax.errors import UserError
 from sid_jax.messages import LOGGER
 
-# The folder of a file of token ids has this file, which lists the first token id of each level; see `sid_jax.formats`.
+# Next to a file of token ids, this file lists the first token id of each level; see `sid_jax.formats`.
 VOCABULARY_FILE = "vocabulary.json"
 # Maximum number of codes per ID. A table with more columns is transposed, or not a table of IDs.
 _MOST_LEVELS = 256

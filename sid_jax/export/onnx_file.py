@@ -15,7 +15,7 @@ from sid_jax.models.rqvae import RQVAE
 
 # ONNX Runtime 1.14 and later can read these versions.
 OPSET, IR_VERSION = 18, 8
-# The maximum size of a Protocol Buffers message, minus a margin.
+# The maximum size of a Protocol Buffers message, 2 GiB, minus a margin of 1 MiB.
 _MOST_BYTES = 2**31 - 2**20
 
 

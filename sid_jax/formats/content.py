@@ -121,7 +121,7 @@ class Content:
           `[E]` int64 each: rows of users, and positions of the targets in the users' histories.
         """
         lengths = np.zeros(0, np.int64) if self.histories is None else self.histories.lengths
-        # The position of the split's last target.
+        # For each user, the position of the split's last target in the history.
         last = lengths - 1 - SPLITS[::-1].index(split)
         counts = last.clip(0) if every and split == "train" else (last > 0).astype(np.int64)
         users = np.repeat(np.arange(len(lengths)), counts)

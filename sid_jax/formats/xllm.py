@@ -1,4 +1,7 @@
-"""JD xLLM: the binary vocabulary of constrained decoding. A record is an int64 item id and three int32 token ids."""
+"""JD xLLM: the binary file of the items that constrained decoding may generate.
+
+A record is an int64 item id and three int32 token ids.
+"""
 
 from __future__ import annotations
 

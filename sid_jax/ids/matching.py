@@ -40,7 +40,8 @@ def deferred_acceptance(wanted: np.ndarray, costs: np.ndarray, room: np.ndarray,
     room_of[tuples] = np.take_along_axis(room, by_cost, axis=1)
 
     last = np.isfinite(costs).sum(axis=1)
-    asking = np.zeros(len(costs), np.int64)  # Index of the current place of each item, in the order of its costs.
+    # For each item, the place to which it currently applies, as an index into its places in the order of cost.
+    asking = np.zeros(len(costs), np.int64)
     has = np.zeros(len(costs), bool)
     while True:
         free = np.flatnonzero(~has & (asking < last))

@@ -205,7 +205,7 @@ def allowed_codes(trie: Trie, level: int, nodes: jax.Array) -> jax.Array:
     _, codes, valid = children(trie, level, nodes.reshape(-1))
     size = trie.sizes[level]
     rows = jax.lax.broadcasted_iota(jnp.int32, codes.shape, 0)
-    # Missing children are scattered to a column after the last one, which drops them.
+    # Missing children get the column K, which is out of bounds, so that the scatter drops them.
     columns = jnp.where(valid, codes, size)
     mask = jnp.zeros((len(codes), size), bool).at[rows, columns].set(True, mode="drop")
     return mask.reshape(*nodes.shape, size)

@@ -10,8 +10,8 @@ import numpy as np
 
 from .model import Model
 
-# `_WIDTHS` are the beam widths of successive searches under a first code. `_JUDGED` is the number of nearest free
-# tuples whose decoded vectors are compared.
+# `_WIDTHS` are the beam widths of successive searches among the tuples with one first code. `_JUDGED` is the number of
+# nearest free tuples whose decoded vectors are compared.
 _WIDTHS, _JUDGED = (5, 20, 80), 2
 
 

@@ -94,7 +94,8 @@ def read_parquet(files: Sequence[Path], id_column: str) -> tuple[list[int | str]
     codes = table["semantic_id"].combine_chunks().flatten()
     # `read_table` and `to_numpy` are not used, since they import pandas if it is installed.
     numbers = np.from_dlpack(codes).astype(np.int32)
-    # An append without removed items writes a table of retired items without rows.
+    # The table of retired items has no rows if no item was removed. `reshape` cannot infer the number of codes from an
+    # empty array.
     return table[id_column].to_pylist(), numbers.reshape(len(table), -1) if len(table) else numbers.reshape(0, 0)
 
 

@@ -114,7 +114,7 @@ def residual_quantize(
             jnp.asarray(noise_scale) > 0, lambda: standard_gumbel(key, shape), lambda: jnp.zeros(shape, jnp.float32)
         )
         noises = jnp.split(noise, list(np.cumsum(sizes[:-1])), axis=-1)
-    remaining = latents  # its gradient includes that of the soft assignments
+    remaining = latents  # the input of the scores; its gradient may pass through the soft assignments of earlier levels
     residual = latents  # the input of the losses; its gradient to the latents is the identity
     quantized = jnp.zeros_like(latents)
     steps = []

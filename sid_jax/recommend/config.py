@@ -239,8 +239,8 @@ _EVAL: Declaration = {
     ),
 }
 
-# The score of a cold item is a sum over predicted items and items of the history, weighted by their similarity to the
-# cold item.
+# Settings of the back-off score of a cold item: a sum over warm items that the model predicts or that are in the
+# history, weighted by their similarity to the cold item. `sid_jax.recommend.cold.scores` has the formula.
 _BACKOFF: Declaration = {
     "sharpness": Setting(
         10.0,

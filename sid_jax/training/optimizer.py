@@ -74,7 +74,7 @@ def revive_unused(
     params, statistics = _copied(state.params), _copied(state.statistics)
     quantizer: Any = params["quantizer"]
     counts: Any = statistics["quantizer"].get("counts")
-    # `forget` has one flag per row of each parameter.
+    # `forget` has one flag per row of each parameter: whether the moments of the row are reset.
     forget: Any = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[:1] + (1,) * (leaf.ndim - 1), bool), state.params)
     for level, (taken, level_key) in enumerate(zip(state.taken, jax.random.split(key, len(state.taken)), strict=True)):
         dead = taken == 0

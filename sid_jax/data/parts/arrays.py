@@ -35,7 +35,8 @@ def open_npy(path: Path) -> np.memmap:
       UserError: if the file is not a .npy array of numbers; objects are never unpickled.
     """
     try:
-        with np.errstate(all="ignore"):  # A size that is too large raises an error, so NumPy need not warn of it.
+        # An array size that overflows raises an error, so NumPy's additional warning is suppressed.
+        with np.errstate(all="ignore"):
             return np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # NumPy may raise anything for a damaged header.
         if "Python objects" in str(error):
@@ -116,7 +117,7 @@ class Npy(Kind):
                 forget_pages(array)
             return
         with path.open("rb") as file:
-            # The vectors are read instead of mapped, for the reason given in `read_rows`.
+            # The vectors are read instead of mapped, since mapped pages count as memory of the process.
             file.seek(array.offset + part.first_row * array.strides[0])
             for start in range(0, part.num_rows, rows):
                 count = min(rows, part.num_rows - start)

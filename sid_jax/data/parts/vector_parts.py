@@ -18,7 +18,7 @@ from sid_jax.data.parts.part import Columns, Kind, Look, Part
 from sid_jax.data.parts.tables import Arrow, Parquet
 from sid_jax.errors import UserError
 
-# Number of rows of a part; a row group of a parquet file is not split.
+# Maximum number of rows of a part. Only a row group of a Parquet file, which is not split, may have more rows.
 _ROWS_A_PART = 2**18
 _KINDS: dict[str, Kind] = {
     ".npy": Npy(),

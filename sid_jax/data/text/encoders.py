@@ -24,7 +24,7 @@ from sid_jax.errors import UserError, reason
 Encode = Callable[[list[str]], Any]
 
 _IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-# A longer text is encoded alone, since a batch is padded to its longest text.
+# A text with more characters than this is encoded alone, since a batch is padded to its longest text.
 _LONG_TEXT = 4096
 # A user appends this to the folder of a BERT model, to compute matrix products in mixed precision.
 _MIXED = "@bfloat16"

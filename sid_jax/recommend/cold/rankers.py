@@ -83,7 +83,7 @@ def _find_cold(
 ) -> tuple[jax.Array, jax.Array]:
     model: Any = nnx.merge(graphdef, params)
     if isinstance(model, ItemModel):
-        assert back_off is not None  # A model that scores items has no probabilities of IDs.
+        assert back_off is not None  # Without a back-off, IDs are scored, which a model that scores items cannot do.
         scores = cold_scores_of_items(model, histories, known, vectors, cold, content, back_off, num_beams)
     elif back_off is None:
         scores = prefix_scores(model, histories, known, cold, len(cold.sizes))

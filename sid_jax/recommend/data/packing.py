@@ -158,7 +158,7 @@ def _best_fit_decreasing(lengths: np.ndarray, row_length: int) -> tuple[np.ndarr
         for space in range(size, row_length + 1):
             each = space // size
             needed = -(-len(waiting) // each)
-            if space == row_length:  # Only new, empty rows have enough space.
+            if space == row_length:  # No row in use has space for the remaining pieces, so new rows are added.
                 rows_by_space[space] = np.arange(num_rows, num_rows + needed)
                 num_rows += needed
             taken, rows_by_space[space] = np.split(rows_by_space[space], [needed])

@@ -91,10 +91,12 @@ def leave_one_out(histories: Histories, cold: np.ndarray | None = None) -> Split
 
 
 def refuse_seen_targets(split: Split) -> None:
-    """Checks that a test may exclude seen items: at most half of its targets are seen items.
+    """Checks that at most half of the test targets are seen items.
+
+    A test that excludes seen items counts such targets as misses.
 
     Raises:
-      UserError: if most targets are seen items.
+      UserError: if more than half of the targets are seen items.
     """
     test = split.test
     if test.mostly_seen:

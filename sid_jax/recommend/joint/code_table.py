@@ -59,7 +59,7 @@ def allowed_codes(table: CodeTable, items: jax.Array, level: int, size: int) -> 
       level: the level of the codes; static.
       size: K; static.
     """
-    # All items share the empty prefix, so one row is enough.
+    # At level 0, all items have the empty prefix, so one row is enough.
     prefixes = table.prefixes[items, level] if level else jnp.zeros((1,) * items.ndim, jnp.int32)
     words = table.followers[level][prefixes][..., None]
     places = jnp.arange(_BITS, dtype=jnp.uint32).reshape((1,) * (words.ndim - 1) + (_BITS,))

@@ -151,7 +151,7 @@ class _JointJob(Job[JointState]):
         return opening(self.config, self._task)
 
     def take_steps(self, state: JointState, step: int, num_steps: int) -> tuple[JointState, dict[str, Any]]:
-        # The table depends on the state's codes, which change only in an evaluation.
+        # The table is built once after each evaluation, since the state's codes change only in an evaluation.
         self._table = self._table or on_every_device(build_code_table(np.asarray(state.codes), self.sizes), self.mesh)
         return joint_steps(
             self._recipe, state, self._examples, self._vectors, self._table, num_steps=num_steps, mesh=self.mesh

@@ -96,7 +96,7 @@ def code_loss(logits: jax.Array, catalog: Catalog, items: jax.Array, level: int)
     Returns:
       `[...]` float32.
     """
-    # All items share the empty prefix, so one row of the mask is enough.
+    # At level 0, all items have the empty prefix, so one row of the mask is enough.
     nodes = catalog.prefixes[items, level] if level else jnp.zeros((1,) * items.ndim, jnp.int32)
     allowed = allowed_codes(catalog.trie, level, nodes)
     logits = jnp.where(allowed, logits.astype(jnp.float32), MASKED)

@@ -16,10 +16,9 @@ from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.config import TERMS
 from sid_jax.recommend.data.blend import Blend
 
-# The first two values are the decay of an item's weight per position back in the history, for the terms "transitions"
-# and "content". The third value is the number of last items of a history that these terms use; for transitions,
-# the weights of older items would be at most .65 ** 20. The values were chosen on the validation data that
-# training/blend.py names.
+# In the terms "transitions" and "content", the weight of an item of the history is the term's decay times the weight of
+# the item after it. Both terms use only the last `_LAST_ITEMS` items; in "transitions", the weights of older items
+# would be at most .65 ** 20. The values were chosen on the validation data that training/blend.py names.
 _TRANSITIONS_DECAY, _CONTENT_DECAY, _LAST_ITEMS = 0.65, 0.8, 20
 
 

@@ -196,7 +196,7 @@ def _digest(files: _Files) -> str:
         digest.update(json.dumps([path.name, about.st_size, about.st_mtime_ns]).encode())
         with path.open("rb") as file:
             digest.update(file.read(_LOOKED_AT))
-            # The end of a .gz file has a checksum of its content.
+            # The end of the file is hashed too, since a .gz file ends with a checksum of its content.
             file.seek(max(0, about.st_size - _LOOKED_AT))
             digest.update(file.read(_LOOKED_AT))
     return digest.hexdigest()[:16]
