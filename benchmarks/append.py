@@ -87,7 +87,7 @@ def _figures(first: Path, before: Path, after: Path) -> dict[str, Any]:
         **drift["new_items"],
         "version": manifest["version"]["number"],
         "items": len(new.item_ids),
-        # Counted from the ID tables, relative to the previous and to the first version.
+        # Changed IDs according to the ID tables: those since the previous version plus those since the first version.
         "moved": compare(old, new)["num_changed"] + compare(read_id_table(first), new)["num_changed"],
         "unique": len(np.unique(new.semantic_ids, axis=0)) / len(new.item_ids),
         "r2_trained": drift["reference"]["r2"],

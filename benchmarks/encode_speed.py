@@ -1,4 +1,4 @@
-"""Speed of residual quantization, compared with faiss: items/s, share of the rate of a matrix product, and memory.
+"""Speed of residual quantization, compared with faiss: items/s, FLOP/s relative to a matrix product, and memory.
 
 python benchmarks/encode_speed.py --beam=1 --json=encode.json
 

@@ -52,7 +52,7 @@ def main() -> None:
     """Trains the missing runs, and prints the tables."""
     console, workdir = Console(), Path(_WORKDIR.value)
     _claim(_CONFIG.value, workdir, console)
-    # Seed by seed, so that a stopped comparison has all methods for the finished seeds.
+    # The outer loop is over seeds, so that a stopped comparison has all methods for the finished seeds.
     runs: dict[str, list[dict[str, Any]]] = {way: [] for way in _WAYS.value}
     for seed in range(_SEEDS.value):
         for way in _WAYS.value:

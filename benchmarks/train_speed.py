@@ -1,4 +1,4 @@
-"""Training speed of the RQ-VAE and of the same model in PyTorch: items/s, share of a matrix product's rate, memory.
+"""Training speed of the RQ-VAE and of its PyTorch equivalent: items/s, FLOP/s relative to a matrix product, and memory.
 
 python benchmarks/train_speed.py --batch=1024 --method=ste --json=train.json
 

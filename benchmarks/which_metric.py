@@ -21,7 +21,7 @@ from typing import Any
 
 from sid_jax.cache import keep_compiled_programs
 
-# Called before JAX is imported, so that a table's programs are compiled only once for all seeds.
+# With this cache, a table's programs are compiled only once for all seeds. It must be set before JAX is imported.
 keep_compiled_programs()
 
 import numpy as np  # noqa: E402

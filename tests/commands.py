@@ -49,7 +49,7 @@ def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
 
 
 def start_together(num_processes: int, *words: str | Path, of_last: Sequence[str] = ()) -> list[subprocess.Popen[str]]:
-    """Starts `python WORDS` in several processes of one training run; `of_last` are more arguments of the last one."""
+    """Starts `python WORDS` in several processes of one run; the last process also gets the arguments `of_last`."""
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]
     company = [f"--coordinator_address=localhost:{port}", f"--num_processes={num_processes}"]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tests.commands import COMPILE_QUICKLY
 
-# A shell starts background processes with SIGINT ignored, and nohup with SIGHUP ignored; commands that tests start
-# would inherit this.
+# A shell starts background processes with SIGINT ignored, and nohup starts processes with SIGHUP ignored. Commands that
+# tests start would inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

@@ -122,9 +122,9 @@ def test_a_preset_trains_as_it_did_before_the_defaults_were_a_recipe(name):
     kind = "recommend" if name.split(":")[0] in ("recommend", "joint") else "config"
     before = BEFORE["defaults"][kind] | BEFORE["presets"][name]
     before = {setting: tuple(value) if isinstance(value, list) else value for setting, value in before.items()}
-    # The IDs of small MovieLens data sets also depend on genres and ratings by default.
     few = name.startswith(("ml100k", "movielens:1m", "movielens:latest-small"))
-    # In version 0.1, the decoder was the only recommender for these data sets.
+    # In version 0.1, IDs of small MovieLens data sets were made from text alone, and the decoder was the only
+    # recommender. These choices are not the defaults, so they are arguments of the preset.
     then = "text" if few else "decoder" if name.startswith("recommend:") else ""
     now = flat(preset(f"{name},{then}" if then else name))
     changed = {setting for setting in before if now[setting] != before[setting]}
@@ -134,7 +134,7 @@ def test_a_preset_trains_as_it_did_before_the_defaults_were_a_recipe(name):
     if kind == "recommend" and "ml100k" in name:
         allowed |= {f"quantizer.{setting}" for setting in OF_GUMBEL}
     if kind == "recommend" and "beauty" in name:
-        # The IDs that a recommender's run trains also have the default settings.
+        # The quantizer of a recommender's run has the default settings, except for the lengths of a quick run.
         allowed = {setting for setting in before if setting.startswith("quantizer.")}
         recipe = {f"quantizer.{setting}": value for setting, value in flat(default_config()).items()}
         of_run = {"quantizer.train.num_epochs", "quantizer.train.warmup_epochs"} if "quick" in name else set()

@@ -17,7 +17,7 @@ from tests.commands import ROOT, environment
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """A wheel of a copy of the sources, since a build leaves folders behind, whose files a later build would pack."""
+    """A wheel of a copy of the sources: a build leaves folders behind, and a later build would pack their files."""
     folder = tmp_path_factory.mktemp("wheel")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / name)

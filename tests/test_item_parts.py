@@ -69,7 +69,8 @@ def test_r2_is_that_of_each_part_over_the_items_that_have_it(tokenizer, lacking)
     expected = 1 - np.square(text - decoded[there]).sum() / np.square(text - text.mean(axis=0)).sum()
     assert figures["r2_by_part"]["text"] == pytest.approx(expected, abs=1e-4)
     assert list(figures["r2_by_part"]) == ["text", "image", "genres", "price"]
-    # If all items had all parts, R^2 would be the mean over the parts, weighted by their weights. Here it is near that.
+    # If all items had all parts, R^2 would be the weighted mean of the parts' R^2. Some items lack parts, so R^2 is
+    # only near this mean.
     weights = [part.weight for part in model.layout.parts]
     assert figures["r2"] == pytest.approx(np.average(list(figures["r2_by_part"].values()), weights=weights), abs=0.05)
     measured = tokenizer.evaluate(lacking)
@@ -141,7 +142,7 @@ def test_the_setting_reads_files_by_id_and_weighs_labels(tmp_path):
     assert data.layout.names == ("vectors", "image", "genres", "price")
     np.testing.assert_array_equal(data.vectors[[3, 0], 3:5], vectors[:2, :2])
     assert np.isnan(data.vectors[1:3, 3:5]).all()
-    # All three items with labels have the label "a". Only one has "b", so there is no feature for it.
+    # All three items with labels have the label "a". Only one has "b", so "b" is not a feature.
     weight = np.sqrt(np.log(2))
     np.testing.assert_allclose(data.vectors[:, 5], [weight, weight, weight, np.nan], rtol=1e-6)
     np.testing.assert_allclose(data.vectors[:, 6], [0, 1, np.nan, 0.5], atol=1e-6)

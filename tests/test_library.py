@@ -64,7 +64,7 @@ def test_a_notebook_runs_and_shows_progress_and_tables(tmp_path, monkeypatch):
     assert any("<table" in output["data"].get("text/html", "") for output in shown)
     for each in outputs:
         assert not any(output.get("name") == "stderr" for output in each), each
-    # A progress bar in a notebook is a display that ends, not hundreds of lines.
+    # A progress bar does not leave hundreds of lines of text in a notebook.
     assert all(len(output.get("text", "")) < 2_000 for each in outputs for output in each)
 
 

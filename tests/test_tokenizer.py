@@ -185,7 +185,7 @@ def test_a_second_fit_of_the_same_shapes_compiles_nothing(tokenizer, vectors):
         sid_jax.SemanticIdTokenizer(**SETTINGS).fit(vectors + np.float32(0.01), verbose=False)
         assert not compiled
         jax.jit(lambda x: x * 17.0)(np.float32(3))
-        assert compiled  # the listener records compilations
+        assert compiled  # The listener does record compilations.
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
 

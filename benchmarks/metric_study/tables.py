@@ -73,7 +73,7 @@ def _trained(family: str, model: str, unique: str = "relocate", config: str = "m
             "data__source": "movielens-100k",
             "data__path": world.path,
             "data__histories__path": str(world.folder / "known.txt"),
-            # The file does not contain the test items.
+            # The file does not contain the test items, so no further items are excluded.
             "data__collaborative_holdout": 0,
             "train__num_epochs": _EPOCHS,
         }
@@ -167,7 +167,7 @@ TOKENIZERS = {
     "ste-3x512": _trained("sid_jax", "3x512", model__codebook_size=512),
     "balanced-tree": _plain("plain", lambda world: trees.balanced(world.vectors, 12, 3), [12] * 3),
     "kmeans-tree": _plain("plain", lambda world: trees.kmeans_tree(world.vectors, 12, 3), [12] * 3),
-    # Besides resets, this tokenizer lacks k-means initialization. Its commitment weight is 50 instead of .25, and its
+    # This tokenizer has neither resets nor k-means initialization. Its commitment weight is 50 instead of .25, and its
     # IDs have a suffix.
     "ste-no-revival": _trained(
         "sid_jax",

@@ -19,11 +19,11 @@ from sid_jax.settings import (
     default_of,
 )
 
-# Items are represented by their content vectors, through a trained linear map.
+# Value of `config.sides.whole`: items are represented by a trained linear map of their content vectors.
 VECTORS = "vectors"
 # Value of `config.ids` with which each run trains its own IDs.
 TRAINED = "rqvae"
-# The baseline for methods with the same number of rows.
+# Value of `config.sides.kinds`: random hashing, the baseline of methods with the same number of rows.
 BASELINE = "random"
 # Value of `config.sides.kinds`: SentencePiece without random splits in training.
 UNCUT = "sentencepiece-uncut"

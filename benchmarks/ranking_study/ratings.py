@@ -12,7 +12,7 @@ from sid_jax.data.catalogs.movielens.tables import MovieLens
 from sid_jax.errors import UserError
 from sid_jax.streams import stream_rng
 
-# Strength of the shrinkage of a user's mean to the global mean, in ratings.
+# Strength of the shrinkage of a user's mean to the global mean, as a number of ratings.
 _PRIOR = 5.0
 _YEARS_A_GROUP = 10
 

@@ -49,7 +49,7 @@ def side_names(config: ConfigDict) -> list[tuple[str, int]]:
 
 
 def make_side(config: ConfigDict, kind: str, num_rows: int, table: IdTable, impressions: np.ndarray, seed: int) -> Side:
-    """Returns one item representation, which is fitted without the items that have no impressions.
+    """Returns one item representation, which is fitted on the items that have impressions.
 
     Args:
       config: from `ranking_study.config`.

@@ -71,7 +71,7 @@ def test_an_export_of_the_runs_own_vectors_is_the_usual_one(trained, tmp_path):
 
 
 def test_the_run_needs_neither_its_data_nor_one_file(trained, tmp_path):
-    """The input is two .parquet files with ids that are unknown to the run, whose own vectors are moved away."""
+    """The input is two .parquet files with ids that the run does not know. The run's own vectors are moved away."""
     vectors = np.load(trained / "items.npy")
     (trained / "items.npy").rename(tmp_path / "elsewhere.npy")
     try:
@@ -104,7 +104,7 @@ def test_a_new_models_codes_are_numbered_like_an_old_ones_in_every_file(trained,
     wanted = renamed(tmp_path / "usual", tmp_path / "old.json")
     inputs = [f"{trained}/items.npy"]
     how = {"align_to": tmp_path / "old.json", "programs": ["onnx"], "messages": SILENT}
-    # The second call is a retry.
+    # The second iteration repeats both exports, as a retry does.
     for _ in range(2):
         export(trained / "run", tmp_path / "aligned", **how)
         export_files(trained / "run", tmp_path / "files", inputs, **how)

@@ -52,7 +52,7 @@ def _small_pieces(monkeypatch):
     [
         ((8, 8, 8), "relocate", 1, False),
         ((4, 5, 6), "relocate", 3, False),
-        # Most items have the same first code, and there are fewer IDs with this code than such items.
+        # Most of the 300 items have the same first code. There are only 64 IDs with this code.
         ((8, 8, 8), "relocate", 1, True),
         ((7, 3), "relocate", 20, True),
         ((310,), "relocate", 1, False),

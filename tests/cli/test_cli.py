@@ -11,7 +11,7 @@ from sid_jax.command import _current_words
 from sid_jax.errors import UserError
 from tests.commands import ROOT, refused, run, start
 
-# Maps modules with flags that several commands share to these commands.
+# Maps each module of shared flags to the commands that have these flags.
 SHARED = {
     "histories": ["evaluate", "convert", "llm_data"],
     "items": ["convert", "llm_data"],

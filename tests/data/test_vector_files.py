@@ -34,7 +34,8 @@ KINDS = [*WITH_IDS, *WITH_NUMBERS, *WITHOUT_IDS]
 
 @st.composite
 def texts(draw, kind: str, count: int) -> list[str]:
-    # A line cannot contain a line break, NumPy's text cannot end in zeros, and a byte order mark is not part of an id.
+    # Ids in lines cannot contain line breaks, NumPy drops null characters at the end of a string, and a byte order mark
+    # is not part of an id.
     forbidden = "\n\r\0\ufeff" if kind in WITHOUT_IDS or kind.startswith("npz") else ""
     letters = st.characters(exclude_categories=["Cs"], exclude_characters=forbidden)
     names = st.text(letters, max_size=12)

@@ -59,7 +59,7 @@ def write_files(folder: Path) -> None:
 
 
 def run_page(page: Path, folder: Path) -> None:
-    """Runs a page's blocks in order in a folder: commands, except the listed ones, and Python in one namespace."""
+    """Runs a page's blocks in order in a folder: Python in one namespace, and commands except those in `NOT_RUN`."""
     names: dict[str, object] = {"__name__": "__main__"}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -12,7 +12,7 @@ from absl import app, flags
 from sid_jax import cli, command
 from tests.commands import ROOT
 
-# Beginnings of shell commands that do not have flags of this project.
+# Beginnings of commands that do not belong to this project; their flags are not checked.
 _PLAIN = ["python -m pytest", "python3 -m venv", ".", "source"]
 
 
@@ -61,7 +61,7 @@ def _run(words: list[str], patch: pytest.MonkeyPatch) -> None:
         raise AssertionError(f"{' '.join(words)}\nerror: {message}")
 
     patch.setattr(command, "_leave", leave)
-    # The initialization that absl performs once per process.
+    # Skips the initialization that absl performs once per process.
     patch.setattr(app._run_init, "done", True)
     before = set(flags.FLAGS)
     try:

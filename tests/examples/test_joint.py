@@ -1,4 +1,4 @@
-"""examples/joint: each model gives an export for appends and tokens; docs/joint-own-model.md quotes the code."""
+"""examples/joint: appends and tokens work with the export of each model. docs/joint-own-model.md quotes the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The encoder as an ONNX graph and as StableHLO: both give the codes of JAX, and later versions have both, too."""
+"""The encoder as an ONNX graph and as StableHLO: both give the codes of JAX, and later versions include both."""
 
 import importlib.util
 import re
@@ -47,7 +47,7 @@ def first(tmp_path_factory):
 
 @pytest.fixture
 def new(tmp_path):
-    """A file with two items that are new."""
+    """A file with two new items."""
     return made.write_vectors(tmp_path / "new.parquet", [40, 41], made.made_vectors([40, 41]))
 
 
@@ -97,8 +97,8 @@ def test_the_manifest_lists_them_and_they_give_the_codes_of_the_table(first):
 def test_the_next_version_has_them_too_and_a_retry_knows_it(first, new, tmp_path):
     folder = first[2]
     for programs in ((), (), BOTH):
-        # The previous version has both programs, so an append writes both. Naming both is thus a retry of the same
-        # append.
+        # The previous version has both programs, so each append writes both. The third append, which names both, is a
+        # retry like the second one.
         append(folder, tmp_path / "v2", [new], programs=programs, messages=SILENT)
     for name in FILES:
         assert (tmp_path / "v2" / name).read_bytes() == (folder / name).read_bytes()

@@ -52,7 +52,7 @@ def test_items_that_are_never_seen_get_no_row_and_change_none():
     some = fit_ngrams("prefix", IDS, np.array([1, 2, 0, 0]), num_rows=100)
     alone = fit_ngrams("prefix", IDS[:2], np.array([1, 2]), num_rows=100)
     assert some.known.tolist() == alone.known.tolist()
-    # The third item still has the row of its first code.
+    # The third item has no impressions. Its only row is that of its first code, which it shares with the first item.
     assert rows(some)[2] == rows(some)[0][:1] and rows(some)[3] == [0]
 
 

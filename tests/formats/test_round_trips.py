@@ -57,7 +57,7 @@ _numbers = itertools.count()
 
 
 def write(catalog: Catalog, tool: str, tmp_path_factory: pytest.TempPathFactory, vocabulary: int = 0) -> Path:
-    """Writes a tool's files directly, since `convert` waits until files are on the disk."""
+    """Writes a tool's files without `convert`, which is slower, since it waits until files are on the disk."""
     folder = tmp_path_factory.getbasetemp() / f"D{next(_numbers)}"
     folder.mkdir()
     histories = catalog.histories if FORMATS[tool].histories else None

@@ -62,7 +62,7 @@ class Trained:
 
 @pytest.fixture(scope="module")
 def trained():
-    """A finished run with pure functions; its parameters are a tuple of the model's tables and the quantizer's."""
+    """A finished run with pure functions; `params` are a tuple: the model's tables, and the quantizer's parameters."""
     quantizer = JointQuantizer(VECTORS, num_steps=STEPS, **SMALL, **RATES)
     optimizer = quantizer.optimizer(optax.adam(1e-2))
 
@@ -99,7 +99,7 @@ def test_schedules_as_computed_by_hand():
         np.testing.assert_allclose([rate(0), rate(10), rate(half)], [2 / 11, 2, 1], rtol=1e-5)
         assert rate(course.last_step(group) - 1) > 0 == rate(course.last_step(group)) == rate(150)
     assert not course.noiseless(79) and course.noiseless(80)
-    # The recommender's joint training freezes no part early: all rates fall until the quantizer is frozen.
+    # The recommender's joint training has `hold=False`: the encoder is trained until the whole quantizer is frozen.
     assert dataclasses.replace(course, hold=False).last_step("encoder") == 100
 
 
@@ -271,7 +271,7 @@ def test_it_ends_in_a_tokenizer_that_is_saved_appended_to_and_spoken(trained, tm
     np.testing.assert_array_equal(tokenizer.table.codes, trained.codes[-1])
     assert len(np.unique(tokenizer.table.semantic_ids, axis=0)) == N > K
     assert tokenizer.export.manifest["joint"]["steps"] == STEPS
-    # The model continues with the unique IDs.
+    # If unique IDs are given, the model gets these IDs instead of the codes.
     ids, items = tokenizer.table.semantic_ids, jnp.array([4, 9])
     output = jax.jit(lambda: quantizer(jnp.asarray(VECTORS), STEPS, items, ids))()
     np.testing.assert_array_equal(output.codes, ids[[4, 9]])

@@ -167,7 +167,7 @@ def ready(request):
 
 
 def exhaustive(tokenizer, model, tokens, prompt):
-    """All items by the log-probability of their tokens after one prompt, without any search."""
+    """Returns all items, sorted by the log-probability of their tokens after a prompt, without a search."""
     numbers = tokenizer(prompt, return_tensors="pt")["input_ids"]
     length = len(tokens.vocabulary.sizes) + (tokens.marker_ids[0] >= 0)
     answers = torch.from_numpy(tokens.token_ids[:, :length]).long()

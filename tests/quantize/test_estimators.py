@@ -46,7 +46,7 @@ def test_samples_follow_the_softmax_of_the_scores_whatever_the_temperature(key):
 def test_the_temperature_divides_once():
     scores = jnp.array([2.0, 0.0])
     weights, _ = gumbel_softmax(scores, None, temperature=2.0, hard=False)
-    # softmax(2 / 2, 0); dividing twice would give softmax(2 / 4, 0) = 0.62.
+    # The first weight of softmax([2 / 2, 0]) is .73. If scores were divided twice, softmax([2 / 4, 0]) would give .62.
     assert weights[0] == pytest.approx(np.e / (np.e + 1), rel=1e-6)
 
 

@@ -10,7 +10,8 @@ from sid_jax.quantize.residual import residual_quantize
 def test_by_hand():
     codebook, counts = jnp.array([[0.0], [5.0]]), jnp.array([2.0, 1.0])
     moved, new_counts = move_codewords(codebook, counts, jnp.array([[1.0], [3.0]]), jnp.array([0, 0]), 0.5)
-    # N = .5 * 2 + .5 * 2 = 2; m = .5 * 2 * 0 + .5 * (1 + 3) = 2. Code 1 has no points, so its count is halved.
+    # Code 0 gets the count .5 * 2 + .5 * 2 = 2 and the sum of points .5 * 2 * 0 + .5 * (1 + 3) = 2. Code 1 has no
+    # points, so its count is halved.
     np.testing.assert_allclose(new_counts, [2.0, 0.5])
     np.testing.assert_allclose(moved, [[1.0], [5.0]])
 

@@ -31,8 +31,8 @@ def test_procrustes_finds_the_rotation_between_two_sets_of_points():
 
 def test_points_that_are_a_turned_product_of_codewords_are_found_exactly():
     # There are three positions in each of two planes that are rotated in space. This gives nine points, each of which
-    # occurs five times. The products of the variances are about the same in both planes, so that the start finds the
-    # planes.
+    # occurs five times. The products of the variances are about the same in both planes, so that the initial
+    # rotation finds the planes.
     planes, _ = np.linalg.qr(np.array([[1.0, 2, 0, 1], [0, 1, 3, 1], [2, 0, 1, 0], [1, 1, 0, 4]]))
     first, second = np.array([[6.0, 1], [-6, 1], [0, -2]]), np.array([[5.0, 1.2], [-5, 1.2], [0, -2.4]])
     grid = np.concatenate([np.repeat(first, 3, axis=0), np.tile(second, (3, 1))], axis=1)

@@ -28,7 +28,7 @@ def test_noise_moves_codes_and_is_reported(key):
     output = residual_quantize(latents, codebooks, method="gumbel_softmax", key=key, noise_scale=1.0)
     agree = output.codes == assign_codes(latents, codebooks)
     # `nearest` says whether a code is the nearest one to the residual of its level. It is true at all levels of an item
-    # if and only if all codes are those of export.
+    # if and only if all codes are those of `assign_codes`, which exports use.
     np.testing.assert_array_equal(output.nearest.all(-1), agree.all(-1))
     assert 0 < output.nearest.mean() < 1
 
@@ -53,7 +53,8 @@ def test_the_gradient_of_the_sum_is_the_identity_whatever_the_levels(key, num_le
 
 @pytest.mark.parametrize("num_levels", [1, 2, 3, 5])
 def test_the_commitment_of_each_level_reaches_the_encoder_once(key, num_levels):
-    # At every level l, d|z - sg(e_1) - ... - sg(e_l)|^2 / dz is 2 r_(l+1), and no element of it is 0.
+    # The gradient of each level's commitment loss with respect to the latent vector is twice the residual after this
+    # level, and no element of it is 0.
     latents, codebooks = make(key, num_levels)
     output = residual_quantize(latents, codebooks)
     left = output.residuals - output.codewords

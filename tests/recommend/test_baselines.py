@@ -96,9 +96,8 @@ def test_shrinkage_and_decay_by_hand():
 
 def test_what_follows_is_recommended_by_hand():
     train = make([0, 1, 2], [0, 1], num_items=4)
-    # The weights of the transitions are 1 / sqrt(2) from item 1 to item 2, .6 * 2 / (sqrt(2) * 2 ** .3) = .69 from item
-    # 1 back to item 0, .6 / 2 ** .3 from item 2 back to item 1, and .9 times the last weight from item 2 back to item
-    # 0.
+    # The weights of the transitions are 1 / sqrt(2) for 1 -> 2, .6 * 2 / (sqrt(2) * 2 ** .3) = .69 for 1 -> 0,
+    # .6 / 2 ** .3 for 2 -> 1, and .9 * .6 / 2 ** .3 for 2 -> 0.
     transitions = Transitions(train)
     asked = batch(*padded([1], [2], [1, 2], [3], [2, 2]))
     assert transitions.recommend(asked, 3).tolist() == [

@@ -107,7 +107,7 @@ def test_a_signal_during_the_last_validation_ends_the_program_and_the_run_is_who
         os.kill(os.getpid(), signal.SIGINT)
         return original(*args, **kwargs)
 
-    # A library of an earlier test may have replaced Python's own handler, so the test sets it.
+    # A library that an earlier test used may have replaced Python's handler of SIGINT, so the test sets it.
     left = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):

@@ -43,7 +43,7 @@ def test_each_level_takes_the_mean_of_what_those_before_leave(sizes, num_items, 
 def made(seed=0):
     random = np.random.default_rng(seed)
     ids = random.integers(0, 4, (500, 3))
-    # No item has code 3 of the second level; the last level only distinguishes items.
+    # No item has code 3 of the second level. The vectors do not depend on the code of the third level.
     ids[:, 1] %= 3
     return ids, random.normal(size=(4, 16))[ids[:, 0]] + 0.5 * random.normal(size=(3, 16))[ids[:, 1]]
 

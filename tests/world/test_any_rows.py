@@ -18,7 +18,7 @@ from sid_jax.export.id_tables import read_id_table
 FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CATALOG = np.array(["a", "b", "7", "007", "ä"], dtype=object)
 TYPES = [pa.string(), pa.string_view(), pa.large_binary(), pa.int64(), pa.float64(), pa.decimal128(20, 0)]
-# Fragments from which files are made that are valid, nearly valid or invalid.
+# Fragments of files. The files made from them are valid, nearly valid or invalid.
 WORDS = st.sampled_from(
     [b"a", b"b", b"7", b"007", "ä".encode(), b" ", b"\t", b",", b"\n", b"\r\n", b'"', b"\xff", b"\x00", b"\xef\xbb\xbf",
      b"user_id,item_id,timestamp\n", b"item_id,semantic_id\n", b"1 2 3", b"1-2", b"{", b'{"a": [1, 2]}', b"nan"]

@@ -354,8 +354,8 @@ def test_reasons_in_manifests_of_earlier_versions_of_the_package_still_count():
     assert judged["due_since"] == 4
     assert [(each["name"], each["cause"]) for each in judged["standing"]] == [("new_moved", "crowded"), ("x", "drift")]
     assert "the same settings will not help" in judged["remedy"]
-    # Manifests of later versions of the package have texts and causes, but no names. If a check is due again, it is
-    # still one reason, with the first version in which it was due.
+    # Manifests of later versions of the package have texts and causes, but no names. A check that is due again
+    # is listed once, with the first version in which it was due.
     before = {**checks[0], "cause": "crowded", "version": 3, "due": True}
     judged = verdict(drift_of(moved=0.95), 1000, number=5, before={"standing": [before]})
     found = {each["name"]: each for each in judged["standing"]}

@@ -76,10 +76,11 @@ def test_what_does_not_fit_is_refused():
 def test_reliability_is_the_share_of_the_spread_that_is_no_noise(seeds):
     random = np.random.default_rng(0)
     worth = random.normal(size=300)
-    # A mean over seeds x 50 users has a noise variance of 1 / 3, so 3 / 4 of the variance is between tables.
+    # The true values have the variance 1, and the noise of a mean over seeds x 50 users has the variance 1 / 3. So the
+    # true values have 3 / 4 of the total variance.
     noise = np.sqrt(50 * seeds / 3)
     found = reliability(outcomes_of(worth, noise, seeds=seeds), samples=20)
-    # With two seeds, each half has one seed and half of the users, a quarter of the data. The correction assumes that
-    # each half has half of the data.
+    # With two seeds, each half has one seed and half of the users, so a quarter of the data. The Spearman-Brown
+    # correction assumes that each half has half of the data.
     assert found == pytest.approx({1: 1 / (1 + 1 / 3), 2: 1 / (1 + 2 / 3)}[seeds], abs=0.06)
     assert reliability(outcomes_of(worth, 0.0), samples=2) == pytest.approx(1)

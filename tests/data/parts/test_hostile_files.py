@@ -203,7 +203,7 @@ def test_a_parquet_file_that_says_it_has_more_rows(tmp_path: Path, rows: int):
     content = path.read_bytes()
     size = struct.unpack("<I", content[-8:-4])[0]
     body, footer = content[: -8 - size], content[-8 - size : -8]
-    # The number of rows is a 64-bit field of the file and of its row group.
+    # The footer has the number of rows as a 64-bit field, once for the file and once for its row group.
     changed = footer.replace(b"\x16" + varint(60), b"\x16" + varint(rows))
     assert changed.count(b"\x16" + varint(rows)) >= 2
     path.write_bytes(body + changed + struct.pack("<I", len(changed)) + b"PAR1")

@@ -17,7 +17,7 @@ def _plain_attention(attention, source, bias):
 
 
 def test_attention_is_a_softmax_over_what_is_visible():
-    """Values and gradients agree with large logits, and for a query that attends to no key."""
+    """Values and gradients equal those of plain softmax, also for large logits and a query that attends to no key."""
     attention = Attention(8, 2, rngs=nnx.Rngs(0))
     source = 30 * jax.random.normal(jax.random.key(0), (2, 5, 8))
     visible = jnp.tril(jnp.ones((5, 5), bool)).at[3].set(False)
