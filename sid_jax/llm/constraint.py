@@ -180,8 +180,8 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
 
     # The kind of a row determines which tokens may come next. Kind l, below L: the row ends with l codes of an
     # unfinished ID, and another code comes next. The other kinds are L plus one of the following numbers. _BEGIN: the
-    # begin marker comes next. _CLOSE: the end marker. _END: the end token. _MORE: the end token, or the start of another
-    # ID. _FREE: any text, or the start of an ID.
+    # begin marker comes next. _CLOSE: the end marker. _END: the end token. _MORE: the end token, or the start of
+    # another ID. _FREE: any text, or the start of an ID.
     _BEGIN, _CLOSE, _END, _MORE, _FREE = range(5)
 
     def __init__(
