@@ -75,7 +75,7 @@ def file_to_write(text: str | os.PathLike[str]) -> Path:
     """Returns the path of an output file and creates its folder, so that an unwritable path fails before any work.
 
     Raises:
-      UserError: in the cases of `as_path`, and if the path is a folder or cannot be written.
+      UserError: in the cases of `as_path`, and if the path is a folder, a device or a pipe, or cannot be written.
     """
     if (address := bucket_address(text)) is not None:
         from sid_jax.buckets.outputs import output_file
@@ -84,6 +84,8 @@ def file_to_write(text: str | os.PathLike[str]) -> Path:
     path = as_path(text)
     if path.is_dir():
         raise UserError(f"{path} is a folder; give the name of a file")
+    if _is_device(path):
+        raise UserError(f"{path} is a device or a pipe; give the name of a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -91,6 +93,15 @@ def file_to_write(text: str | os.PathLike[str]) -> Path:
     if not os.access(path.parent, os.W_OK):
         raise UserError(f"cannot write {path}: no permission to write to its folder; choose another file")
     return path
+
+
+def _is_device(path: Path) -> bool:
+    """Returns whether a path is a device, a pipe or a socket, which a renamed file would replace.
+
+    /dev/stdout is a link through /proc, also if it leads to a file.
+    """
+    folder = path.parent.resolve()
+    return (path.exists() and not path.is_file()) or folder == Path("/dev") or folder.is_relative_to("/proc")
 
 
 def typed(path: Path) -> str:

@@ -1,8 +1,10 @@
 """Paths as users type them, and folders as other programs leave them."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -200,3 +202,12 @@ def test_a_working_directory_that_was_removed(tmp_path, monkeypatch):
 def test_a_name_that_is_too_long(tmp_path):
     with pytest.raises(UserError, match="cannot write .*: File name too long"):
         refuse_taken(tmp_path / ("x" * 300))
+
+
+@pytest.mark.parametrize("name", ["pipe", "link", "/dev/full", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_a_device_or_a_pipe_is_not_replaced_by_a_file(name, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    with pytest.raises(UserError, match="is a device or a pipe; give the name of a file"):
+        file_to_write(tmp_path / name)
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink()
