@@ -51,7 +51,8 @@ def bucket_address(text: str | os.PathLike[str]) -> str | None:
 
 def local_path(text: str | os.PathLike[str]) -> Path:
     """Returns a path as `as_path` does, but rejects the addresses of buckets."""
-    text = os.fspath(text).removeprefix("file://")
+    # `Path` collapses "file:///folder" to "file:/folder".
+    text = re.sub("^file:(//|(?=/))", "", os.fspath(text))
     if not text:
         raise UserError('a path is empty, perhaps because a variable is not set; give a path, or "." for this folder')
     if (address := _ADDRESS.match(text)) and not Path(text).exists():
@@ -62,9 +63,9 @@ def local_path(text: str | os.PathLike[str]) -> Path:
     try:
         return Path(text).expanduser().absolute()
     except RuntimeError as error:
-        raise UserError(
-            f"{text}: the home folder is unknown, since HOME is not set; write the path without ~"
-        ) from error
+        name = Path(text).parts[0]
+        cause = "HOME is not set" if name == "~" else f"there is no user {name[1:]!r}"
+        raise UserError(f"{text}: the home folder is unknown, since {cause}; write the path without ~") from error
     except FileNotFoundError as error:
         raise UserError(
             f"{text}: the working directory no longer exists; change to another folder, or give an absolute path"

@@ -211,3 +211,14 @@ def test_a_device_or_a_pipe_is_not_replaced_by_a_file(name, tmp_path):
     with pytest.raises(UserError, match="is a device or a pipe; give the name of a file"):
         file_to_write(tmp_path / name)
     assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink()
+
+
+def test_an_address_of_a_file_names_ids_as_it_names_outputs(tmp_path):
+    write_ids(tmp_path / "ids.parquet", ITEMS)
+    assert as_path(Path(f"file://{tmp_path}")) == as_path(f"file://{tmp_path}") == tmp_path
+    assert read_id_table(*parse_id_source(f"file://{tmp_path / 'ids.parquet'}")).item_ids.tolist() == ITEMS.tolist()
+
+
+def test_the_home_of_an_unknown_user_is_not_that_of_home():
+    with pytest.raises(UserError, match="~nobody-x/a: the home folder is unknown, since there is no user 'nobody-x'"):
+        as_path("~nobody-x/a")
