@@ -44,7 +44,9 @@ def read_npy(path: Path) -> Content:
 
 def read_xllm(path: Path) -> Content:
     """Reads xLLM's records: an item's number as int64, then three token ids as int32."""
-    if not path.stat().st_size or path.stat().st_size % _RECORD.itemsize:
+    if not path.stat().st_size:
+        raise UserError(f"{path}: has no items; give at least one")
+    if path.stat().st_size % _RECORD.itemsize:
         raise UserError(
             f"{path}: its size of {path.stat().st_size} bytes is not a multiple of {_RECORD.itemsize}, the size of a "
             "record (an int64 item and three int32 token ids); write the file again"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from sid_jax.data.id_lists import numbers_if_whole
 from sid_jax.data.listing import ending
 from sid_jax.data.numbered import ids_of_numbers
 from sid_jax.data.parts.part import reading
-from sid_jax.data.tables import as_text, csv_format, csv_names, csv_source, read_columns, read_records
+from sid_jax.data.tables import as_text, csv_format, csv_names, csv_source, open_plain, read_columns, read_records
 from sid_jax.errors import UserError, reason, shown
 from sid_jax.export.id_arrays import Content, check_lengths, read_npy, read_npz, read_pt, read_xllm, without_offsets
 from sid_jax.ids.convert import is_text
@@ -42,6 +43,7 @@ _NEGATIVE = re.compile("(?<![0-9])-[0-9]")
 _CODE_COLUMNS = ("semantic_id", "codebook", "codes", "sid")
 # A key in FlashRec's files: codes joined by commas.
 _JOINED = re.compile(r"[0-9]{1,18}(,[0-9]{1,18})+")
+_GZIPPED = (".csv.gz", ".json.gz", ".jsonl.gz")
 READABLE = (".parquet", ".csv", ".json", ".jsonl", ".npy", ".npz", ".pt", ".bin", ".item", ".sem_ids")
 # MiniOneRec's info file, which is recognized by its content.
 INFO = ".txt"
@@ -49,8 +51,11 @@ _STARTS = {b"PAR1": ".parquet", b"\x93NUM": ".npy", b"PK\x03\x04": ".pt", b"{": 
 
 
 def kind_of(path: Path) -> str:
-    """Returns a file's kind, one of `READABLE` and `INFO`, by its name, or else by its first bytes; "" if unknown."""
-    kind = ending(path)
+    """Returns a file's kind, one of `READABLE` and `INFO`, by its name, or else by its first bytes; "" if unknown.
+
+    A file of text may be gzipped, also without the ending .gz.
+    """
+    kind = ending(path, _GZIPPED).removesuffix(".gz")
     if kind == ".sem_ids":
         return ".json"
     if kind in READABLE:
@@ -72,7 +77,7 @@ def read_ids(files: Sequence[Path], id_column: str | None = None) -> Content:
     """
     path = files[0]
     for file in files:
-        if ending(file) in READABLE:  # Other files are recognized by their content.
+        if ending(file, _GZIPPED) in (*READABLE, *_GZIPPED):  # Other files are recognized by their content.
             check_content(file)
     readers: dict[str, Callable[[], Content]] = {
         ".parquet": lambda: _read_parquet(files, id_column),
@@ -174,8 +179,9 @@ def _csv_columns(path: Path) -> pa.Table:
 def _read_json(path: Path) -> Content:
     try:
         # Objects are read as tuples of pairs, since a dict would hide duplicate items.
-        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=tuple)
-    except (OSError, ValueError, RecursionError) as error:
+        with open_plain(path) as file:
+            content = json.loads(file.read().decode("utf-8-sig"), object_pairs_hook=tuple)
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a readable .json file ({reason(error)}); write the file again") from error
     if not isinstance(content, tuple):
         raise UserError(f'{path}: expected one object, {{"item": [codes], ...}}, found {type(content).__name__}')

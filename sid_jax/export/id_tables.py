@@ -24,14 +24,14 @@ _OF_TOOLS = (
 )  # fmt: skip
 # An offset is accepted only after a file ending, since "beauty-2" may be the name of a folder.
 _SOURCE = re.compile(
-    rf"(?P<path>.+\.(?:{'|'.join(each[1:] for each in (*READABLE, INFO))}))(?P<offset>[+-][0-9]{{1,18}})", re.DOTALL
+    rf"(?P<path>.+\.(?:{'|'.join(each[1:] for each in (*READABLE, INFO))})(?:\.gz)?)(?P<offset>[+-][0-9]{{1,18}})", re.DOTALL
 )
 
 
 def parse_id_source(text: str) -> tuple[Path, int]:
     """Parses a path with an optional offset of the item ids: "letter.json+1" is (letter.json, 1).
 
-    Only a file name that ends in one of `READABLE` or `INFO` can have an offset. An existing path is not parsed.
+    Only a file name that ends in one of `READABLE` or `INFO`, or in .gz after it, can have an offset. An existing path is not parsed.
     """
     found = _SOURCE.fullmatch(text)
     if not text:
@@ -51,7 +51,7 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
         `sid`, as "12-4-91". A .json file, `{item: [183, 70]}` or `{item: ["<a_183>", "<b_70>"]}` (items are numbers if
         all are whole numbers). A .npy file of whole numbers `[N, L]` (items are row numbers; `[L, N]` with more than
         256 items is transposed, with a warning). A .pt tensor `[L, N]` or `[N, L]`, where N is the longer axis. A file
-        that `sid_jax.formats` writes for another tool. If the folder of the file has an `item_ids.parquet`, its ids
+        that `sid_jax.formats` writes for another tool. A .csv, .json or .jsonl file may be gzipped. If the folder of the file has an `item_ids.parquet`, its ids
         replace the item numbers.
       offset: added to integer item ids, for example if the file numbers items from 0 and the catalog from 1.
 
@@ -83,7 +83,7 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
     folder = path.resolve().parent
     in_folder = folder.name == WHOLE_FILE
     several = path.name == WHOLE_FILE or in_folder or len(files) > 1
-    name = (folder.parent if in_folder else folder).name if several else path.stem
+    name = (folder.parent if in_folder else folder).name if several else Path(path.name.removesuffix(".gz")).stem
     columns = None if titles is None else {"title": titles}
     return IdTable(item_ids, codes.astype(np.int32), columns=columns, name=name, shared=True, check=False)
 
@@ -107,8 +107,8 @@ def _table_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     several = path.is_dir() or bool(set("*?[,") & set(str(path)))
-    files = find_files(str(path), (".parquet", ".csv")) if several else []
-    if len({each.suffix for each in files}) > 1:
+    files = find_files(str(path), (".parquet", ".csv", ".csv.gz")) if several else []
+    if len({kind_of(each) for each in files}) > 1:
         raise UserError(f"{path}: contains .parquet and .csv files; give files of one kind")
     return files or [path]
 

@@ -1,5 +1,6 @@
 """Semantic IDs in the formats of other programs, and of this project's commands."""
 
+import gzip
 import json
 import os
 
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sid_jax.errors import UserError
-from sid_jax.export.id_tables import read_id_table
+from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.precision import in_32_bits
 from sid_jax.tokens.vocabulary import Vocabulary
 
@@ -72,3 +73,30 @@ def test_a_forked_worker_is_told_and_does_not_hang(monkeypatch):
     monkeypatch.setattr(os, "getpid", lambda: -1)
     with pytest.raises(UserError, match="multiprocessing_context='spawn'"):
         encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("ids.json", b'{"a": [1, 2], "b": [1, 3]}'),
+        ("ids.index.json", b'{"a": ["<a_1>", "<b_2>"], "b": ["<a_1>", "<b_3>"]}'),
+        ("ids.csv", b"item,semantic_id\na,1 2\nb,1 3\n"),
+        ("ids.jsonl", b'{"item_id": "a", "token_ids": [1, 2]}\n{"item_id": "b", "token_ids": [1, 3]}\n'),
+    ],
+)
+def test_files_of_text_are_read_gzipped_with_and_without_the_ending_of_gzip(name, content, tmp_path):
+    for file in (name, f"{name}.gz"):
+        (tmp_path / file).write_bytes(gzip.compress(content))
+        table = read_id_table(tmp_path / file)
+        assert table.item_ids.tolist() == ["a", "b"] and table.name == name.rpartition(".")[0]
+        assert table.semantic_ids.tolist() == [[1, 2], [1, 3]]
+    assert parse_id_source(str(tmp_path / "other.json.gz+1")) == (tmp_path / "other.json.gz", 1)
+    (tmp_path / "cut.json.gz").write_bytes(gzip.compress(content)[:-9])
+    with pytest.raises(UserError, match="cut.json.gz: not a readable .json file .*; write the file again"):
+        read_id_table(tmp_path / "cut.json.gz")
+
+
+def test_an_empty_file_of_records_has_no_items(tmp_path):
+    (tmp_path / "rec_vocab.bin").touch()
+    with pytest.raises(UserError, match="has no items; give at least one"):
+        read_id_table(tmp_path / "rec_vocab.bin")
