@@ -29,6 +29,8 @@ from sid_jax.paths import as_path
 # Columns with a list of items in each user's row.
 _LISTS = ("sequence_data", "item_id_list")
 _JSON = (".json", ".json.gz")
+# Separators that other programs write between the ids of a line, or between the columns of a table.
+_SEPARATORS = (",", ";", "|")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,17 +78,20 @@ def read_sequences(
       UserError: if the file is missing, empty or not text, a line has no item, a user has two lines, or an item is not
         in the catalog.
     """
-    lines = numbered_lines(path)
+    lines = numbered_lines(path, content="one line per user")
     fields = [line.split() for _, line in lines]
-    if table_columns <= set(fields[0]):
+    _refuse_json(path, lines[0][1])
+    if any(table_columns <= set(_unquoted(lines[0][1].split(separator))) for separator in (None, *_SEPARATORS)):
         raise UserError(
             f"{path}: the first line names columns, so this is a table with one row per interaction; save it as .csv, "
             ".parquet or .feather"
         )
     for number, ((line, _), words) in enumerate(zip(lines, fields, strict=True), 1):
         if line > number or len(words) < 2:  # An empty line, or a user without items.
+            other = next((each for each in _SEPARATORS if line == number and each in words[0]), None)
+            cause = "" if other is None else f", since {other!r} separates its ids"
             raise UserError(
-                f"{path}: line {number} has no item; write a user id and then item ids, separated by spaces"
+                f"{path}: line {number} has no item{cause}; write a user id and then item ids, separated by spaces"
             )
     _refuse_second_lines([words[0] for words in fields], path)
     offsets = offsets_of([len(words) - 1 for words in fields])
@@ -226,6 +231,19 @@ def _of_numbered(
 
 def _text_ids(names: Iterable[str]) -> np.ndarray:
     return np.array(list(names), dtype=object)  # With the dtype object, NumPy does not truncate text.
+
+
+def _unquoted(names: Iterable[str]) -> list[str]:
+    return [name.strip().strip('"') for name in names]
+
+
+def _refuse_json(path: Path, line: str) -> None:
+    """Raises a UserError if the first line of a file of text begins a JSON object or list."""
+    if line.startswith(('{"', "{'", "[{", "[[")) or line in ("{", "["):
+        raise UserError(
+            f"{path}: its content is JSON; give an object {{user: [items in time order]}} the ending .json, or save "
+            "records as a .csv or .parquet table"
+        )
 
 
 def _refuse_second_lines(users: list[str], path: Path) -> None:

@@ -75,8 +75,12 @@ def check_cold(cold: np.ndarray, where: str) -> np.ndarray:
     return cold
 
 
-def numbered_lines(path: Path, *, allow_empty: bool = False) -> list[tuple[int, str]]:
+def numbered_lines(
+    path: Path, *, allow_empty: bool = False, content: str = "one id per line"
+) -> list[tuple[int, str]]:
     """Returns each non-empty line of a UTF-8 file: its number, from 1, and its text without surrounding spaces.
+
+    `content` is what the file should have, for error messages.
 
     Raises:
       UserError: if the file is missing or not UTF-8; unless `allow_empty`, also if it has no lines.
@@ -90,7 +94,7 @@ def numbered_lines(path: Path, *, allow_empty: bool = False) -> list[tuple[int, 
         raise UserError(f"{path}: cannot be read as UTF-8 text ({reason(error)}); save it as UTF-8") from error
     lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines and not allow_empty:
-        raise UserError(f"{path}: empty; give a file with one id per line")
+        raise UserError(f"{path}: empty; give a file with {content}")
     return lines
 
 

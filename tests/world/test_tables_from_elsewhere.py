@@ -244,6 +244,33 @@ def test_a_table_with_the_ending_of_a_text_is_not_read_as_one_user_per_line(tmp_
         read_histories(tmp_path / "a.tsv", np.array(["a", "b"], object), ("user_id", "item_id", "timestamp"))
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("u;a;b\n", "line 1 has no item, since ';' separates its ids; write a user id and then item ids, separated by"),
+        ("u a b\nv,a,b\n", "line 2 has no item, since ',' separates its ids"),
+        ("u a b\nv\n", "line 2 has no item; write"),
+        ("u a b\n\nv,a c\n", "line 2 has no item; write"),
+        ('"user_id";"item_id";"timestamp"\n"u";"a";1\n', "the first line names columns, so this is a table"),
+        ("user_id, item_id\nu, a\n", "the first line names columns, so this is a table"),
+        ('{"user_id": "u", "item_id": "a"}\n', "its content is JSON; .* save records as a .csv or .parquet table"),
+        ('{"u": ["a", "b"]}', "its content is JSON; give an object .* the ending .json"),
+        ("{\n", "its content is JSON"),
+        ("\n \n", "empty; give a file with one line per user"),
+    ],
+)
+def test_a_text_that_is_not_one_user_per_line_is_refused_by_what_it_is(tmp_path, text, words):
+    (tmp_path / "a.txt").write_text(text)
+    with pytest.raises(UserError, match=words):
+        read_histories(tmp_path / "a.txt", np.array(["a", "b"], object), ("user_id", "item_id", "timestamp"))
+
+
+def test_ids_in_a_text_of_histories_may_have_the_separators_of_other_files(tmp_path):
+    (tmp_path / "a.txt").write_text("u;1 a,b [b]\n{v} [b] a,b\n")
+    found = read_histories(tmp_path / "a.txt", np.array(["a,b", "[b]"], object), ("user_id", "item_id", "timestamp"))
+    assert found.user_ids.tolist() == ["u;1", "{v}"] and found.items.tolist() == [0, 1, 1, 0]
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "plain.csv.gz"])
 def test_csv_files_have_any_usual_separator_and_may_be_unpacked(tmp_path, separator, name):
