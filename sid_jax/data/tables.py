@@ -46,6 +46,9 @@ _GZIP = b"\x1f\x8b"
 _LONGEST_HEADER = 2**16
 _SETTINGS = ": set --config.data.id_column, --config.data.text_column and --config.data.columns to some of these"
 
+# Columns of a RecBole file whose `token_seq` is a text, also as in movie_title; other columns list entries.
+_WORDS = ("title", "name", "text", "description", "brand", "store", "author")
+
 # A column of N values: a `pa.ChunkedArray`, or a list of JSON values, which may be of several types.
 Values = Sequence[Any]
 
@@ -351,7 +354,27 @@ def _reader(kind: str) -> Callable[[Any, str, Sequence[str]], tuple[np.ndarray, 
 
 def _read_table(path: File, id_column: str, names: Sequence[str]) -> tuple[np.ndarray, Mapping[str, Values]]:
     table = read_columns(str(path), [id_column, *names], advice=_SETTINGS, newlines=True)
-    return ids_from_arrow(table[id_column], f"{path}: column {id_column!r}"), {name: table[name] for name in names}
+    columns = {name: _text(path, name, table[name]) for name in names}
+    return ids_from_arrow(table[id_column], f"{path}: column {id_column!r}"), columns
+
+
+def _text(path: File, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Returns a column that other programs write as text in another form as text; any other column unchanged.
+
+    These are text in bytes, and texts in RecBole's files, where the type of several words is `token_seq`.
+    """
+    kind = column.type
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        try:
+            return column.cast(pa.large_string() if pa.types.is_large_binary(kind) else pa.string())
+        except pa.ArrowException:
+            return column  # Bytes that are not UTF-8 text, such as images.
+    if ending(path, TABLE_ENDINGS) in _ATOMIC and kind == _ATOMIC_TYPES["token_seq"]:
+        texts = pc.binary_join(column, " ")
+        # `sid-jax convert` writes a list of entries as a text, with a comma after each entry but the last.
+        is_text = name.rpartition("_")[2] in _WORDS or pc.any(pc.match_substring(texts, ", ")).as_py()
+        return texts if is_text else column
+    return column
 
 
 def _read_records(path: Path, id_column: str, names: Sequence[str]) -> tuple[np.ndarray, Mapping[str, Values]]:

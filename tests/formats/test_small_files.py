@@ -375,3 +375,39 @@ def test_grid_has_the_splits_in_folders(written):
         "evaluation": [[0, 1, 0], [1, 0]],
         "testing": [[0, 1, 0, 1], [1, 0, 1]],
     }
+
+
+def test_titles_in_the_items_of_recbole_are_texts_and_genres_are_lists(tmp_path):
+    header = "item_id:token\tmovie_title:token_seq\tclass:token_seq\tcategories:token_seq\n"
+    (tmp_path / "D.item").write_text(f"{header}3\tToy Story\tChildren Comedy\tFilms, Short films\n5\t\tDrama\t\n")
+    _, columns = read_own_tables(str(tmp_path / "D.item"), "item_id", ["movie_title", "class", "categories"])
+    assert {name: values.to_pylist() for name, values in columns.items()} == {
+        "movie_title": ["Toy Story", None],
+        "class": [["Children", "Comedy"], ["Drama"]],
+        "categories": ["Films, Short films", None],
+    }
+
+
+def test_titles_survive_the_way_through_the_items_of_recbole(tmp_path):
+    table = TABLE.with_columns({"item_id": ["b7", "a1"], "title": ["Toy Story", "Heat"], "genres": [["A b", "C"], []]})
+    convert(table, "recbole", tmp_path / "R")
+    convert(TABLE, "lcrec", tmp_path / "L", items=tmp_path / "R" / "R.item")
+    assert json_of(tmp_path / "L" / "L.item.json")["0"] == {
+        "title": "Toy Story", "description": "", "brand": "", "categories": "A b, C",
+    }  # fmt: skip
+
+
+def test_items_that_give_nothing_are_refused_with_what_to_give(tmp_path):
+    def refused(text: str) -> str:
+        (tmp_path / "items.csv").write_text(text)
+        with pytest.raises(UserError) as error:
+            convert(TABLE, "lcrec", tmp_path / "L", items=tmp_path / "items.csv")
+        return str(error.value)
+
+    assert "the only column, 'item_id', has the item ids; give further columns" in refused("item_id\nb7\n")
+    assert "the only column, 'title', has the item ids; give further columns" in refused("title\nHeat\n")
+    told = refused("sku,title\nc9,Heat\n")
+    assert "such as 'b7', is among the item ids of the column 'sku', such as 'c9'; give the ids of the ID table" in told
+    with pytest.raises(UserError, match="columns of items are 5; give an Arrow table, a DataFrame or a mapping"):
+        convert(TABLE, "lcrec", tmp_path / "L", items=5)
+    assert list(tmp_path.iterdir()) == [tmp_path / "items.csv"]

@@ -300,3 +300,11 @@ def test_a_comma_in_the_first_line_of_a_csv_file_decides(tmp_path):
     ]
     (tmp_path / "a.csv").write_text("item_id\na;b\n")
     assert read_own_tables(str(tmp_path / "a.csv"), "item_id", [])[0].tolist() == ["a;b"]
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
+def test_titles_in_bytes_are_texts_and_other_bytes_are_kept(tmp_path, kind):
+    columns = {"title": pa.array([b"Heat \xc3\xbc", None], kind), "image": pa.array([b"\xff\xd8", None], kind)}
+    pq.write_table(pa.table({"item_id": [1, 2], **columns}), tmp_path / "a.parquet")
+    _, found = read_own_tables(str(tmp_path / "a.parquet"), "item_id", ["title", "image"])
+    assert found["title"].to_pylist() == ["Heat ü", None] and found["image"].to_pylist() == [b"\xff\xd8", None]
