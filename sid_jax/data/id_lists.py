@@ -75,9 +75,7 @@ def check_cold(cold: np.ndarray, where: str) -> np.ndarray:
     return cold
 
 
-def numbered_lines(
-    path: Path, *, allow_empty: bool = False, content: str = "one id per line"
-) -> list[tuple[int, str]]:
+def numbered_lines(path: Path, *, allow_empty: bool = False, content: str = "one id per line") -> list[tuple[int, str]]:
     """Returns each non-empty line of a UTF-8 file: its number, from 1, and its text without surrounding spaces.
 
     `content` is what the file should have, for error messages.

@@ -24,7 +24,8 @@ _OF_TOOLS = (
 )  # fmt: skip
 # An offset is accepted only after a file ending, since "beauty-2" may be the name of a folder.
 _SOURCE = re.compile(
-    rf"(?P<path>.+\.(?:{'|'.join(each[1:] for each in (*READABLE, INFO))})(?:\.gz)?)(?P<offset>[+-][0-9]{{1,18}})", re.DOTALL
+    rf"(?P<path>.+\.(?:{'|'.join(each[1:] for each in (*READABLE, INFO))})(?:\.gz)?)(?P<offset>[+-][0-9]{{1,18}})",
+    re.DOTALL,
 )
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_jax.data.arrow_columns import integers_or_text
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, shown
 
 # A Semantic ID or a prefix of one: numbers, or text such as "12-4-91-0".
 Codes: TypeAlias = Sequence[int] | np.ndarray | str
@@ -199,21 +199,27 @@ def matched_columns(given: Any, ids: pa.ChunkedArray, id_name: str, id_column: s
     """
     if isinstance(given, Mapping) and all(isinstance(values, Mapping) for values in given.values()):
         return {
-            name: _matched(_column(name, list(values.values())), arrow_ids(list(values)), ids)
+            name: _matched(_column(name, list(values.values())), arrow_ids(list(values)), ids, f"column {name!r}")
             for name, values in given.items()
         }
     if not isinstance(given, (pa.Table, Mapping)):
+        if not hasattr(given, "columns"):
+            raise UserError(f"columns of items are {shown(given)}; give an Arrow table, a DataFrame or a mapping")
         given = pa.Table.from_pandas(given)
     table = columns_table(given, len(next(iter(given.values()))) if isinstance(given, Mapping) else len(given), ())
     names = table.column_names
     key = id_column or (id_name if id_name in names else names[0])
     if key not in names:
         raise UserError(f"no column {key!r} with item ids; the columns are {', '.join(names)}")
+    if len(names) == 1:
+        raise UserError(f"the only column, {key!r}, has the item ids; give further columns, such as title")
     keys = arrow_ids(table[key])
-    return {name: _matched(table[name], keys, ids) for name in names if name != key}
+    return {name: _matched(table[name], keys, ids, f"column {key!r}") for name in names if name != key}
 
 
-def _matched(values: pa.ChunkedArray | pa.Array, keys: pa.ChunkedArray, ids: pa.ChunkedArray) -> pa.ChunkedArray:
+def _matched(
+    values: pa.ChunkedArray | pa.Array, keys: pa.ChunkedArray, ids: pa.ChunkedArray, where: str
+) -> pa.ChunkedArray:
     """Returns the values of the items `ids`; `keys` are the ids of `values`. An item without a value gets null."""
     if pc.count_distinct(keys).as_py() < len(keys):
         counts = pc.value_counts(keys)
@@ -223,8 +229,9 @@ def _matched(values: pa.ChunkedArray | pa.Array, keys: pa.ChunkedArray, ids: pa.
     rows = pc.index_in(wanted, value_set=have)
     if len(ids) and rows.null_count == len(ids):
         raise UserError(
-            f"no item of the table, such as {ids[0].as_py()!r}, is in the columns' item ids, such as "
-            f"{keys[0].as_py() if len(keys) else None!r}; set id_column to the column of item ids"
+            f"no item of the ID table, such as {shown(ids[0].as_py())}, is among the item ids of the {where}, such as "
+            f"{shown(keys[0].as_py() if len(keys) else None)}; give the ids of the ID table in the first column, or in "
+            "the column item_id"
         )
     found = values.take(rows)
     return pa.chunked_array([found]) if isinstance(found, pa.Array) else found
