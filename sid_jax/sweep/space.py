@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from sid_jax.errors import UserError, reason
+from sid_jax.errors import UserError, reason, shown
 from sid_jax.settings import AUTO, field_names, field_value, set_field
 
 _FUNCTION = "sweep_space"
@@ -54,7 +54,18 @@ def load_space(config_file: str, config: ConfigDict, given: Mapping[str, Any]) -
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     declare = getattr(module, _FUNCTION, default_space)
-    space = {name: values for name, values in declare(config).items() if name not in given}
+    try:
+        declared = declare(config)
+    except Exception as error:  # A config file is a program, which may raise anything.
+        raise UserError(
+            f"{path}: {_FUNCTION} fails with {type(error).__name__}: {reason(error)}; correct it"
+        ) from error
+    if not isinstance(declared, Mapping) or not declared:
+        raise UserError(
+            f"{path}: {_FUNCTION} returns {shown(declared)}; return a dict of settings, such as "
+            "{'train.learning_rate': Between(1e-3, 1e-2)}"
+        )
+    space = {name: values for name, values in declared.items() if name not in given}
     known = field_names(config)
     for name, values in space.items():
         if name not in known:

@@ -59,6 +59,9 @@ def test_a_setting_from_the_command_line_is_not_searched():
         ("def sweep_space(config): return {'train.learning_rate': Between(2, 1)}", "low must be below high"),
         ("def sweep_space(config): return {'train.learning_rate': Between(0, 1, log=True)}", "above 0 with log"),
         ("def sweep_space(config): return {'train.learning_rate': OneOf()}", "has no values"),
+        ("def sweep_space(config): return {}", "sweep_space returns {}; return a dict of settings"),
+        ("def sweep_space(config): return [1]", r"sweep_space returns \[1\]; return a dict of settings"),
+        ("def sweep_space(config): return 1 / 0", "sweep_space fails with ZeroDivisionError: division by zero"),
     ],
 )
 def test_a_declaration_that_cannot_be_used_is_refused(tmp_path, body, words):
