@@ -83,6 +83,15 @@ def run_with_words(main: Callable[[list[str]], None], about: str | None, setting
     app.run(call, flags_parser=lambda argv: _parse(argv, about or "", declared))
 
 
+def refuse_empty(*holders: flags.FlagHolder[str | None]) -> None:
+    """Raises a UserError if a flag with a path is given without one, which would be the same as no flag."""
+    for holder in holders:
+        if holder.value == "":
+            raise UserError(
+                f"--{holder.name} is empty, perhaps because a variable is not set; give a path, or omit --{holder.name}"
+            )
+
+
 def _guarded(main: Callable[[list[str]], None], argv: Sequence[str]) -> None:
     """Calls `main`, and reports any failure by the exit status and at most one line on standard error."""
     try:

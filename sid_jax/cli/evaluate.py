@@ -59,6 +59,7 @@ def run() -> None:
 
 
 def _main() -> None:
+    command.refuse_empty(_VECTORS, _VECTOR_IDS, _CODEBOOKS, _LABELS, _OTHER, _OUT)
     from sid_jax.evaluate import evaluate_ids
 
     evaluate_ids(

@@ -43,6 +43,7 @@ def run() -> None:
 
 
 def _main() -> None:
+    command.refuse_empty(_IMPRESSIONS, _FITTED)
     if not (_ROWS.value or _FITTED.value):
         raise UserError(
             "set --rows to the number of rows of the embedding table, as in --rows=2000, or set --fitted to earlier "
@@ -61,8 +62,8 @@ def _main() -> None:
         output_folder(_OUT.value),
         kind=_KIND.value,
         num_rows=_ROWS.value,
-        impressions=_IMPRESSIONS.value or None,
-        fitted=as_path(_FITTED.value) if _FITTED.value else None,
+        impressions=_IMPRESSIONS.value,
+        fitted=None if _FITTED.value is None else as_path(_FITTED.value),
         window=_WINDOW.value,
         hashed=_HASHED.value,
         seed=_SEED.value,

@@ -23,9 +23,10 @@ def run() -> None:
 def _main(words: list[str]) -> None:
     if len(words) != 1:
         raise UserError(f"{len(words)} exports are given; give one, as in sid-jax report exports/items")
+    command.refuse_empty(_OUT)
     from sid_jax.report.run import REPORT_FILE, write_report
 
-    folder, out = as_path(words[0]), _OUT.value or None
+    folder, out = as_path(words[0]), _OUT.value
     if out is None and (address := bucket_address(words[0])) is not None:
         out = f"{address}/{REPORT_FILE}"
     write_report(folder, out)

@@ -24,6 +24,7 @@ from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.messages import Messages
 from sid_jax.paths import as_path, file_to_write, typed
 from sid_jax.training.workdir import RUN_FILE, claimed_workdir, read_run
+from tests.commands import refused, run
 
 COLUMNS = ("user_id", "item_id", "timestamp")
 ITEMS = np.arange(6)
@@ -137,7 +138,8 @@ def test_the_output_of_a_spark_job_is_read_as_histories(tmp_path):
         assert histories.user_ids.tolist() == ["ann", "bob"] and histories.items.tolist() == [2, 0, 1, 3]
     (tmp_path / "empty").mkdir()
     with pytest.raises(
-        UserError, match=r"empty: no such file; give \.parquet, \.feather, \.arrow, \.csv, \.csv\.gz files, or a folder"
+        UserError,
+        match=r"empty: no such file in the folder; give \.parquet, \.feather, \.arrow, \.csv, \.csv\.gz files, or",
     ):
         read_histories(tmp_path / "empty", ITEMS, COLUMNS)
 
@@ -222,3 +224,17 @@ def test_an_address_of_a_file_names_ids_as_it_names_outputs(tmp_path):
 def test_the_home_of_an_unknown_user_is_not_that_of_home():
     with pytest.raises(UserError, match="~nobody-x/a: the home folder is unknown, since there is no user 'nobody-x'"):
         as_path("~nobody-x/a")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("evaluate", "--ids=IDS", "--vectors="),
+        ("report", "IDS", "--out="),
+        ("features", "--ids=IDS", "--rows=9", "--fitted="),
+    ],
+)
+def test_a_flag_with_an_empty_path_is_not_a_flag_that_is_absent(words, tmp_path):
+    told = refused(run("-m", "sid_jax", *words, *([f"--out={tmp_path / 'out'}"] if words[0] == "features" else [])))
+    assert f"{words[-1][:-1]} is empty, perhaps because a variable is not set; give a path, or omit" in told
+    assert not any(tmp_path.iterdir())
