@@ -19,6 +19,7 @@ from sid_jax.ids.table import IdTable
 
 # Kinds of features that depend on the item id alone, not on content. They are the baselines for Semantic IDs.
 IDENTITIES = ("random", "item")
+_MOST_ROWS = 2**31 - 1
 _RANDOM_FILE, _ITEMS_FILE = "random.json", "items.json"
 KINDS = ("sentencepiece", *NGRAMS, *IDENTITIES)
 
@@ -64,6 +65,10 @@ def fit_features(
     """
     if num_rows < 2:
         raise UserError(f"--rows={num_rows} is too few; set at least 2")
+    if num_rows > _MOST_ROWS:
+        raise UserError(f"--rows={num_rows} is too many, since row numbers have 31 bits; set at most {_MOST_ROWS}")
+    if not 0 <= seed < 2**64:
+        raise UserError(f"--seed={seed} is not possible; set a whole number from 0 to 2^64 - 1")
     seen = np.ones(len(table.item_ids), np.int64) if impressions is None else impressions
     if kind == "sentencepiece":
         return fit_pieces(table.semantic_ids, seen, num_rows)

@@ -182,7 +182,8 @@ def read_impressions(path: str | Path, item_ids: np.ndarray, id_column: str = "i
       id_column: the column of item ids in the file; the first column if there is none of this name.
 
     Raises:
-      UserError: if the file cannot be read, a count is negative or missing, or none of its items is among the N.
+      UserError: if the file cannot be read, a count is negative or missing, their sum is above 2^62, or none of the N
+        items has an impression.
     """
     table = read_whole_tables(path, guessed=(_COUNTS,))
     ids_name = _ids_name(table.column_names, id_column)
@@ -200,7 +201,14 @@ def read_impressions(path: str | Path, item_ids: np.ndarray, id_column: str = "i
         )
     known = known_items(rows, item_ids, "drop", lambda row: f"{path}: {str(have[row])!r}", have)
     counts = _counts(table, path)
-    return np.bincount(rows[known], counts[known], len(item_ids)).astype(np.int64)
+    # The sum of all counts must fit int64; `bincount` with weights would add 64-bit floats.
+    if counts[known].sum(dtype=np.float64) >= 2.0**62:
+        raise UserError(f"{path}: column {_COUNTS!r}: the sum of all impressions is above 2^62; give smaller numbers")
+    total = np.zeros(len(item_ids), np.int64)
+    np.add.at(total, rows[known], counts[known].astype(np.int64))
+    if not total.any():
+        raise UserError(f"{path}: no item has an impression, so there is nothing to fit; omit --impressions")
+    return total
 
 
 def _ids_name(names: Sequence[str], id_column: str) -> str:

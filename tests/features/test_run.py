@@ -100,6 +100,8 @@ def test_ids_in_a_csv_file_of_impressions_are_what_is_written_there(tmp_path):
         ({"item_id": ["x"], "impressions": [1]}, "none of its items"),
         ({"item_id": pa.array([None], pa.string())}, "1 ids are null"),
         ({"item_id": pa.array([], pa.string())}, "empty; give a table"),
+        ({"item_id": ["a", "x"], "impressions": [0, 9]}, "no item has an impression, so there is nothing to fit"),
+        ({"item_id": ["a", "b"], "impressions": [2**63 - 1, 2**63 - 1]}, "the sum of all impressions is above 2.62"),
     ],
 )
 def test_impressions_that_say_nothing_are_refused(columns, words, tmp_path):
@@ -119,6 +121,8 @@ def test_the_command_writes_and_refuses_in_one_line(versions, tmp_path):
     assert not (tmp_path / "other").exists()
     words = ["-m", "sid_jax", "features", f"--ids={versions / 'v2'}", f"--fitted={tmp_path / 'out'}"]
     told = refused(run(*words, "--kind=prefix", "--nohashed", f"--out={tmp_path / 'other'}"))
+    empty = run(*words[:-1], "--rows=9", "--impressions=", f"--out={tmp_path / 'other'}")
+    assert "--impressions is empty, perhaps because a variable is not set" in refused(empty)
     assert "--kind, --hashed cannot be combined with --fitted" in told and "omit them" in told
 
 
@@ -127,8 +131,12 @@ def test_the_command_writes_and_refuses_in_one_line(versions, tmp_path):
     [
         ({"kind": "bigram", "num_rows": 9}, "choose one of sentencepiece"),
         ({"kind": "prefix", "num_rows": 1}, "at least 2"),
+        ({"kind": "random", "num_rows": 2**31}, "row numbers have 31 bits; set at most 2147483647"),
+        ({"kind": "random", "num_rows": 9, "seed": 2**64}, "set a whole number from 0 to 2.64 - 1"),
         ({"fitted": "v1"}, "has no features"),
-        ({"fitted": "nowhere"}, "manifest.json is missing"),
+        ({"fitted": "nowhere"}, "nowhere: no such folder; give the folder of an export"),
+        ({"fitted": "v1/ids.csv"}, "ids.csv is not a folder; give the folder of an export"),
+        ({"fitted": "."}, "manifest.json is missing"),
         ({"fitted": "v1", "num_rows": 9}, "cannot be combined with --fitted"),
     ],
 )
