@@ -22,7 +22,7 @@ _TASKS = flags.DEFINE_list(
 )
 _MAX_HISTORY = flags.DEFINE_integer("max_history", 20, "Maximum history length; older items are dropped.")
 _MAX_TEXT = flags.DEFINE_integer("max_text", 500, "Maximum number of characters of a title or description.")
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the order and the wording of training rows.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the order and the wording of training rows.", lower_bound=0)
 _PATTERN = flags.DEFINE_string(
     "pattern",
     DEFAULT_PATTERN,
@@ -56,7 +56,7 @@ def _main(words: list[str]) -> None:
         _OUT.value,
         histories=histories.given(),
         items=items.ITEMS.value,
-        tasks=_TASKS.value or None,
+        tasks=_TASKS.value if _TASKS.present else None,
         max_history=_MAX_HISTORY.value,
         max_text=_MAX_TEXT.value,
         seed=_SEED.value,

@@ -124,11 +124,13 @@ def checked_tasks(names: list[str]) -> list[Task]:
     """Returns tasks by name.
 
     Raises:
-      UserError: if a task does not exist, or a name is repeated.
+      UserError: if there are no names, a task does not exist, or a name is repeated.
     """
+    if not names:
+        raise UserError(f"no task is given; choose from {', '.join(TASKS)}")
     unknown = [name for name in names if name not in TASKS]
     if unknown:
         raise UserError(f"there is no task {unknown[0]!r}; the tasks are {', '.join(TASKS)}")
-    if len(set(names)) < len(names) or not names:
-        raise UserError(f"tasks are {', '.join(names) or 'none'}; list each task once")
+    if len(set(names)) < len(names):
+        raise UserError(f"tasks are {', '.join(names)}; list each task once")
     return [TASKS[name] for name in names]

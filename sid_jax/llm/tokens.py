@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sid_jax.data.listing import find_files
-from sid_jax.errors import UserError, reason
+from sid_jax.errors import UserError, reason, shown
 from sid_jax.export.artifact import Export, load_export
 from sid_jax.export.id_tables import is_export
 from sid_jax.formats.inputs import read_table, with_items
@@ -121,7 +121,17 @@ def read_tokens(source: Any, *, pattern: str, markers: tuple[str, str], items: A
         return source, None
     table, levels, pattern, first_id = _described(source, pattern)
     table = table if items is None else with_items(table, items)
-    return IdTokens(table, Vocabulary(table.sizes, first_id or 0, pattern), levels, markers), first_id
+    vocabulary = Vocabulary(table.sizes, first_id or 0, pattern)
+    _check_markers(markers, vocabulary)
+    return IdTokens(table, vocabulary, levels, markers), first_id
+
+
+def _check_markers(markers: tuple[str, str], vocabulary: Vocabulary) -> None:
+    if isinstance(markers, str) or len(markers) != 2 or not all(isinstance(text, str) for text in markers):
+        raise UserError(f'markers are {shown(markers)}; give two texts, as in ("<|sid_begin|>", "<|sid_end|>")')
+    codes = {text for level in vocabulary.levels for text in level}
+    if taken := [text for text in markers if text in codes]:
+        raise UserError(f"the marker {taken[0]!r} is the token of a code; choose another marker")
 
 
 def numbered(tokens: IdTokens, tokenizer: Any) -> IdTokens:

@@ -82,13 +82,17 @@ def write_training_data(
     Raises:
       UserError: if an argument has none of its allowed values, a task lacks its data, or an input cannot be used.
     """
+    forms, files, wanted = _as_list(forms), _as_list(files), None if tasks is None else _as_list(tasks)
     for name, values, allowed in (("forms", forms, FORMS), ("files", files, FILES)):
         if not values or not set(values) <= set(allowed):
-            raise UserError(f"{name} are {', '.join(values) or 'none'}; choose from {', '.join(allowed)}")
+            raise UserError(f"{name} are {', '.join(map(str, values or ['none']))}; choose from {', '.join(allowed)}")
+        if len(set(values)) < len(values):
+            raise UserError(f"{name} are {', '.join(values)}; list each of them once")
     for name, value in (("max_history", max_history), ("max_text", max_text)):
         if value < 1:
             raise UserError(f"{name} is {value}; it must be 1 or more")
-    wanted = None if tasks is None else list(tasks)
+    if seed < 0:
+        raise UserError(f"seed is {seed}; it must be 0 or more")
     if wanted is not None:
         checked_tasks(wanted)
     folder = output_folder(out)
@@ -132,6 +136,11 @@ def write_training_data(
         (partial / CARD_FILE).write_text(_card(forms, files[0], present), encoding="utf-8")
     _report(messages or Messages.silent(), summary, folder, forms)
     return summary
+
+
+def _as_list(names: Sequence[str]) -> list[str]:
+    """Returns names as a list; one name may be given as text."""
+    return [names] if isinstance(names, str) else list(names)
 
 
 def _write_split(
