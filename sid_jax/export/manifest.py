@@ -221,7 +221,11 @@ def _parse(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise UserError(f"{path.parent}: no such folder; give the folder of an export") from None
         raise UserError(f"{path} is missing, so {path.parent} is not a finished export; export again") from None
+    except NotADirectoryError:
+        raise UserError(f"{path.parent} is not a folder; give the folder of an export") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
     except ValueError as error:

@@ -58,7 +58,7 @@ def test_a_second_manifest_does_not_list_the_first(folder):
 
 def test_a_missing_manifest_is_refused(tmp_path):
     assert "is not a finished export" in refusal(tmp_path)
-    assert "is not a finished export" in refusal(tmp_path / "nowhere")
+    assert "nowhere: no such folder; give the folder of an export" in refusal(tmp_path / "nowhere")
 
 
 def test_a_manifest_that_cannot_be_read_is_refused(tmp_path):
