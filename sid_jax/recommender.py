@@ -95,7 +95,7 @@ class Recommender:
           vectors: content vectors of the items, for models and settings that use them (`model.kind="scorer"`, cold
             items): `[N, D]` in the order of the ID table, or vectors with ids, in any form that
             `SemanticIdTokenizer.fit` accepts. None: the vectors of the setting `quantizer.data.path`, if it is set.
-          on_unknown: how items that are not in the ID table are treated: "error" rejects them, "skip" drops them.
+          on_unknown: how items that are not in the ID table are treated: "error" rejects them, "drop" drops them.
           workdir: a folder for checkpoints and metrics. An interrupted run in this folder is resumed, with
             bit-identical results. None: nothing is kept on disk.
           verbose: whether to show progress, and to log messages to the logger "sid_jax".
@@ -160,7 +160,7 @@ class Recommender:
         user: int | str = "",
         exclude_seen: bool = True,
         cold_slots: int = 0,
-        on_unknown: str = "skip",
+        on_unknown: str = "drop",
         exact: bool = False,
     ) -> list[Recommendation]:
         """Returns the k most likely next items, with titles and scores.
@@ -173,7 +173,7 @@ class Recommender:
           exclude_seen: whether items of the history are excluded.
           cold_slots: number of slots at the end of the list that are reserved for cold items, on which the model was
             not trained.
-          on_unknown: how items that are not in the ID table are treated: "skip" drops them, counts them in
+          on_unknown: how items that are not in the ID table are treated: "drop" drops them, counts them in
             `num_unknown` and logs their number; "error" rejects them.
           exact: whether all items are ranked. If False, a scorer of 100,000 items or more on a CPU ranks only a
             shortlist: the items with the highest scores by 64 principal directions of the item vectors, and the items
@@ -205,7 +205,7 @@ class Recommender:
         users: Sequence[int | str] | None = None,
         exclude_seen: bool = True,
         cold_slots: int = 0,
-        on_unknown: str = "skip",
+        on_unknown: str = "drop",
         exact: bool = False,
     ) -> list[list[Recommendation]]:
         """Returns the recommendations of `recommend` for each of many histories, in their order.

@@ -60,7 +60,7 @@ def evaluated(trained: TrainedRecommender, task: Task | None, histories: Any, ve
     """
     config, candidates = trained.config, trained.candidates
     if histories is not None:
-        given = _histories(config, candidates.table, histories, "skip")
+        given = _histories(config, candidates.table, histories, "drop")
         task = Task(candidates, leave_one_out(keep_active(given, config.data.min_interactions), candidates.cold))
     if task is None:
         raise UserError("a loaded recommender has no histories; call evaluate(histories)")

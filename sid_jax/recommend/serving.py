@@ -182,7 +182,7 @@ class Server:
             cause = likely_cause(unknown, rows[rows >= 0], self._candidates.table.item_ids)
             raise UserError(
                 f"the item {names[found.index(-1)]!r} is not in the ID table; "
-                + (cause or "remove it from the history, or pass on_unknown='skip'")
+                + (cause or "remove it from the history, or pass on_unknown='drop'")
             )
         rows = np.array(found, np.int32)
         return rows[rows >= 0]
