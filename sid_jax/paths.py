@@ -7,7 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, shown
 
 # One slash is enough, since `Path` collapses "//" to "/".
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
@@ -29,8 +29,9 @@ def as_path(text: str | os.PathLike[str]) -> Path:
     For an address in a bucket, it returns the path of a local copy; see `sid_jax.buckets.fetch.fetched`.
 
     Raises:
-      UserError: if the address is not supported or cannot be fetched, if the path is empty, if it has `~` and the home
-        folder is unknown, or if it is relative and the working directory no longer exists.
+      UserError: if the address is not supported or cannot be fetched, if the path is empty, if it has bytes that
+        are not UTF-8, if it has `~` and the home folder is unknown, or if it is relative and the working directory no
+        longer exists.
     """
     if (address := bucket_address(text)) is not None:
         # This import is not at the top, since few users need buckets.
@@ -55,6 +56,12 @@ def local_path(text: str | os.PathLike[str]) -> Path:
     text = re.sub("^file:(//|(?=/))", "", os.fspath(text))
     if not text:
         raise UserError('a path is empty, perhaps because a variable is not set; give a path, or "." for this folder')
+    # Arrow takes paths in UTF-8 only. In a locale without UTF-8, Python reads every other character as such bytes.
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise UserError(
+            f"{shown(text)}: the path has bytes that are not UTF-8 text; set a locale with UTF-8, as in "
+            "LC_ALL=C.UTF-8, or rename the file"
+        )
     if (address := _ADDRESS.match(text)) and not Path(text).exists():
         where = "cannot be used here" if address[1] in SCHEMES else "are not supported"
         raise UserError(

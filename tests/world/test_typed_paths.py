@@ -238,3 +238,12 @@ def test_a_flag_with_an_empty_path_is_not_a_flag_that_is_absent(words, tmp_path)
     told = refused(run("-m", "sid_jax", *words, *([f"--out={tmp_path / 'out'}"] if words[0] == "features" else [])))
     assert f"{words[-1][:-1]} is empty, perhaps because a variable is not set; give a path, or omit" in told
     assert not any(tmp_path.iterdir())
+
+
+def test_a_path_in_bytes_that_are_not_text_is_refused_with_the_locale_to_set():
+    for path in (os.fsdecode(b"items-\xff.parquet"), Path(os.fsdecode(b"items-\xff.parquet"))):
+        with pytest.raises(
+            UserError, match=r"items-.udcff.parquet.: .* not UTF-8 text; set a locale with UTF-8"
+        ) as error:
+            as_path(path)
+        assert str(error.value).isascii()
