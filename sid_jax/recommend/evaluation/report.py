@@ -198,7 +198,7 @@ def _title(config: ConfigDict, task: Task) -> str:
     seen = "exclude" if config.eval.exclude_seen else "may contain"
     return (
         f"Test: the last item of {len(task.split.test.targets):,} users among {len(task.table.item_ids):,} items. "
-        f"Validation lists and sample lists {seen} seen items. IDs: {task.table.name}"
+        f"Sample lists {seen} seen items. IDs: {task.table.name}"
     )
 
 
