@@ -1,4 +1,4 @@
-"""Times several implementations in alternating rounds, each in its own process. Only one process runs at a time."""
+"""Times several implementations in alternating rounds. Each has its own process, and one process runs at a time."""
 
 from __future__ import annotations
 

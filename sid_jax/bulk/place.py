@@ -79,7 +79,7 @@ def admit_leaving(job: Job, groups: Sequence[Group], counts: np.ndarray, leaving
 def _admit(
     job: Job, group: Group, number: int, homeless: Items, coming: np.ndarray, first_codes: np.ndarray
 ) -> dict[str, Any]:
-    """Gives leaving items free IDs under the first codes of a group, and writes the codes as `placed` file `number`."""
+    """Gives leaving items free IDs under the first codes of a group, and writes the codes to `placed` file `number`."""
     there = _settled(job, group)
     items = joined([there, homeless.rows(coming)])
     new = len(there.part) + np.arange(len(coming))

@@ -150,7 +150,7 @@ def fit_filler(layout: Layout, scaled: np.ndarray, there: np.ndarray, *, dropout
         others = np.flatnonzero(layout.part_of_feature != number)
         of = layout.part_of_feature[others]
         square = moments[np.ix_(others, others)] * np.where(of[:, None] == of, 1.0, 1.0 - dropout)
-        # The ridge grows with the number of features per item, as the sampling error of the moments does.
+        # The ridge grows with (number of features) / (number of items), as the sampling error of the moments does.
         ridge = square.trace() / len(others) * (0.01 + len(others) / len(scaled))
         square[np.diag_indices_from(square)] += ridge
         filler[np.ix_(others, np.arange(part.start, part.stop))] = np.linalg.solve(square, moments[others, part])

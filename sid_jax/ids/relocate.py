@@ -26,7 +26,8 @@ _JUDGED = 2
 _TUPLES_AT_ONCE = 2**21
 # Each sorted run of added tuples is longer than the next run by more than this factor (see `Occupancy`).
 _RUN_RATIO = 4
-# Maximum number of possible tuples for which the keys are numbers in int64. With more, the keys are hashes.
+# Maximum number of possible tuples for which the keys of tuples (`tuple_keys`) are int64 numbers. With more, the keys
+# are hashes.
 _LARGEST = 2**62
 
 
@@ -188,7 +189,8 @@ class Placing:
         codes, costs, own_costs = self._alternatives.tuples(rows, self.codes[rows], first_codes, width)
         keys = tuple_keys(codes, self._sizes)
         room = self._room(keys)
-        # An item's own tuple is not an alternative: the items that keep it are already counted there.
+        # An item's own tuple is not an alternative, even if it has room: the items that may keep it are already counted
+        # as its occupants.
         can_have = (room > 0) & (keys != self.keys[rows, None])
         costs = np.where(can_have, costs - own_costs[:, None].astype(np.float64), np.inf)
         if some_stay:
