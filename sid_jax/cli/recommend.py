@@ -24,7 +24,7 @@ from sid_jax.signals import training_stopped
 _CONFIG = command.config_flag(presets.RECOMMENDER)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run. An existing run is resumed.")
 _COMPARE = flags.DEFINE_string(
-    "compare", None, "Compare ID tables: files, exports, or methods of config.ids such as random, separated by spaces."
+    "compare", None, "Compare ID tables: files, exports, or values of config.ids, separated by spaces."
 )
 _MINUTES = flags.DEFINE_float("minutes", 10.0, "With --compare: maximum minutes per training run.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "With --compare: number of runs per table, with different seeds.")

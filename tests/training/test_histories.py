@@ -106,7 +106,7 @@ def test_other_histories_are_another_run_and_a_loss_without_histories_is_refused
     with pytest.raises(UserError, match="set config.data.histories.source"):
         quantizer.train(config, tmp_path / "other", messages=Messages.to_console(console))
     config.data.histories.source, config.model.contrastive_weight = "sequences", 0.0
-    with pytest.raises(UserError, match="would have no effect"):
+    with pytest.raises(UserError, match="so histories have no effect"):
         quantizer.train(config, tmp_path / "other", messages=Messages.to_console(console))
 
 
