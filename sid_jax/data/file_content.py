@@ -1,13 +1,15 @@
-"""Recognizes the content of a file by its first bytes, for files whose name promises another content."""
+"""Recognizes the content of a file by its first bytes, since a file's name may promise another content."""
 
 from __future__ import annotations
 
 import codecs
+import gzip
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from sid_jax.errors import UserError
 
+_GZIP = b"\x1f\x8b"
 _LOOKED_AT = 512
 # Endings of files that are not text. Any other ending, such as .csv, .json or .txt, is that of text.
 _BINARY = (".parquet", ".feather", ".arrow", ".npy", ".npz", ".pt", ".safetensors", ".array_record")
@@ -31,7 +33,7 @@ _BINARIES = (
     _Content("a ZIP archive", (b"PK\x03\x04",), (".npz", ".pt"), "give it the ending of its kind, or unpack it"),
     _Content(
         "compressed with gzip",
-        (b"\x1f\x8b",),
+        (_GZIP,),
         (".csv", ".csv.gz", ".json", ".json.gz", ".jsonl", ".jsonl.gz"),
         "decompress it",
     ),
@@ -65,6 +67,17 @@ def check_content(path: Path) -> None:
         found = _Content("text", (), (), "write the file again, or give it the ending of its kind, such as .csv")
     if found is not None and not name.endswith(found.endings):
         raise UserError(f"{path}: not a readable {ending or 'text'} file: its content is {found.name}; {found.remedy}")
+
+
+def is_gzipped(path: Path) -> bool:
+    """Returns whether a file's content is compressed with gzip. A browser may unpack a file without renaming it."""
+    with path.open("rb") as file:
+        return file.read(len(_GZIP)) == _GZIP
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Opens a file, gzipped or not, for reading its uncompressed bytes."""
+    return gzip.open(path) if is_gzipped(path) else path.open("rb")  # type: ignore[return-value]
 
 
 def _is_text(head: bytes) -> bool:

@@ -14,14 +14,14 @@ import numpy as np
 
 from sid_jax.data.arrays import as_ids
 from sid_jax.data.arrow_columns import plain_ids
-from sid_jax.data.file_content import check_content
+from sid_jax.data.file_content import check_content, open_plain
 from sid_jax.data.histories import Histories, offsets_of
 from sid_jax.data.id_lists import catalog_rows, numbered_lines, numbers_if_whole
 from sid_jax.data.listing import ending
 from sid_jax.data.make_histories import column_name, histories_of_lists, histories_of_table, without_unknown
 from sid_jax.data.numbered import ids_beside, ids_of_numbers
 from sid_jax.data.parts.part import reading
-from sid_jax.data.tables import TABLE_ENDINGS, column_names, open_plain, read_columns
+from sid_jax.data.tables import TABLE_ENDINGS, column_names, read_columns
 from sid_jax.data.tfrecord import read_tfrecords
 from sid_jax.errors import UserError, shown
 from sid_jax.paths import as_path

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import ast
-import gzip
-import json
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,10 +17,11 @@ import pyarrow.parquet as pq
 from sid_jax.buckets.fetch import is_folder
 from sid_jax.buckets.place import File, RemoteFile
 from sid_jax.data.arrow_columns import ids_from_arrow, is_nested, plain
+from sid_jax.data.csv_files import as_text, csv_format, csv_names, csv_source
 from sid_jax.data.file_content import check_content
-from sid_jax.data.id_lists import check_unique, numbers_if_whole
+from sid_jax.data.id_lists import check_unique
+from sid_jax.data.json_records import read_object, read_records
 from sid_jax.data.listing import ending, find_files, find_remote_files
-from sid_jax.data.numbered import ids_of_numbers
 from sid_jax.data.parts.part import reading
 from sid_jax.data.parts.tables import arrow_opener
 from sid_jax.data.text.template import clean, value_text
@@ -41,9 +38,6 @@ _ARROW = (".feather", ".arrow")
 _ATOMIC = (".inter", ".item")
 _ATOMIC_TYPES = {"float": pa.float64(), "token_seq": pa.list_(pa.string()), "float_seq": pa.list_(pa.float64())}
 
-_GZIP = b"\x1f\x8b"
-# Maximum length in bytes of the first line of a .csv file, from which the separator is determined.
-_LONGEST_HEADER = 2**16
 _SETTINGS = ": set --config.data.id_column, --config.data.text_column and --config.data.columns to some of these"
 
 # Columns of a RecBole file whose `token_seq` is a text, also as in movie_title; other columns list entries.
@@ -187,7 +181,7 @@ def column_names(path: Path) -> list[str]:
     check_content(path)
     kind = ending(path, ENDINGS)
     if kind not in TABLE_ENDINGS:
-        records = (record for _, record in (read_records(path) if ".jsonl" in kind else _read_object(path)))
+        records = (record for _, record in (read_records(path) if ".jsonl" in kind else read_object(path)))
         return list(dict.fromkeys(name for record in records for name in record))
     with reading(path, kind):
         if kind in _ATOMIC:
@@ -261,93 +255,6 @@ def _read_arrow(path: Path, names: Sequence[str], advice: str) -> pa.Table:
         return table
 
 
-def csv_names(path: Path, parse_options: pa_csv.ParseOptions) -> list[str]:
-    """Returns the names of a .csv file's columns, from its first line."""
-    with csv_source(path) as source, pa_csv.open_csv(source, parse_options=parse_options) as reader:
-        return reader.schema.names
-
-
-def csv_source(path: Path) -> pa.NativeFile:
-    """Opens a .csv file, gzipped or not, for Arrow's reader; gzip is recognized as in `open_plain`."""
-    with path.open("rb") as file:
-        is_gzip = file.read(len(_GZIP)) == _GZIP
-    return pa.input_stream(str(path), compression="gzip" if is_gzip else None)
-
-
-def csv_format(path: Path, *, newlines: bool = False) -> pa_csv.ParseOptions:
-    """Returns Arrow's options for the separator of a .csv file: a comma, or else a semicolon or a tab.
-
-    Spreadsheet programs write semicolons where the comma is the decimal separator. The first line decides: if it has a
-    comma, commas separate the columns.
-
-    Args:
-      path: the file.
-      newlines: whether values may contain line breaks, which makes reading slower.
-    """
-    with csv_source(path) as source:
-        header = source.read(_LONGEST_HEADER).splitlines()[:1]
-    found = (each for each in (",", ";", "\t") if header and each.encode() in header[0])
-    return pa_csv.ParseOptions(delimiter=next(found, ","), newlines_in_values=newlines)
-
-
-def as_text(names: Sequence[str], *, guessed: Sequence[str] = ()) -> pa_csv.ConvertOptions:
-    """Returns Arrow's options for reading only these columns of a .csv file; only empty fields become null.
-
-    Args:
-      names: columns of text: "007" may be an id, and differs from 7.
-      guessed: columns whose type Arrow infers, such as numbers and times.
-    """
-    return pa_csv.ConvertOptions(
-        include_columns=list(dict.fromkeys([*names, *guessed])),
-        column_types=dict.fromkeys(names, pa.string()),
-        null_values=[""],
-        strings_can_be_null=True,
-    )
-
-
-def read_records(
-    path: Path, is_wanted: Callable[[bytes], bool] = lambda line: True
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields each record of a file with its line number, from 1; the file may be larger than memory.
-
-    Args:
-      path: one JSON object per line, gzipped or not; or one Python dict per line, as in Amazon's metadata of 2014,
-        which is parsed and never evaluated.
-      is_wanted: returns whether a line is to be parsed.
-
-    Raises:
-      UserError: if the file is missing or damaged, or a line is not a record.
-    """
-    number = 0
-    try:
-        with open_plain(path) as file:
-            for number, line in enumerate(file, 1):
-                if line.strip() and is_wanted(line):
-                    yield number, _parse(line, f"{path}: line {number}")
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(
-            f"{path}: cannot be read after line {number} ({reason(error)}); download the file again, or give another "
-            "one"
-        ) from error
-
-
-def _read_object(path: Path, id_column: str = "item_id") -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields each record of a JSON file `{id: {name: value}}`, gzipped or not, with its number, from 1.
-
-    Ids are integers if all are whole numbers. If the folder has a list of ids, `item_ids.parquet`, these integers are
-    item numbers, and are replaced by the ids.
-    """
-    with reading(path, ".json", EOFError, zlib.error), open_plain(path) as file:
-        content = json.loads(file.read())
-    if not isinstance(content, dict) or not all(isinstance(record, dict) for record in content.values()):
-        raise UserError(
-            f'{path}: expected one JSON object, {{"item": {{"title": "..."}}, ...}}, or one object per line'
-        )
-    ids = ids_of_numbers(path, numbers_if_whole(list(content)))
-    for number, (item_id, record) in enumerate(zip(ids.tolist(), content.values(), strict=True), 1):
-        yield number, {id_column: item_id, **{name: value for name, value in record.items() if name != id_column}}
-
-
 def _reader(kind: str) -> Callable[[Any, str, Sequence[str]], tuple[np.ndarray, Mapping[str, Values]]]:
     return _read_table if kind in TABLE_ENDINGS else _read_records
 
@@ -381,7 +288,7 @@ def _read_records(path: Path, id_column: str, names: Sequence[str]) -> tuple[np.
     ids: list[str | int] = []
     columns: dict[str, list[Any]] = {name: [] for name in names}
     there: dict[str, None] = {}
-    for number, record in read_records(path) if ".jsonl" in path.name.lower() else _read_object(path, id_column):
+    for number, record in read_records(path) if ".jsonl" in path.name.lower() else read_object(path, id_column):
         there.update(dict.fromkeys(record))
         item_id = record.get(id_column)
         if isinstance(item_id, bool) or not isinstance(item_id, (str, int)) or clean(str(item_id)) != str(item_id):
@@ -419,30 +326,3 @@ def _check_columns(path: File, wanted: Sequence[str], there: Sequence[str], advi
         raise UserError(
             f"{path}: no column {missing[0]!r}; its columns are {' '.join(', '.join(there).split())}{advice}"
         )
-
-
-def open_plain(path: Path) -> BinaryIO:
-    """Opens a file, gzipped or not, for reading its uncompressed bytes."""
-    file = path.open("rb")
-    start = file.read(2)
-    file.seek(0)
-    # Gzip is recognized by its first bytes, since a browser may unpack a file without changing its name.
-    return gzip.open(file) if start == _GZIP else file  # type: ignore[return-value]
-
-
-def _parse(line: bytes, where: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        record = _literal(line, where)
-    if not isinstance(record, dict):
-        raise UserError(f"{where}: found {type(record).__name__}; write one JSON object per line")
-    return record
-
-
-def _literal(line: bytes, where: str) -> Any:
-    try:
-        return ast.literal_eval(line.decode().strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        # The parser's own message is omitted, since it has the address of an object, but no position.
-        raise UserError(f"{where}: neither JSON nor a Python dict; download the file again") from error

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sid_jax.data.file_content import open_plain
 from sid_jax.data.parts.part import reading
-from sid_jax.data.tables import open_plain
 
 # The polynomial of CRC-32C, bit-reversed.
 _POLYNOMIAL = 0x82F63B78

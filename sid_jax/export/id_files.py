@@ -19,12 +19,14 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from sid_jax.data.arrow_columns import ids_from_arrow, plain, refuse_nulls
-from sid_jax.data.file_content import check_content
+from sid_jax.data.csv_files import as_text, csv_format, csv_names, csv_source
+from sid_jax.data.file_content import check_content, open_plain
 from sid_jax.data.id_lists import numbers_if_whole
+from sid_jax.data.json_records import read_records
 from sid_jax.data.listing import ending
 from sid_jax.data.numbered import ids_of_numbers
 from sid_jax.data.parts.part import reading
-from sid_jax.data.tables import as_text, csv_format, csv_names, csv_source, open_plain, read_columns, read_records
+from sid_jax.data.tables import read_columns
 from sid_jax.errors import UserError, reason, shown
 from sid_jax.export.id_arrays import Content, check_lengths, read_npy, read_npz, read_pt, read_xllm, without_offsets
 from sid_jax.ids.convert import is_text

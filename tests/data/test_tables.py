@@ -12,7 +12,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from sid_jax.data.tables import exported_column, python_values, read_own_tables, read_records
+from sid_jax.data.json_records import read_records
+from sid_jax.data.tables import exported_column, python_values, read_own_tables
 from sid_jax.errors import UserError
 
 
@@ -33,6 +34,7 @@ def test_json_and_literals_gzipped_or_not(tmp_path: Path):
         (b'{"a": 1}\n{"a": \n', "line 2: neither JSON nor a Python dict"),
         (b"a,b\n1,2\n", "line 1: neither JSON nor a Python dict; download the file again"),
         (b"[1]\n", "line 1: found list"),
+        (b"{{'a': 1}}\n", "line 1: neither JSON nor a Python dict"),
         (b"{'a': " + b"[" * 100_000 + b"}\n", "line 1: neither JSON nor a Python dict"),
         (b'{"a": ' + b"[" * 100_000 + b"}\n", "line 1: neither JSON nor a Python dict"),
         (b'{"a": "\xff"}\n', "line 1: neither JSON nor a Python dict"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -232,6 +233,10 @@ def test_files_that_are_missing_or_of_another_kind_are_refused(tmp_path):
     for content in (whole[:-30], b"PK\x03\x05" + whole[4:], whole[:100] + bytes(60) + whole[160:]):
         (tmp_path / "damaged.npz").write_bytes(content)
         refused(tmp_path / "damaged.npz", "not a readable .npz file")
+    with zipfile.ZipFile(tmp_path / "bytes.npz", "w") as archive:
+        for name in ("semantic_ids", "item_numbers"):
+            archive.writestr(f"{name}.npy", b"no array")
+    refused(tmp_path / "bytes.npz", "not a readable .npz file .*is not an array")
 
 
 @pytest.mark.parametrize("text", ["item,title,semantic_id\n007,x,1 20\nNA,y,3 4\n", "item,sid\n007,1-20\nNA,3-4\n"])

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from sid_jax.data.histories import Histories, offsets_of
-from sid_jax.data.tables import read_records
+from sid_jax.data.json_records import read_records
 from sid_jax.data.text.template import clean
 from sid_jax.errors import UserError
 

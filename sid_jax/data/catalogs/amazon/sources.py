@@ -19,7 +19,8 @@ from sid_jax.data.catalogs.names import AMAZON_CATEGORIES, AmazonName
 from sid_jax.data.catalogs.store import Download, fetch, prepare_folder, read_table, refuse_damage, write_tables
 from sid_jax.data.histories import Histories, offsets_of
 from sid_jax.data.history_files import read_sequences
-from sid_jax.data.tables import read_own_tables, read_records
+from sid_jax.data.json_records import read_records
+from sid_jax.data.tables import read_own_tables
 from sid_jax.errors import UserError, reason
 from sid_jax.paths import as_path
 

@@ -1,0 +1,56 @@
+"""Opens .csv files for Arrow's reader: separator, compression, and the types of columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from sid_jax.data.file_content import is_gzipped
+
+# Maximum length in bytes of the first line of a .csv file, from which the separator is determined.
+_LONGEST_HEADER = 2**16
+
+
+def csv_names(path: Path, parse_options: pa_csv.ParseOptions) -> list[str]:
+    """Returns the names of a .csv file's columns, from its first line."""
+    with csv_source(path) as source, pa_csv.open_csv(source, parse_options=parse_options) as reader:
+        return reader.schema.names
+
+
+def csv_source(path: Path) -> pa.NativeFile:
+    """Opens a .csv file, gzipped or not, for Arrow's reader; gzip is recognized as in `open_plain`."""
+    return pa.input_stream(str(path), compression="gzip" if is_gzipped(path) else None)
+
+
+def csv_format(path: Path, *, newlines: bool = False) -> pa_csv.ParseOptions:
+    """Returns Arrow's options for the separator of a .csv file: a comma, or else a semicolon or a tab.
+
+    Spreadsheet programs write semicolons where the comma is the decimal separator. The first line decides: if it has a
+    comma, commas separate the columns.
+
+    Args:
+      path: the file.
+      newlines: whether values may contain line breaks, which makes reading slower.
+    """
+    with csv_source(path) as source:
+        header = source.read(_LONGEST_HEADER).splitlines()[:1]
+    found = (each for each in (",", ";", "\t") if header and each.encode() in header[0])
+    return pa_csv.ParseOptions(delimiter=next(found, ","), newlines_in_values=newlines)
+
+
+def as_text(names: Sequence[str], *, guessed: Sequence[str] = ()) -> pa_csv.ConvertOptions:
+    """Returns Arrow's options for reading only these columns of a .csv file; only empty fields become null.
+
+    Args:
+      names: columns of text: "007" may be an id, and differs from 7.
+      guessed: columns whose type Arrow infers, such as numbers and times.
+    """
+    return pa_csv.ConvertOptions(
+        include_columns=list(dict.fromkeys([*names, *guessed])),
+        column_types=dict.fromkeys(names, pa.string()),
+        null_values=[""],
+        strings_can_be_null=True,
+    )
