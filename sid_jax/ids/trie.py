@@ -289,6 +289,8 @@ def _int32(values: np.ndarray) -> jax.Array:
 
 def _integers(file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
     array = file[name]
+    if not isinstance(array, np.ndarray):  # NumPy returns the bytes of a member that does not begin like an array.
+        raise ValueError(f"{name} is not an array")
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise ValueError(f"{name} has dtype {array.dtype} and shape {list(array.shape)}, not whole numbers [n]")
     return array

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 
 import jax
 import numpy as np
@@ -73,6 +74,13 @@ def test_a_file_with_something_pickled_in_it_is_refused_and_nothing_runs(tmp_pat
     with pytest.raises(UserError, match="not a readable trie"):
         read_trie(tmp_path / "trie.npz")
     assert "unpickled" not in capsys.readouterr().out
+
+
+def test_a_member_that_is_no_array_is_one_line(tmp_path):
+    with zipfile.ZipFile(tmp_path / "trie.npz", "w") as archive:
+        archive.writestr("sizes.npy", b"no array")
+    with pytest.raises(UserError, match="sizes is not an array"):
+        read_trie(tmp_path / "trie.npz")
 
 
 @pytest.mark.parametrize(
