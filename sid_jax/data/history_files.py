@@ -221,6 +221,8 @@ def _of_numbered(
     option: str,
 ) -> Histories:
     """Makes histories from a file's lists of items; item numbers become ids if the file's folder has a list of ids."""
+    if not any(map(len, lists)):
+        raise UserError(f"{path}: no user has an item; give a file with histories")
     beside = ids_beside(path)
     if beside is not None:
         numbers = numbers_if_whole([str(item) for items in lists for item in items])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 from sid_jax.data.catalogs.movielens.tables import build_movielens
 from sid_jax.data.histories import Histories, keep_active
-from sid_jax.data.history_files import read_interactions, read_sequences
+from sid_jax.data.history_files import read_histories, read_interactions, read_sequences
 from sid_jax.data.make_histories import in_catalog
+from sid_jax.data.tfrecord import write_tfrecords
 from sid_jax.errors import UserError
 
 CATALOG = np.array([10, 20, 30, 40])
@@ -270,3 +272,12 @@ def test_every_movielens_rating_is_an_interaction():
     assert "made up: film 20 is not in the catalog" in refusal(
         in_catalog, catalog.histories(), np.array([10, 30]), "made up: film"
     )
+
+
+@pytest.mark.parametrize("records", [[], [{"user_id": [7], "sequence_data": []}]])
+def test_a_file_in_which_no_user_has_an_item_is_refused(tmp_path: Path, records):
+    write_tfrecords(tmp_path / "a.tfrecord", records)
+    (tmp_path / "a.json").write_text(json.dumps({record["user_id"][0]: [] for record in records}))
+    for name in ("a.tfrecord", "a.json"):
+        with pytest.raises(UserError, match=f"{name}: no user has an item"):
+            read_histories(tmp_path / name, np.arange(9), ("user_id", "item_id", "timestamp"))
