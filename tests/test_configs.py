@@ -150,6 +150,16 @@ def test_a_preset_trains_as_it_did_before_the_defaults_were_a_recipe(name):
     assert {setting.removeprefix("quantizer.") for setting in set(now) - set(before)} <= SINCE | ADDED
 
 
+def test_small_data_sets_see_each_film_equally_often_in_total_and_published_results_keep_their_settings():
+    train = preset("ml100k").train
+    assert (train.batch_size, train.learning_rate, train.num_epochs) == (256, 8e-3, 300)
+    # 1,682 and 3,883 films: the product of films and epochs is the same.
+    assert preset("movielens:1m").train.num_epochs == round(300 * 1682 / 3883)
+    assert preset("ml100k").model.noise_scale == 0.1
+    of_ids = preset("recommend:ml100k").quantizer.train
+    assert (of_ids.batch_size, of_ids.learning_rate, of_ids.num_epochs) == (512, 3e-3, 600)
+
+
 @pytest.mark.parametrize("name", ["ml100k:gumbel", "movielens:1m", "movielens:latest-small,quick"])
 def test_few_films_have_text_genres_and_behavior_unless_told_otherwise(name):
     changed = {field for field, *_ in differences(preset(f"{name},text").to_dict(), preset(name).to_dict())}

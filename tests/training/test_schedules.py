@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sid_jax.config import default_config
-from sid_jax.presets import set_mlp
+from sid_jax.presets import preset, set_mlp
 from sid_jax.training.schedules import Durations, learning_rate_schedule, noise_schedule, temperature_schedule
 
 
@@ -53,6 +53,15 @@ def test_linear_and_cosine_end_at_exactly_the_floor(schedule, num_epochs, start,
     config = config_of(annealing_schedule=schedule, num_epochs=num_epochs)
     config.model.temperature, config.model.min_temperature = start, floor
     assert temperatures(config, [10 * num_epochs - 1])[0] == np.float32(floor)
+
+
+@pytest.mark.parametrize("num_epochs", [30, 300, 700])
+@pytest.mark.parametrize("name", ["ml100k:gumbel", "movielens:1m,gumbel"])
+def test_the_length_of_a_run_on_few_items_can_be_changed_alone(name, num_epochs):
+    config = preset(name)
+    config.train.num_epochs = num_epochs
+    first, last = temperatures(config, [0, durations(config).num_steps - 1])
+    assert first == 2.0 and last == np.float32(config.model.min_temperature)
 
 
 def test_linear_and_cosine_are_halfway_down_at_half_time():
