@@ -68,7 +68,7 @@ def main() -> None:
             began = time.perf_counter()
             train()
             seconds[name].append((time.perf_counter() - began) / _STEPS_PER_ROUND)
-    # The first round compiles.
+    # The first round is excluded, since it includes the compilation.
     medians = {name: statistics.median(times[1:]) for name, times in seconds.items()}
     for name, median in medians.items():
         print(f"{name:<14} {median * 1e3:8.1f} ms per step, {median / medians['sid_jax']:.2f} x sid_jax")

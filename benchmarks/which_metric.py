@@ -21,7 +21,8 @@ from typing import Any
 
 from sid_jax.cache import keep_compiled_programs
 
-# With this cache, a table's programs are compiled only once for all seeds. It must be set before JAX is imported.
+# With the compilation cache, the programs of a table are compiled for the first seed only. The call must come before
+# the import of JAX.
 keep_compiled_programs()
 
 import numpy as np  # noqa: E402

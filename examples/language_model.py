@@ -65,7 +65,8 @@ def main(folder: str = "llm", model_name: str = "", passes: int = 10, **settings
     tokenizer.padding_side = "left"
     tokens = llm.add_tokens(tokenizer, model, items)
 
-    # Histories of IDs alone. Tasks with words, such as "next_id" and "id_to_title", are for pretrained models.
+    # The training data are histories that consist of IDs only. Tasks with words, such as "next_id" and "id_to_title",
+    # are for pretrained models.
     llm.write_training_data(items, f"{folder}/data", histories=histories, tasks=["sequence"], forms=["text"])
     losses = llm.fine_tune(model, tokenizer, f"{folder}/data", num_epochs=passes, learning_rate=3e-3)
 

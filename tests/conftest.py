@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tests.commands import COMPILE_QUICKLY
 
-# A shell starts background processes with SIGINT ignored, and nohup starts processes with SIGHUP ignored. Commands that
-# tests start would inherit this.
+# A shell starts background processes with SIGINT ignored, and nohup starts processes with SIGHUP ignored. The default
+# handlers are restored, since commands that tests start would also ignore these signals.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
@@ -25,8 +25,8 @@ atexit.register(shutil.rmtree, _COMPILED, ignore_errors=True)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-# Set before jax is imported: eight devices on one CPU, as on a TPU host. Commands have their own flags
-# (tests/commands.py).
+# These flags give JAX eight devices on one CPU, as on a TPU host. They must be set before JAX is imported. Commands
+# have their own flags (tests/commands.py).
 os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {COMPILE_QUICKLY}"
 )

@@ -42,7 +42,7 @@ def test_a_users_own_vectors(method):
     else:
         best = get_config("embeddings", f"{method},best")
         check_config(best)
-        # The usual run has 45 epochs, or fewer for a larger catalog.
+        # The usual run has 45 epochs for a catalog of up to 30,000 items, and fewer for a larger one.
         assert quick.train.num_epochs < 45 < best.train.num_epochs and usual.train.num_epochs == AUTO
 
 
@@ -98,7 +98,8 @@ def test_best_alone_is_the_long_run_of_the_default():
 BEFORE = json.loads((ROOT / "tests" / "presets_0_1.json").read_text())
 # Only Gumbel-softmax reads these settings. Their defaults are those of the preset "embeddings:gumbel".
 OF_GUMBEL = {"model.temperature", "model.noise_scale", "train.annealing_schedule"}
-# Small MovieLens data sets train with smaller batches, a higher learning rate and half as many epochs.
+# For small MovieLens data sets, presets now have smaller batches, a higher learning rate and half as many epochs as in
+# version 0.1.
 OF_FEW_ITEMS = OF_GUMBEL | {"model.temperature_decay", "train.batch_size", "train.learning_rate", "train.num_epochs"}
 OF_FEW_ITEMS |= {f"train.{name}_epochs" for name in ("warmup", "revive_every", "eval_every")}
 # Settings that version 0.1 did not have. They have no effect if items have no parts, `model.block` has its default, and

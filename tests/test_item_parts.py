@@ -172,8 +172,8 @@ def test_weights_are_shares_of_the_variance_by_hand():
     vectors = np.array([[1, 0, nan], [-1, 0, 10], [0, 2, 30], [0, -2, nan]], np.float32)
     scaling = fit_scaling(vectors, unit_norm=False, center=True, standardize="global", layout=LAYOUT)
     np.testing.assert_allclose(scaling.mean, [0, 0, 20])
-    # The parts have the variances .5 + 2 and 100. They are scaled to three fourths and one fourth of 3, the number of
-    # features.
+    # The parts have the variances .5 + 2 and 100. The total variance after scaling is 3, the number of features. The
+    # weights, 3 and 1, give the parts 3/4 and 1/4 of this total.
     np.testing.assert_allclose(np.square(scaling.scale), [2.5 / 2.25, 2.5 / 2.25, 100 / 0.75], rtol=1e-6)
     scaled = np.asarray(apply_scaling(scaling, vectors))
     assert scaled[0, 2] == scaled[3, 2] == 0 and np.isfinite(scaled).all()

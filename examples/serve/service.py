@@ -25,7 +25,7 @@ import sid_jax
 from sid_jax import lite
 from sid_jax.recommender import Recommender
 
-# Maximum number of users per compiled call. The library pads smaller batches to 1 or to 16.
+# Maximum number of users per compiled call. The library pads a batch of 2 to 15 users to 16.
 TOGETHER = 16
 Item = int | str
 

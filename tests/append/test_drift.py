@@ -20,7 +20,8 @@ def test_r2_of_new_items_is_their_error_in_the_old_ones_spread():
     errors = np.array([[0.5, 0.5], [1.5, 2.5]], np.float32)
     fit = fit_of(REFERENCE, errors, own_spread=4.0)
     assert fit == {"r2": 0.5, "r2_unique": 0.25, "r2_standard_error": pytest.approx(0.25 / 2**0.5), "r2_own_mean": 0.75}
-    # The spread of a single item around its own mean is 0, so R^2 relative to it is undefined.
+    # R^2 is 1 minus the error divided by the spread. The spread of a single item around its own mean is 0, so R^2 is
+    # undefined.
     assert fit_of(None, errors[:1], own_spread=0.0)["r2_own_mean"] is None
 
 
@@ -66,8 +67,8 @@ def case(*, r2=0.7, noise=0.0, since=(10, 0.7), shift=0.0, moved=0.0, cold=None)
 @pytest.mark.parametrize(
     ("passing", "due", "words"),
     [
-        # The R^2 of 20 of the 100 items is lower by .09 or by .11, which lowers that of the catalog by .018 or by .022.
-        # The threshold is .02.
+        # The R^2 of 20 of the 100 items is .09 or .11 below the reference of .7, so the R^2 of the catalog decreases by
+        # .018 or .022. The threshold is .02.
         ({"since": (20, 0.61)}, {"since": (20, 0.59)}, "R^2 lost by the catalog since training"),
         ({"r2": 0.51}, {"r2": 0.49}, "below that of training items"),
         ({"r2": 0.4, "noise": 0.06}, {"r2": 0.4, "noise": 0.04}, "below that of training items"),

@@ -82,7 +82,7 @@ def test_parquet_files_are_read_in_the_bucket_without_a_copy(bucket, tmp_path, t
     assert data.columns["title"].to_pylist() == ["c", "d", "a", "b"]
     assert data.ids.tolist() == [2, 3, 0, 1] and np.array_equal(data.vectors, VECTORS[[2, 3, 0, 1]])
     assert not (tmp_path / "cache").exists()
-    # As for files on a disk, vectors above the limit are written to one file in the cache, only once.
+    # Vectors that exceed the memory limit are written to one file in the cache. The second call reads this file.
     limited = [read_vector_files(text, resident_bytes=1) for _ in range(2)]
     assert all(np.array_equal(each.vectors, data.vectors) for each in limited)
     assert [path.suffix for path in (tmp_path / "cache").rglob("*") if path.is_file()] == [".npy"]

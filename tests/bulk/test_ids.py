@@ -54,7 +54,7 @@ def test_an_id_that_is_there_twice_is_refused_with_both_rows(make_job, tmp_path,
     (tmp_path / "ids.txt").write_text("\n".join(items))
     with pytest.raises(UserError, match="id 'twice' is in row 31 and again in row 250"):
         refused()
-    # Equal hashes by chance are not duplicate ids.
+    # Different ids whose hashes are equal by chance are not duplicates.
     monkeypatch.setattr("sid_jax.bulk.encode.hash_ids", lambda ids: np.zeros(len(ids), np.uint64))
     monkeypatch.setattr(ids_module, "hash_ids", lambda ids: np.zeros(len(ids), np.uint64))
     (tmp_path / "ids.txt").write_text("\n".join(map(str, range(300))))

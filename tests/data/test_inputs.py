@@ -72,7 +72,7 @@ def test_an_array_of_float32_is_not_copied_and_a_memory_map_stays_mapped(setting
     np.save(tmp_path / "items.npy", VECTORS)
     mapped = np.load(tmp_path / "items.npy", mmap_mode="r")
     assert np.shares_memory(vector_set(mapped, settings=settings).vectors, mapped)
-    # Changed pages of a private map must not be released, since the changes would be lost.
+    # Changed pages of a private memory map must not be released, since the changes would be lost.
     private = np.load(tmp_path / "items.npy", mmap_mode="c")
     private[0] = 7
     found = vector_set(private, settings=settings)

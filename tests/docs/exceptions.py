@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-# Maps a part of a command to the reason why the command is only checked. After a colon, the reason names the tests that
-# cover the command.
+# Maps a part of a command to the reason why the command is checked, but not run. After a colon, the reason names the
+# tests that cover the command.
 NOT_RUN = {
     "python3 -m venv": "the tests already run in a virtual environment",
     ".venv": "the tests already run in a virtual environment",

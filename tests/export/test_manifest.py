@@ -117,7 +117,7 @@ def test_a_manifest_edited_by_hand_is_found_when_asked_for(folder):
     assert read_manifest(folder)["scheme"] == "none"
     assert "was edited after the export" in refusal(folder, verify=True)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    # A manifest in another layout, or of a version without digest, is valid.
+    # A manifest is also valid if its JSON text is formatted in another way, or if it has no digest.
     (folder / "manifest.json").write_text(json.dumps({**manifest, "scheme": "suffix"}))
     assert read_manifest(folder, verify=True)["scheme"] == "suffix"
     edit(folder, title="mine")

@@ -319,7 +319,7 @@ def test_tfrecords_that_others_write_are_read_and_damaged_ones_refused(tmp_path:
     numbers = [0, 1, 127, 128, 2**31, 2**63 - 1]
     write_tfrecords(path, [{"user_id": [3], "sequence_data": numbers}, {"user_id": [300], "items": []}])
     content = gzip.decompress(path.read_bytes())
-    # The example has a list of integers that is not packed, whose second value is -1, and a list of bytes.
+    # The example has a list of the integers 5, -1 and 0, in the encoding that is not packed, and a list of bytes.
     example = bytes.fromhex("0a230a160a016112111a0f080508" + "ff" * 9 + "01" + "0800" + "0a090a016212040a020a00")
 
     def masked(part: bytes) -> bytes:

@@ -49,7 +49,8 @@ def test_who_would_lose_most_stays_and_the_others_go_to_the_nearest_free_tuple()
     positions = np.array([2.1, 2.4, 3.0])
     codes = np.array([[0, 2], [0, 2], [0, 3]], np.int32)
     moved = relocate(codes, np.array(["a", "b", "c"], object), sizes, Line(positions, sizes))
-    # Tuple 3 is occupied, so an item of tuple 2 moves to tuple 1: the item at 2.1, whose error increases less.
+    # Of the two items in tuple 2, the item at 2.1 moves to tuple 1, since tuple 3 is occupied. Its error increases less
+    # than that of the item at 2.4 would.
     assert moved.tolist() == [[0, 1], [0, 2], [0, 3]]
 
 
@@ -144,8 +145,8 @@ def test_who_leaves_a_full_first_code_goes_to_the_nearest_with_room():
     positions = np.array([0.1, 0.2, 1.4, 3.0, 3.1])
     codes = np.array([[0, 0], [0, 0], [0, 1], [1, 1], [1, 1]], np.int32)
     moved = relocate(codes, np.arange(5), sizes, Line(positions, sizes))
-    # One item of tuple 3 moves to tuple 2. Then the first codes 0 and 1 are full, so one item of tuple 0 moves to tuple
-    # 4.
+    # One item of tuple 3, (1, 1), moves to tuple 2, (1, 0). Then no tuple with the first code 0 or 1 is free, so one
+    # item of tuple 0 moves to tuple 4, (2, 0).
     assert moved.tolist() == [[0, 0], [2, 0], [0, 1], [1, 0], [1, 1]]
 
 

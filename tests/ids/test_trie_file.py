@@ -28,8 +28,8 @@ def test_round_trip_of_any_table(tmp_path_factory, sizes, num_items, seed):
         assert one.dtype == other.dtype == np.int32
         np.testing.assert_array_equal(one, other)
     with np.load(folder / "trie.npz", allow_pickle=False) as file:
-        # The trie is traversed in plain NumPy, as another framework would do it. Each item is found under its own codes
-        # alone.
+        # The trie is traversed in plain NumPy, as another framework would do it. Each item is found under its own
+        # codes.
         found = {}
         stack = [(0, 0, ())]
         while stack:

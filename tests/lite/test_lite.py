@@ -102,7 +102,7 @@ def test_places_that_follow_come_once_each_and_round_again():
 
 
 def test_it_needs_neither_jax_nor_sid_jax(fitted, tmp_path):
-    # As installed by `pip install ./sid_jax/lite`.
+    # `pip install ./sid_jax/lite` installs the package under this name.
     (tmp_path / "sid_jax_lite").symlink_to(Path(lite.__file__).parent)
     blocked = ("sid_jax", "jax", "flax", "pyarrow", "safetensors", "scipy", "absl", "ml_collections")
     program = (

@@ -89,7 +89,7 @@ def random_case(seed):
         pieces = [pieces[place] for place in random.permutation(len(pieces))]
         cut = random.choice(tokens.token_ids)[: random.integers(0, tokens.token_ids.shape[1] + 1)].tolist()
         if random.integers(2):
-            # The beginning of an ID that may not exist.
+            # The first tokens of a random ID. The table need not have this ID.
             cut = tokens.vocabulary.token_ids(random.integers(0, sizes))[: random.integers(0, len(sizes) + 1)].tolist()
         rows.append(([0] * length + sum(pieces, []) + cut)[-length:])
     return tokens, rows, int(random.integers(0, min(length, 4)))
@@ -226,7 +226,7 @@ def test_text_around_several_ids_has_no_code_outside_of_an_id_that_exists(ready)
     for answer in found.tolist():
         runs = "".join("c" if token >= first else " " for token in answer).split()
         codes = [token for token in answer if token >= first]
-        # An ID may only be incomplete at the end of the answer.
+        # All IDs are complete, except possibly the last ID of an answer.
         for at in range(0, sum(map(len, runs)) - 2, 3):
             assert tuple(codes[at : at + 3]) in known
             whole += 1

@@ -33,7 +33,7 @@ def test_residual_kmeans_reaches_what_there_is_and_chance_does_not():
     random = np.random.default_rng(0)
     centers = 10 * random.normal(size=(4, 3))
     inputs = (centers[random.integers(0, 4, 400)] + 0.1 * random.normal(size=(400, 3))).astype(np.float32)
-    # Random starts may miss one of the four clusters, which the second level then corrects.
+    # With a random start, k-means may miss one of the four clusters. The second level then corrects the error.
     first, second = kmeans_r2(inputs, [4, 4])
     assert 0.5 < first < second and second > 0.95
     # There are more codes than items.

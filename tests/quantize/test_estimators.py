@@ -141,7 +141,7 @@ def test_noise_of_other_numbers_other_items_and_other_keys_is_independent(key):
     first = noise[0, :-1]
     others = {"next item": noise[0, 1:], "next step": noise[1, :-1], "next step, next item": noise[1, 1:]}
     for name, other in others.items():
-        # These are the correlations of each of an item's 6 numbers with each of the other item's 6 numbers.
+        # These are the correlations between the 6 numbers of an item and the 6 numbers of the other item.
         assert np.abs(np.corrcoef(first.T, other.T)[:6, 6:]).max() < 0.03, name
     # Each of six equal codes wins equally often, whatever code won for the previous item.
     winners = noise[0].argmax(1)

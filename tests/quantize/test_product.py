@@ -14,9 +14,9 @@ def test_parts_lie_one_after_the_other_and_differ_by_one_feature_at_most():
 
 
 def test_axes_are_dealt_out_so_that_products_of_variances_are_alike():
-    # The sums of squares along the axes are 16, 8, 4 and 2, or 8, 4, 2 and 1 times the smallest. The first part gets
-    # the axis of 8, and the second part that of 4. Since 4 is less than 8, the second part also gets the axis of 2. It
-    # is full then, so the first part gets the axis of 1. The products are 8 x 1 and 4 x 2.
+    # The variances of the axes are in the ratio 8 : 4 : 2 : 1. Part 1 gets the axis with variance 8, and part 2 gets
+    # the axis with 4. Part 2 also gets the axis with 2, since its product of 4 is below that of part 1. Then part 2 is
+    # full, so part 1 gets the last axis. Both products are 8.
     lengths = np.sqrt([2.0, 8.0, 16.0, 4.0])
     axes = np.abs(balanced_axes(np.diag(lengths), [2, 2]))
     np.testing.assert_allclose(axes.T, np.eye(4)[[2, 0, 1, 3]], atol=1e-6)

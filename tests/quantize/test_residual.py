@@ -27,8 +27,8 @@ def test_noise_moves_codes_and_is_reported(key):
     latents, codebooks = make(key, batch=500)
     output = residual_quantize(latents, codebooks, method="gumbel_softmax", key=key, noise_scale=1.0)
     agree = output.codes == assign_codes(latents, codebooks)
-    # `nearest` says whether a code is the nearest one to the residual of its level. It is true at all levels of an item
-    # if and only if all codes are those of `assign_codes`, which exports use.
+    # `nearest` says whether a code is the nearest one to the residual of its level. If and only if this holds at all
+    # levels of an item, the item's codes equal those of `assign_codes`, the codes in exports.
     np.testing.assert_array_equal(output.nearest.all(-1), agree.all(-1))
     assert 0 < output.nearest.mean() < 1
 

@@ -18,7 +18,7 @@ def test_a_second_training_with_the_same_settings_compiles_nothing(config, tmp_p
     jax.clear_caches()
     counts = []
     for number in range(2):
-        # The config is a copy, as if it were that of another caller.
+        # Each run gets its own copy of the config, so that equal configs are not the same object.
         with counting_compilations() as compilations:
             quantizer.train(config.copy_and_resolve_references(), tmp_path / str(number), messages=Messages.silent())
         counts.append(compilations.count)

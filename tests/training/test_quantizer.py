@@ -55,8 +55,8 @@ def test_a_run_writes_its_settings_metrics_and_checkpoints_and_tells_a_person(co
 
 def test_in_mixed_precision_codes_are_as_good_and_those_of_training_are_those_of_export(config, tmp_path, console):
     config.model.quantization_method = "gumbel_softmax"
-    # The last part of the run has float32 precision. With this share, it would start at step 75, within a compiled call
-    # of 10 steps, so in mixed precision it starts at step 70.
+    # The last part of a run in mixed precision has float32 precision. With this share, it would start at step 75. The
+    # precision can change only every 10 steps, between compiled calls, so the last part starts at step 70.
     config.train.settle_share = 0.25
     measured = {}
     for precision in ("float32", "bfloat16"):

@@ -58,7 +58,8 @@ def test_partners_are_the_same_on_1_and_8_devices_and_their_loss_is_in_the_whole
     one, other = (take_steps(config, corpus, n, relations=Relations(partners))[2] for n in (1, 8))
     np.testing.assert_allclose(other["loss"], one["loss"], rtol=1e-5)
     assert one["contrastive_loss"][:5].mean() > one["contrastive_loss"][-5:].mean()
-    # Scaled vectors have a mean square of 1 in each of their 12 features, over the corpus.
+    # The weight of the contrastive loss is multiplied by the mean squared length of the scaled vectors. This mean is
+    # 12, since each of the 12 features has a mean square of 1.
     rest = one["loss"] - one["reconstruction_loss"] - one["codebook_loss"] - 0.25 * one["commitment_loss"]
     assert rest[:70].mean() == pytest.approx(float(0.1 * 12 * one["contrastive_loss"][:70].mean()), rel=0.02)
     # In the last part of a run, the contrastive loss is not in the whole loss.

@@ -336,8 +336,8 @@ def test_a_crowded_table_is_told_from_items_that_have_changed(tmp_path):
     assert "with the same settings" in drifted["remedy"] and "up to 1,000 IDs" in drifted["remedy"]
     # A single new item does not make retraining due.
     assert not verdict(drift_of(r2=0.0, moved=1.0, num_new=1), 1000)["retraining_is_due"]
-    # The R² of 100 new items is 0.1 lower, which lowers the R² of a catalog of 1,000 items by 0.01. With 225 new items
-    # of 1,125, it would be 0.02.
+    # The R² of 100 new items is 0.1 below that of training items, which lowers the R² of a catalog of 1,000 items by
+    # 0.01. If 225 of 1,125 items were new, the R² of the catalog would be lower by 0.02, which is the threshold.
     fitting = drift_of(r2=0.6, num_new=100)
     assert verdict(fitting, 1000)["new_items_until_due"] == 125
     assert in_words({**fitting, "verdict": verdict(fitting, 1000)})[-2:] == [
@@ -354,8 +354,8 @@ def test_reasons_in_manifests_of_earlier_versions_of_the_package_still_count():
     assert judged["due_since"] == 4
     assert [(each["name"], each["cause"]) for each in judged["standing"]] == [("new_moved", "crowded"), ("x", "drift")]
     assert "the same settings will not help" in judged["remedy"]
-    # Manifests of later versions of the package have texts and causes, but no names. A check that is due again
-    # is listed once, with the first version in which it was due.
+    # Manifests of the package's next versions have texts and causes, but no names of checks. A check that is due again
+    # is listed once, with the first version of the export in which it was due.
     before = {**checks[0], "cause": "crowded", "version": 3, "due": True}
     judged = verdict(drift_of(moved=0.95), 1000, number=5, before={"standing": [before]})
     found = {each["name"]: each for each in judged["standing"]}

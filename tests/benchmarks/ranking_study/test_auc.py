@@ -62,6 +62,6 @@ def test_what_is_better_is_found_to_be_and_what_is_the_same_is_not():
         assert good[name].minus(good[name]) == (0, 0, 0)
         low, high = bad[name].interval()
         assert low < 0.5 < high
-    # The AUC of the second run on its cold items equals the AUC by definition.
+    # For the second run and its cold items, the AUC is also computed by comparing all pairs.
     mask = cold[1, items]
     assert good["cold"].runs[1] == pytest.approx(by_pairs((noise[1] + liked)[mask], liked[mask], np.ones(mask.sum())))

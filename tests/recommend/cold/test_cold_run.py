@@ -41,8 +41,8 @@ def cold_config(config, world):
     config.quantizer.data.path = str(world / "vectors.npy")
     config.eval.cold_slots = 1
     config.eval.baselines = ("popularity",)
-    # On 8 devices, these sizes let the test and single requests share one compiled program: both have batches of 8
-    # histories, which are padded to 8 items. Only histories of one or two items need another program.
+    # With these sizes, the evaluation and single requests have batches of the same shape on 8 devices: 8 histories of 8
+    # items. They share one compiled program. Only histories of one or two items need another program.
     config.eval.batch_size = 8
     config.model.window = 8
     return config

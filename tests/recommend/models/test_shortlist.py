@@ -82,7 +82,7 @@ def test_lists_and_scores_are_those_of_all_items(short, blend):
     assert asked.shortlist.rows.shape[1] == 64 < F
     np.testing.assert_array_equal(found, exact)
     assert not (found % 9 == 0).any()
-    # Only the normalizer is estimated, so the error of the scores is the same for all items of a user. It is small.
+    # Only the normalizer is estimated, so the scores of all items of a user have the same small error.
     difference = estimated - scores
     np.testing.assert_allclose(difference, difference[:, :1] * np.ones((1, 10)), atol=2e-4)
     assert np.abs(difference).max() < 0.05
@@ -90,7 +90,7 @@ def test_lists_and_scores_are_those_of_all_items(short, blend):
 
 def test_an_item_with_many_transitions_is_found_whatever_its_vector(short):
     blend = a_blend()
-    # The only follower of a history's last item is the item with the lowest score of the model.
+    # The only follower of a history's last item is the item to which the model gives the lowest score.
     batch = histories()
     last = batch.items[:, -1]
     table = np.asarray(ranker(0.5).vectors)
