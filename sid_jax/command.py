@@ -77,7 +77,7 @@ def run_with_words(main: Callable[[list[str]], None], about: str | None, setting
     def call(argv: Sequence[str]) -> None:
         _guarded(main, argv)
         sys.stdout.flush()
-        # Only JAX's cleanup is left. A signal during the cleanup would print a traceback.
+        # Only JAX's cleanup is left. Without this call, a signal during the cleanup would print a traceback.
         signals.end_at_once(0)
 
     app.run(call, flags_parser=lambda argv: _parse(argv, about or "", declared))
@@ -191,5 +191,5 @@ def _leave(message: str) -> NoReturn:
     time.sleep(0.1)
     print(f"error: {message}", file=sys.stderr, flush=True)
     sys.stdout.flush()
-    # The process exits without cleanup, in which a library's threads would print tracebacks after a failed save.
+    # The process exits without cleanup. In a cleanup after a failed save, a library's threads would print tracebacks.
     os._exit(1)

@@ -24,8 +24,8 @@ from sid_jax.ids.convert import arrow_ids, code_type, columns_table
 from sid_jax.models.rqvae import RQVAE
 
 _ROWS_A_BLOCK = 16_384
-# Matches integers of at most 18 digits (so within int64) as Python writes them. Their conversion between text and
-# integer is lossless. "007" does not match.
+# Matches integers of at most 18 digits without leading zeros: "7", but not "007". They fit int64, and the conversion of
+# such a text to an integer and back gives the same text.
 _WHOLE_NUMBER = "^(0|-?[1-9][0-9]{0,17})$"
 
 
@@ -161,8 +161,8 @@ def _encoded(
     codes = [np.empty((0, len(sizes)), code_type(sizes))]
     for block_ids, vectors in blocks:
         ids += block_ids.chunks
-        # The vectors are padded to a multiple of `ITEMS_A_CALL`, so that one program is compiled, and a row's codes do
-        # not depend on its position.
+        # The vectors are padded to a multiple of `ITEMS_A_CALL`, so that all calls have the same shape. One program
+        # is then compiled for all of them, and it gives a vector the same codes at any position in the input.
         filled = np.pad(vectors, ((0, -len(vectors) % ITEMS_A_CALL), (0, 0)))
         codes.append(encoder.codes_of(filled)[: len(vectors)].astype(codes[0].dtype))
     return pa.chunked_array(ids, kind), np.concatenate(codes)
@@ -177,7 +177,7 @@ def _in_order(
 ) -> Batch:
     if pc.count_distinct(ids).as_py() < len(ids):
         check_unique(np.array(ids.to_pylist(), dtype=object), where)
-    # Arrow compares the bytes of strings. In UTF-8, this is the order of the code points.
+    # Arrow sorts strings by their UTF-8 bytes, Python by code points. Both orders are the same.
     order = pc.sort_indices(ids).to_numpy().astype(np.int64)
     return Batch(ids.take(pa.array(order)), codes[order], source, order, columns, where)
 

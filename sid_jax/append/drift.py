@@ -132,7 +132,7 @@ def code_shift(new: Sequence[np.ndarray], old: Sequence[np.ndarray]) -> list[dic
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> float:
-    # For equal distributions, rounding can give the square root of a number just below 0, which is NaN.
+    # For equal distributions, rounding can make the divergence negative. SciPy then returns NaN as its square root.
     return float(np.nan_to_num(jensenshannon(one, other, 2)))
 
 

@@ -12,12 +12,12 @@ CATALOG_R2_LOST = 0.02
 BELOW_COLD = 0.05
 # R^2 of training items minus R^2 of new items, if there were no cold items.
 BELOW_TRAINED = 0.20
-# Jensen-Shannon distance between the distributions of the first codes of new and old items, minus the 99th percentile
-# of this distance for random samples of the old distribution.
+# Jensen-Shannon distance between the distributions of the first codes of new and old items, minus its value by chance.
+# The value by chance is the 99th percentile of the distance between random samples of old items and all old items.
 CODE_SHIFT = 0.10
 # Share of the new items whose ID differs from their codes.
 MOVED = 0.50
-# Share of all IDs that are in use or reserved, if the number of IDs is limited.
+# Share of all possible IDs that are in use, retired or former. It is checked only for IDs made unique by relocation.
 FILL = 0.90
 # Minimum number of new items for a check of their R^2 and IDs. Fewer new items still count among the items added since
 # training.
@@ -31,7 +31,7 @@ class _Check(NamedTuple):
     what: str
     threshold: float
     cause: str
-    # Texts that earlier versions of the package wrote as "what", without the check's name.
+    # Earlier texts of `what`. Old verdicts have no check names, so their reasons are matched to checks by these texts.
     earlier: tuple[str, ...] = ()
 
 

@@ -119,8 +119,8 @@ def next_version(published: Published, batch: Batch, removed: pa.ChunkedArray, w
     gone = np.full(len(leaving), published.number + 1, np.int32)
     removed_in = np.concatenate([published.removed_in[away], gone])
 
-    # `had` consists of the staying and the returning items. For those of them that are in the batch, `placed` has their
-    # rows in `had`, and `of_batch` their rows in the batch.
+    # `had` consists of the staying and the returning items. For its items that are also in the batch, `placed` has the
+    # rows in `had`, and `of_batch` the rows in the batch.
     had, placed = joined([staying, back]), np.concatenate([rows, len(staying) + np.arange(len(back))])
     of_batch = np.concatenate([there, returning])
     changed = (raw_codes(had)[placed] != batch.codes[of_batch]).any(axis=1)

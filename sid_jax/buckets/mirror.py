@@ -69,7 +69,8 @@ class Mirror:
         self._place, self.folder = Place(address), copy_of(address, "run")
         self._writer = uuid.uuid4().hex
         self.folder.mkdir(parents=True, exist_ok=True)
-        # Files that another process on this machine uses for training must not be removed.
+        # `alone` raises a UserError if another process on this machine trains in this folder: the files of that process
+        # must not be removed.
         with alone(self.folder / LOCK_FILE, f"using {address}"):
             for path in self.folder.iterdir():
                 if path.name != LOCK_FILE:
@@ -83,7 +84,8 @@ class Mirror:
                 sizes = found.lengths
             elif self._place.children():
                 raise UserError(f"{address} is not empty, and does not contain a run; choose another --workdir")
-            # This upload checks write access before any work. Another run in this workdir stops at its next checkpoint.
+            # This upload checks write access before training begins. It also replaces the manifest of any other run in
+            # this workdir, so that run stops at its next checkpoint.
             self._write(sizes)
         self._there = set(self._place.tree()) - {RUN_MANIFEST}
         self._sent = {name: _signature(self.folder / name) for name in self._names()}

@@ -18,7 +18,7 @@ def copy_of(address: str, version: str) -> Path:
     It is `<cache>/buckets/<scheme>/<bucket>/.../<name>@<version>/<name>`.
     """
     scheme, _, rest = address.partition("://")
-    # This replaces characters that have a meaning in patterns, in lists of files or on other systems.
+    # Characters with a special meaning, such as "*" in patterns, "," in lists of files or ":" on Windows, become "_".
     *parents, name = [_UNSAFE.sub("_", part) or "_" for part in rest.split("/")]
     path = cache_folder().resolve().joinpath("buckets", scheme, *parents, f"{name}@{version}", name)
     _ADDRESSES[path] = address

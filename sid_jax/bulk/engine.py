@@ -103,7 +103,7 @@ class RayEngine:
             num_cpus=self._cpus,
             num_gpus=self._gpus if on_device else 0,
         )
-        # Ray configures its loggers when it makes the first data set.
+        # Ray configures its loggers when it makes the first data set, so the level is set after that.
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         yield from _in_order(found.iter_rows())
 

@@ -32,7 +32,7 @@ FILES = {
     # Per part: the crowded rows, sorted; and their vectors in the same order, as raw float32.
     "crowded_rows": ".npy",
     "crowded_vectors": ".f32",
-    # Per group: the rows that got a new code tuple or a suffix, and these codes, sorted by part.
+    # Per group: the rows that got a new code tuple or a suffix, with their new codes, sorted by part.
     "placed": ".arrow",
     # Per group: the leaving rows, for which no ID under their first code is free.
     "leaving": ".arrow",

@@ -86,7 +86,7 @@ def export_files(
     Raises:
       UserError: if the run cannot be restored, the files cannot be used, or `out` or a program cannot be written.
     """
-    # Imported here, since an append uses this module without a run, and so without Orbax.
+    # An append also imports this module, but does not need Orbax, which `sid_jax.training.restore` imports.
     from sid_jax.training.restore import restore_model
 
     messages, programs, earlier = messages or Messages.to_console(), check_programs(programs), earlier_request(out)

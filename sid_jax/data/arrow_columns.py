@@ -52,7 +52,7 @@ def integers_or_text(column: pa.ChunkedArray, where: str, first_row: int = 0) ->
     Raises:
       UserError: if an id is null, or the column has another type.
     """
-    # Columns are converted before the check for nulls, since the values of a dictionary may include null.
+    # The column is converted before the check for nulls, since the dictionary of an encoded column may contain null.
     column = plain(column)
     refuse_nulls(column, where, first_row)
     kind = column.type

@@ -13,7 +13,7 @@ _GZIP = b"\x1f\x8b"
 _LOOKED_AT = 512
 # Endings of files that are not text. Any other ending, such as .csv, .json or .txt, is that of text.
 _BINARY = (".parquet", ".feather", ".arrow", ".npy", ".npz", ".pt", ".safetensors", ".array_record")
-# Files of other programs, which have no first bytes that could be recognized.
+# Endings of other programs' files. Their content is not checked, since it has no recognizable first bytes.
 _UNKNOWN = (".bin", ".tfrecord", ".tfrecord.gz")
 
 

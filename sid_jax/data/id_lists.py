@@ -29,7 +29,8 @@ _SPELLINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("spaces or upper case", lambda text: text.strip().casefold()),
 )
 _MOST_COMPARED = 10_000
-# Integers within int64, as Python writes them, so that conversion is lossless.
+# Matches integers of at most 18 digits without leading zeros: "7", but not "007". They fit int64, and the conversion of
+# such a text to an integer and back gives the same text.
 _NUMBER = re.compile("0|-?[1-9][0-9]{0,17}")
 
 

@@ -72,7 +72,7 @@ def _parse(line: bytes, where: str) -> dict[str, Any]:
 def _literal(line: bytes, where: str) -> Any:
     try:
         return ast.literal_eval(line.decode().strip())
-    # A set of dicts is a TypeError.
+    # `literal_eval` raises a TypeError for a set of dicts.
     except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError) as error:
         # The parser's own message is omitted, since it has the address of an object, but no position.
         raise UserError(f"{where}: neither JSON nor a Python dict; download the file again") from error

@@ -13,8 +13,8 @@ from sid_jax.data.parts.part import reading
 from sid_jax.errors import UserError, listed
 from sid_jax.paths import as_path, bucket_address
 
-# Hugging Face's `datasets` writes the first file into the folder of each data set, and the second one into the folder
-# above the splits of a data set.
+# Files that Hugging Face's `datasets` writes: `_DATASET` into the folder of each data set, and `_SPLITS` into a folder
+# whose subfolders are the splits of a data set.
 _DATASET, _SPLITS = "state.json", "dataset_dict.json"
 # Spark writes this file into a folder after all other files, even if the table has no rows.
 _SUCCESS = "_SUCCESS"

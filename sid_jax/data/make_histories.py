@@ -217,8 +217,8 @@ def _times(column: pa.ChunkedArray, where: str) -> np.ndarray:
 def _parsed(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Converts texts or decimals to numbers or timestamps; a column that fits none of these types is unchanged."""
     for kind in _PARSED_AS:
-        # PyArrow raises the second error for a pair of types without a cast. The caller rejects a column that is not
-        # converted.
+        # PyArrow raises ArrowNotImplementedError for a pair of types without a cast. The caller rejects a column that
+        # is not converted.
         with contextlib.suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
             return column.cast(kind)
     return column

@@ -40,7 +40,8 @@ _ATOMIC_TYPES = {"float": pa.float64(), "token_seq": pa.list_(pa.string()), "flo
 
 _SETTINGS = ": set --config.data.id_column, --config.data.text_column and --config.data.columns to some of these"
 
-# Columns of a RecBole file whose `token_seq` is a text, also as in movie_title; other columns list entries.
+# A `token_seq` column of a RecBole file is a text if its name, or the last word of its name (as in movie_title), is one
+# of these. Columns with other names usually list entries.
 _WORDS = ("title", "name", "text", "description", "brand", "store", "author")
 
 # A column of N values: a `pa.ChunkedArray`, or a list of JSON values, which may be of several types.

@@ -64,7 +64,7 @@ def read_npz(path: Path) -> Content:
         if not set(names) <= set(arrays.files):
             raise ValueError(f"it must have {' and '.join(names)}, but has {', '.join(arrays.files)}")
         codes, numbers = (arrays[name] for name in names)
-        # NumPy returns the bytes of a member that does not begin like an array.
+        # If an entry of the zip file does not begin with the signature of an array, NumPy returns its bytes.
         if not isinstance(codes, np.ndarray) or not isinstance(numbers, np.ndarray):
             raise ValueError(f"{' or '.join(names)} is not an array")
     if codes.ndim != 2 or {codes.dtype.kind, numbers.dtype.kind} - set("iu") or numbers.shape != codes.shape[:1]:

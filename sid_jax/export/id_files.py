@@ -31,7 +31,7 @@ from sid_jax.errors import UserError, reason, shown
 from sid_jax.export.id_arrays import Content, check_lengths, read_npy, read_npz, read_pt, read_xllm, without_offsets
 from sid_jax.ids.convert import is_text
 
-# LETTER (Wang et al., 2405.07314) and related tools write a code as a token whose letter names the level, <a_12>;
+# LETTER (Wang et al., arXiv 2405.07314) and related tools write a code as a token whose letter names the level, <a_12>;
 # OpenOneRec writes <s_a_12>, RecTokens <item_L0_C12>.
 _TOKEN = re.compile(r"<(?:[A-Za-z]+_)+(?:L[0-9]+_C)?([0-9]{1,18})>")
 _JOINED_TOKENS = re.compile(rf"(?:{_TOKEN.pattern})+")
@@ -79,7 +79,8 @@ def read_ids(files: Sequence[Path], id_column: str | None = None) -> Content:
     """
     path = files[0]
     for file in files:
-        if ending(file, _GZIPPED) in (*READABLE, *_GZIPPED):  # Other files are recognized by their content.
+        # A file with any other ending is not compared with its ending: `kind_of` finds its kind from its first bytes.
+        if ending(file, _GZIPPED) in (*READABLE, *_GZIPPED):
             check_content(file)
     readers: dict[str, Callable[[], Content]] = {
         ".parquet": lambda: _read_parquet(files, id_column),

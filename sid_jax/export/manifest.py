@@ -60,8 +60,8 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
         "format_version": FORMAT_VERSION,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {
-            # The version is not read from the package's metadata, which in an editable installation has the version at
-            # the time of installation.
+            # The version is not read from the package's metadata. In an editable installation, the metadata has the
+            # version at the time of installation.
             "sid_jax": __version__,
             **{package: _version(package) for package in _PACKAGES},
             "python": platform.python_version(),

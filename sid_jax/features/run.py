@@ -26,8 +26,8 @@ from sid_jax.paths import as_path, typed
 
 FEATURES_FILE = "features.parquet"
 _COUNTS = "impressions"
-# Fitted features are rejected for a new ID table if more than this share of the items gets other rows than in the ID
-# table of the fit: the two tables then seem to come from different quantizers. Only items in both tables count.
+# Fitted features may be applied to another ID table. This is the maximum share of the items in both tables that may get
+# other rows. If more do, the tables seem to come from different quantizers, and the features are rejected.
 _MOST_MOVED = 0.1
 
 

@@ -40,7 +40,7 @@ def deferred_acceptance(wanted: np.ndarray, costs: np.ndarray, room: np.ndarray,
     room_of[tuples] = np.take_along_axis(room, by_cost, axis=1)
 
     last = np.isfinite(costs).sum(axis=1)
-    # For each item, the place to which it currently applies, as an index into its places in the order of cost.
+    # For each item, the column in `costs` of the place to which it currently applies; column 0 is the cheapest place.
     asking = np.zeros(len(costs), np.int64)
     has = np.zeros(len(costs), bool)
     while True:

@@ -17,10 +17,10 @@ import numpy as np
 from sid_jax.errors import UserError
 from sid_jax.ids.matching import deferred_acceptance, first_in_group
 
-# Numbers of alternative tuples per item in the first and in the last round of the search for free tuples. Each round
-# has four times as many as the round before, and searches only for the items that have not found a free tuple.
+# Numbers of alternative tuples per item in the first and in the last round of the search for free tuples. The number is
+# multiplied by 4 after each round. A round includes only the items that found no free tuple in earlier rounds.
 _FIRST_WIDTH, _LAST_WIDTH = 5, 80
-# Number of free alternatives per item whose exact cost is computed.
+# For each item, the number of free alternatives for which the exact cost is computed.
 _JUDGED = 2
 # Number of alternative tuples, over all items, that are processed together, which limits memory for any N.
 _TUPLES_AT_ONCE = 2**21
@@ -175,7 +175,7 @@ class Placing:
             raise ValueError("there are more items than places under a first code")
 
     def _find_places(self, rows: np.ndarray, first_codes: np.ndarray, some_stay: bool) -> np.ndarray:
-        # Ids break ties. Only the ids of crowded items are read.
+        # Ties between items are broken by their ids. Only the ids of crowded items are read.
         self._rank[rows] = _rank(self._ids[rows])
         width = _FIRST_WIDTH
         while width <= _LAST_WIDTH and len(rows):

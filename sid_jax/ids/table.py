@@ -238,12 +238,14 @@ class IdTable:
         row = self._row(item)
         own = tuple(self.semantic_ids[row].tolist())
         found, shared = [np.empty(0, np.intp)], [np.empty(0, np.int64)]
-        # The range of the items with a longer common prefix, in sorted order; initially empty.
+        # In sorted order, `begin` to `end` is the range of the items whose common prefix is longer than `depth`. It is
+        # empty at first.
         begin, end = [self._run(own)[0]] * 2
         for depth in range(len(own), 0, -1):
             first, last = self._run(own[:depth])
             wanted = count - sum(map(len, found))
-            # Both ranges may have one row more than needed, since the item itself may be among the rows and is removed.
+            # On each side of this range, up to `wanted` + 1 rows are taken, since the item itself may be among them and
+            # is removed.
             sides = ((low, min(high, low + wanted + 1)) for low, high in ((first, begin), (end, last)))
             rows = np.concatenate([self._order[low:high] for low, high in sides])
             found.append(rows[rows != row][:wanted])

@@ -271,7 +271,8 @@ def _sorted_rows(semantic_ids: np.ndarray, priority: np.ndarray | None) -> np.nd
         return np.lexsort(semantic_ids.T[::-1])
     if np.shape(priority) != semantic_ids.shape[:1]:
         raise ValueError(f"priority must have shape [N] with N = {len(semantic_ids)}, not {np.shape(priority)}")
-    # The array is reversed before and after a stable sort, since unsigned priorities cannot be negated.
+    # Unsigned priorities cannot be negated to sort them in descending order. Instead, the array is reversed before and
+    # after a stable sort in ascending order, so that rows with the same priority keep their order.
     falling = len(semantic_ids) - 1 - np.argsort(np.asarray(priority)[::-1], kind="stable")[::-1]
     return falling[np.lexsort(semantic_ids[falling].T[::-1])]
 
@@ -289,7 +290,8 @@ def _int32(values: np.ndarray) -> jax.Array:
 
 def _integers(file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
     array = file[name]
-    if not isinstance(array, np.ndarray):  # NumPy returns the bytes of a member that does not begin like an array.
+    # If an entry of the zip file does not begin with the signature of an array, NumPy returns its bytes.
+    if not isinstance(array, np.ndarray):
         raise ValueError(f"{name} is not an array")
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise ValueError(f"{name} has dtype {array.dtype} and shape {list(array.shape)}, not whole numbers [n]")

@@ -10,7 +10,7 @@ import numpy as np
 
 from sid_jax.metrics.codes import distinct_rate, usage
 
-# If the usage of a level is lower, the printed line says that few codes are in use.
+# If the usage of a level is below this share, the printed line says that few codes are in use.
 _GOOD_USAGE = 0.95
 
 

@@ -56,7 +56,7 @@ class Origin:
         if self.layout is None:
             data = vector_set(vectors, item_ids, columns=columns, settings=known)
         else:
-            # Items have NaN in missing parts, which `vector_set` would reject.
+            # The features of missing parts are NaN. `vector_set` rejects NaN, so it gets zeros instead.
             vectors = np.asarray(vectors, np.float32)
             data = vector_set(np.nan_to_num(vectors), item_ids, columns=columns, settings=known)
             data = dataclasses.replace(data, vectors=vectors, layout=self.layout, about_parts=self.about_parts)

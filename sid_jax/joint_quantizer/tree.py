@@ -11,9 +11,9 @@ import jax.numpy as jnp
 
 from sid_jax.errors import UserError
 
-# Name of the RQ-VAE in a tree of parameters, by which its parameters are found in the tree of any model.
+# Key of the RQ-VAE in a tree of parameters. The RQ-VAE's parameters are found by this key in the tree of any model.
 _NAME = "rqvae"
-# The optimizer's group for all other parameters.
+# Name of the optimizer's group for the parameters outside the RQ-VAE.
 MODEL = "model"
 
 

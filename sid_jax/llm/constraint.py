@@ -15,7 +15,7 @@ from transformers import LogitsProcessor
 from sid_jax.errors import UserError
 from sid_jax.llm.tokens import IdTokens
 
-# A level is stored as a dense table of nodes and codes if this table has at most this many entries.
+# Maximum number of entries of a level's dense table of nodes and codes. A level with more entries has no such table.
 _DENSE = 2**20
 # Settings of a generation config, and the values with which they have no effect.
 _SAMPLING: dict[str, tuple[Any, ...]] = {"top_k": (None, 0), "top_p": (None, 1.0), "temperature": (None, 1.0)}
@@ -178,10 +178,10 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
     # Continuous batching is not supported, since there each request has its own prompt length.
     supports_continuous_batching = False
 
-    # The kind of a row determines which tokens may come next. Kind l, below L: the row ends with l codes of an
-    # unfinished ID, and another code comes next. The other kinds are L plus one of the following numbers. _BEGIN: the
-    # begin marker comes next. _CLOSE: the end marker. _END: the end token. _MORE: the end token, or the start of
-    # another ID. _FREE: any text, or the start of an ID.
+    # A row's kind determines which tokens may come next. Kind l, below L: the row ends with l codes of an unfinished
+    # ID, and another code comes next. Any other kind is L plus one of the constants below, and allows:
+    #   _BEGIN: the begin marker.  _CLOSE: the end marker.  _END: the end token.
+    #   _MORE: the end token, or the start of another ID.  _FREE: any text, or the start of an ID.
     _BEGIN, _CLOSE, _END, _MORE, _FREE = range(5)
 
     def __init__(

@@ -17,7 +17,8 @@ from sid_jax.messages import Messages
 from sid_jax.paths import as_path
 from sid_jax.streams import stream_rng
 
-# Number of batches whose rows are sorted by length together, so that batches have little padding.
+# Rows are shuffled and divided into pools of this many batches. The rows of a pool are sorted by length, so that its
+# batches have little padding.
 _POOL = 50
 _IGNORED = -100
 

@@ -102,7 +102,7 @@ TASKS = {
     ),
     "sequence": Task(("{history}",), whole=True),
 }
-# All tasks but "sequence", whose rows are IDs without words, for models that are trained from scratch.
+# All tasks except "sequence", which is for models that are trained from scratch: its rows are IDs without words.
 USUAL_TASKS = tuple(name for name, task in TASKS.items() if not task.whole)
 
 

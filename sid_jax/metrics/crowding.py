@@ -9,9 +9,9 @@ from typing import Any
 # If the number of distinct code tuples per distinct vector is below this, there are too few codes. The report then
 # grades the IDs as weak (docs/report.md).
 CROWDED = 0.75
-# Items are not spread evenly over the code tuples, so M times as many tuples reduce collisions only as much as
-# M ** _POWER times as many evenly used tuples would. The powers measured on Amazon Beauty are 0.15 to 0.48 for one more
-# level, and 0.34 for 8 times as many codes in each of 3 levels.
+# Items are not spread evenly over the code tuples. M times as many tuples are therefore assumed to reduce collisions
+# only as much as M ** _POWER times as many evenly used tuples. The powers measured on Amazon Beauty are 0.15 to 0.48
+# for one more level, and 0.34 for 8 times as many codes in each of 3 levels.
 _POWER = 0.25
 # `_MOST_CODES` is the maximum number of codes per level. `_ITEMS_A_CODE` is the minimum number of items per code that
 # are needed to learn a codeword.

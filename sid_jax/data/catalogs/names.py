@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 MOVIELENS_SIZES = ("100k", "1m", "10m", "20m", "25m", "32m", "latest-small")
 AMAZON_EDITIONS = ("2014", "2018", "2023")
-# Each category's name in file names, one per edition.
+# Each category's spelling in the file names of each edition, in the order of `AMAZON_EDITIONS`.
 AMAZON_CATEGORIES = {
     "beauty": ("Beauty", "All_Beauty", "All_Beauty"),
     "sports": ("Sports_and_Outdoors",) * 3,

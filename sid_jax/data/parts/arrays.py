@@ -22,9 +22,11 @@ from sid_jax.errors import UserError, reason
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _TENSOR_TYPES = ("F16", "BF16", "F32", "F64", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
-# Maximum ratio of unpacked to packed size. Deflate compresses zeros a thousandfold, but vectors hardly at all.
+# Maximum plausible ratio of unpacked to packed size of vectors. Deflate compresses zeros a thousandfold, but vectors
+# hardly at all.
 _MOST_UNPACKED = 200
-# The safetensors library accepts headers of up to 100 MB, whose parsing takes several times as much memory.
+# Maximum size in bytes of the header of a .safetensors file. The safetensors library accepts up to 100 MB, but to parse
+# a header takes several times its size in memory.
 _LONGEST_HEADER = 2**24
 
 

@@ -101,7 +101,8 @@ class Arrow(Kind):
         """Inspects the file."""
         with reading(path, "Arrow"):
             id_name, name = _arrow_names(path, columns)
-            # Rows are counted by the ids, since a compressed column of vectors would have to be unpacked.
+            # If there is a column of ids, the rows are counted in this column. To count them in a compressed column of
+            # vectors, the column would have to be decompressed.
             count = sum(len(batch) for batch in _batches(path, id_name or name))
             heads = (_column(each.slice(0, _LOOKED_AT), name, path)[0] for each in _batches(path, name))
             num_features = _num_features(heads, f"{path}: column {name!r}")

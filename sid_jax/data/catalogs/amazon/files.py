@@ -18,8 +18,8 @@ from sid_jax.data.json_records import read_records
 from sid_jax.data.text.template import clean
 from sid_jax.errors import UserError
 
-# Possible names of each field in the editions of 2014, 2018 and 2023. In the edition of 2023, an item is the parent of
-# variants, such as colors.
+# Possible names of each field in the editions of 2014, 2018 and 2023. In the edition of 2023, the variants of a product
+# (such as colors) have the same `parent_asin` and count as one item.
 _USER = ("reviewerID", "user_id")
 _TIME = ("unixReviewTime", "timestamp")
 ITEM = ("parent_asin", "asin")
