@@ -30,8 +30,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     beam = arguments.beam
-    # Floating-point operations per vector: its inner products with all codewords. Greedy assignment needs no more, and
-    # neither does beam search with cached products.
+    # Floating-point operations per vector: its inner products with all codewords. Neither greedy assignment nor beam
+    # search needs other matrix products per vector.
     operations = 2.0 * _FEATURES * 2**_BITS * _LEVELS
     contestants = {
         "sid_jax": Contestant(prepare_ours, (beam, arguments.batch), operations),

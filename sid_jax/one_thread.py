@@ -19,8 +19,8 @@ def one_blas_thread() -> AbstractContextManager[object]:
 
 @functools.cache
 def _blas_libraries() -> ThreadpoolController:
-    # SciPy is imported first, since the search finds only loaded libraries. The result is cached, since a search takes
-    # as long as a matrix decomposition.
+    # SciPy is imported first, since ThreadpoolController finds only libraries that are already loaded. The result is
+    # cached, since finding the libraries takes as long as a matrix decomposition.
     import scipy.linalg  # noqa: F401
 
     return ThreadpoolController()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sid_jax.errors import UserError, shown
 
-# One slash is enough, since `Path` collapses "//" to "/".
+# The pattern also matches addresses with one slash, since `Path` collapses "//" to "/".
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 # For each scheme of bucket addresses: the kind of storage, and the package that fsspec needs for it.
 SCHEMES = {
@@ -34,7 +34,7 @@ def as_path(text: str | os.PathLike[str]) -> Path:
         longer exists.
     """
     if (address := bucket_address(text)) is not None:
-        # This import is not at the top, since few users need buckets.
+        # This module is imported here, since only addresses in buckets need it.
         from sid_jax.buckets.fetch import fetched
 
         return fetched(address)
@@ -52,11 +52,12 @@ def bucket_address(text: str | os.PathLike[str]) -> str | None:
 
 def local_path(text: str | os.PathLike[str]) -> Path:
     """Returns a path as `as_path` does, but rejects the addresses of buckets."""
-    # `Path` collapses "file:///folder" to "file:/folder".
+    # The pattern also matches "file:/folder", to which `Path` collapses "file:///folder".
     text = re.sub("^file:(//|(?=/))", "", os.fspath(text))
     if not text:
         raise UserError('a path is empty, perhaps because a variable is not set; give a path, or "." for this folder')
-    # Arrow takes paths in UTF-8 only. In a locale without UTF-8, Python reads every other character as such bytes.
+    # Arrow takes paths in UTF-8 only. Python represents bytes that are not UTF-8 by surrogates. In an ASCII locale, it
+    # represents all non-ASCII characters in the same way.
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         raise UserError(
             f"{shown(text)}: the path has bytes that are not UTF-8 text; set a locale with UTF-8, as in "

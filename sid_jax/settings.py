@@ -274,8 +274,8 @@ def _plain(value: Any) -> Any:
 
 def _new_name(name: str) -> str:
     new = RENAMED[name]
-    # The warning names the line of the caller's assignment, above `Settings.__setitem__` and ConfigDict's attribute
-    # access.
+    # The warning names the line of the user's assignment. Between that line and this function, the call stack has
+    # `Settings.__setitem__` and ConfigDict's attribute access.
     warnings.warn(
         f"the setting {name} has been renamed to {new}; {name} is accepted for one more version",
         RenamedSettingWarning,

@@ -53,8 +53,8 @@ def _groups(rows: list[list[str]], points: list[Point]) -> dict[str, Any]:
 def _points(rows: list[list[str]]) -> list[Point]:
     points = []
     for name, ndcg, minus, together, r2, distinct in rows:
-        # The row of the baseline has no NDCG@10. Its value is computed from the other rows, which have their NDCG@10
-        # and their difference from the baseline.
+        # The row of the baseline has no NDCG@10. The baseline's NDCG@10 is computed from the other rows. Each of these
+        # rows has an NDCG@10 and the difference of this NDCG@10 from the baseline's.
         numbers = _numbers(ndcg) if ndcg else [_reference(rows), _NAN, _NAN]
         figures = {
             "R² of co-occurrence, 1": _numbers(together)[0],

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from metric_study.report import Judged
 from sid_jax.recommend.evaluation.metrics import mean_interval
 
-# The colors of the report's light theme (sid_jax/report/page/report.css), on cards that are readable on a dark page.
+# The colors of the report's light theme (sid_jax/report/page/report.css). The plots have a light background, so that
+# they are also readable on a dark page.
 _PAGE, _CARD, _TEXT, _QUIET, _LINE, _ACCENT = "#f6f7f9", "#ffffff", "#1b1f27", "#5a6372", "#d9dde4", "#1f5fd0"
 _FAMILIES = {
     "sid_jax": ("sid_jax, content", _ACCENT),

@@ -25,8 +25,8 @@ class Judged:
     ndcg: np.ndarray
 
 
-# Groups of tables for correlations. Each group is a part of the previous one: all tables, those that are not controls,
-# those made from content alone, and those with a decoder, which therefore have R².
+# Groups of ID tables for correlations. Each group is a part of the previous one: all tables, all except controls, those
+# made from content alone, and those with R² (R² requires a decoder).
 GROUPS: dict[str, Callable[[Judged], bool]] = {
     "all": lambda each: True,
     "no controls": lambda each: each.family != CONTROLS,

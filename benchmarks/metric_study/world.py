@@ -18,8 +18,8 @@ from sid_jax.data.make_histories import in_catalog
 from sid_jax.data.scaling import normalize
 from sid_jax.recommend.data.split import EvaluationExamples
 
-# Number of last items per user that are test targets and not trained on. One target per user would hardly distinguish
-# any two tables.
+# Number of test targets per user: the last items of the history, which are excluded from training. With one target per
+# user, the study could hardly distinguish any two ID tables.
 QUESTIONS = 10
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from sid_jax.streams import stream_rng
 
-# Maximum number of weights that are in memory at once, tens of megabytes.
+# Maximum number of weights that are in memory at once. They take tens of megabytes.
 _NUMBERS = 2_000_000
 
 

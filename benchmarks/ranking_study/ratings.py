@@ -138,7 +138,7 @@ def make_examples(ratings: Ratings, cold: np.ndarray, window: int) -> Examples:
       window: H.
     """
     known = ~cold[ratings.items]
-    # Sorted by user, and by time within a user.
+    # Ratings are sorted by user, and by time within a user.
     order = np.lexsort((np.arange(len(known)), ratings.times, ratings.users))
     users, times = ratings.users[order], ratings.times[order]
     same = (users[1:] == users[:-1]) & (times[1:] == times[:-1])

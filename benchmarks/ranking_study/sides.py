@@ -23,7 +23,7 @@ from sid_jax.settings import fill
 from sid_jax.streams import stream_rng
 from sid_jax.training.quantizer import train
 
-# Number of alternative random splits of the pieces in training.
+# Number of alternatives for training, each of which splits the IDs into pieces at other random cuts.
 _CUT_ANEW = 32
 
 

@@ -44,7 +44,7 @@ def _matmul_backward(
     rows, kernel = kept
     grads = written_once(_factor(grads, mixed))
     product = _product(precision, mixed)
-    # This contraction uses the kernel in its own memory order, without a transposed copy.
+    # This is the product with the transposed kernel. `dot_general` reads the kernel without making a transposed copy.
     of_rows = jax.lax.dot_general(grads, kernel, (((1,), (1,)), ((), ())), **product.keywords)
     return of_rows, product(transposed(rows), grads)
 

@@ -14,7 +14,7 @@ from sid_jax.quantize.nearest import Codebooks, largest_few
 
 # Up to this width, repeated argmax is faster than sorting.
 _FEW = 8
-# Number of vectors searched together: intermediate arrays must fit into a core's cache.
+# Number of vectors that are processed together. Their intermediate arrays must fit into a core's cache.
 _ROWS_TOGETHER = 256
 
 
@@ -36,9 +36,8 @@ def beam_codes(latents: jax.Array, codebooks: Codebooks, width: int) -> tuple[ja
     """
     latents = latents.astype(jnp.float32)
     stacked = jnp.concatenate([codebook.astype(jnp.float32) for codebook in codebooks])
-    # With the inner products of codewords, and of vectors and codewords, no residual is needed: |x - c1 - c2|^2 =
-    # |x|^2 + (|c1|^2 - 2 x.c1) + (|c2|^2 - 2 x.c2) + 2 c1.c2. The distance of a tuple then takes only additions and no
-    # matrix product.
+    # The distance of a tuple is a sum of inner products, which are computed once: |x - c1 - c2|^2 =
+    # |x|^2 + (|c1|^2 - 2 x.c1) + (|c2|^2 - 2 x.c2) + 2 c1.c2. The search then takes only additions.
     between = 2 * _product(stacked, stacked)
     inner = jnp.diagonal(between)[None] / 2 - 2 * _product(latents, stacked)
     distances = jnp.sum(jnp.square(latents), axis=-1, keepdims=True)

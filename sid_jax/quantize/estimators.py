@@ -109,7 +109,8 @@ def rotate_to(latents: jax.Array, quantized: jax.Array) -> jax.Array:
     latent_norm, target_norm = (_norm(each) for each in (fixed, target))
     from_, to = fixed / latent_norm, target / target_norm
     between = from_ + to
-    # For opposite directions the plane is undefined; the gradient is then that of a point reflection.
+    # If e and q have opposite directions, their plane is undefined. The gradient is then that of the reflection in the
+    # hyperplane perpendicular to q.
     between = between / _norm(between)
 
     def turned(vectors: jax.Array) -> jax.Array:

@@ -42,7 +42,8 @@ def centroids_by_splitting(points: np.ndarray, num_clusters: int) -> np.ndarray:
     Returns:
       `[K, Z]` float32. With fewer than K distinct points, some centroids are equal.
     """
-    # Entries begin with the negative error, since a heap pops its smallest entry. The first row number breaks ties.
+    # An entry has a cluster's negative error, its first row number, and all its row numbers. The error is negative,
+    # since a heap pops its smallest entry. The first row number breaks ties.
     clusters = [(-_error(points), 0, np.arange(len(points)))]
     done: list[np.ndarray] = []
     while len(clusters) + len(done) < num_clusters and clusters:
@@ -81,7 +82,7 @@ def _error(points: np.ndarray) -> float:
     return float(np.square(points - points.mean(axis=0)).sum())
 
 
-# Numbers of principal axes that k-means uses, one after the other, before it uses all features.
+# Numbers of principal axes. k-means uses the first 8 axes, then the first 16, and so on, and finally all features.
 _AXES_SHOWN = (8, 16, 32, 64)
 # Maximum number of Lloyd iterations with each of these numbers of axes. The result only initializes the next k-means.
 _ITERATIONS_SHOWN = 25

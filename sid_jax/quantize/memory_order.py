@@ -17,7 +17,7 @@ def transposed(rows: jax.Array) -> jax.Array:
     On CPUs, XLA's matrix product is slow if it reads its left operand by columns. Without the layout constraint, XLA
     only changes the strides and does not move the data.
     """
-    # With several devices, the constraint cannot be sharded, and each device would get all rows.
+    # XLA cannot shard the layout constraint. With several devices, each device would therefore get all rows.
     if jax.default_backend() != "cpu" or jax.device_count() > 1:
         return rows.T
     return with_layout_constraint(rows.T, Layout((0, 1)))

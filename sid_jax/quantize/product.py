@@ -102,7 +102,8 @@ def balanced_axes(points: np.ndarray, widths: Sequence[int]) -> np.ndarray:
     """
     values, axes = np.linalg.eigh(points.T.astype(np.float64) @ points)
     logs = np.log(np.maximum(values / max(values[-1], np.finfo(np.float64).tiny), _SMALLEST_SHARE))
-    # Variances are scaled so that the smallest logarithm is 0. An additional axis then never reduces a part's product.
+    # Variances are scaled so that the smallest logarithm is 0. An additional axis then never reduces the product of a
+    # part's variances.
     logs -= logs.min()
     chosen: list[list[int]] = [[] for _ in widths]
     for axis in np.argsort(-logs, kind="stable").tolist():

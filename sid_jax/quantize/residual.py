@@ -142,8 +142,8 @@ def residual_quantize(
 def _take_code(remaining, residual, codebook, soft, noise, temperature, noise_scale, hard) -> dict[str, jax.Array]:
     """Returns one level's values of all fields of `QuantizerOutput` except `quantized`."""
     scores = code_scores(remaining, codebook)
-    # Temperature and noise are converted to the unit of the scores. To divide the scores by the spacing instead would
-    # round them, and rounded scores may tie where `assign_codes` finds no tie.
+    # Temperature and noise are converted to the unit of the scores. The scores are not divided by the spacing instead,
+    # since rounding could make two scores equal that differ in `assign_codes`.
     spacing = codebook_spacing(codebook)
     unit = {"temperature": temperature * spacing, "noise_scale": noise_scale * spacing}
     nearest = index_of_largest(scores)

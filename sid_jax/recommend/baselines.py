@@ -193,9 +193,9 @@ def _binary_matrix(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]
 
 
 # Weight of an item of the history, relative to the weight of the item after it. It was chosen on the validation data of
-# Amazon Beauty, where decays from .5 to .8 give about the same results. The rejected alternatives are decays down to .3
-# and up to .9, the last item alone, the mean of the last 3, the last 5 or all items, and the highest cosine with any of
-# the last 5 or all items.
+# Amazon Beauty, where decays from .5 to .8 give about the same results. Rejected alternatives: decays down to .3 and up
+# to .9; the last item alone; the mean of the last 3, the last 5 or all items; the highest cosine with any of the last 5
+# or all items.
 _DECAY = 0.7
 
 

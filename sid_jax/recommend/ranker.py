@@ -31,8 +31,8 @@ _WIDER = 8
 _MOST_BEAMS = 2048
 # Number of IDs scored together, which limits memory.
 _LEAVES_AT_ONCE = 4096
-# Number of items scored together. Their scores must fit into a CPU's cache. The number also limits memory, which then
-# does not grow with the catalog.
+# Number of items scored together. Their scores must fit into a CPU's cache. Without this limit, memory would grow with
+# the catalog.
 _ITEMS_AT_ONCE = 16_384
 # From this number of items on, a list on a CPU comes from a shortlist, unless exact scores of all items are requested.
 _SHORTLIST_FROM = 100_000
@@ -142,8 +142,8 @@ class ModelRanker:
         size, histories = len(batch.lengths), self.shared_out(batch)
         rank_all = False
         if self.scores_items:
-            # With this many items, `count` items remain after the exclusion. The number is a power of two, so that few
-            # shapes are compiled.
+            # Of this many items, at least `count` items remain when the excluded items are removed. The number is a
+            # power of two, so that few shapes are compiled.
             num_beams = 1 << (count + (0 if exclude is None else exclude.shape[1]) - 1).bit_length()
         elif num_beams > self.num_beams:
             rank_all = num_beams >= min(_MOST_BEAMS, self.catalog.trie.first_item.shape[0] - 1)

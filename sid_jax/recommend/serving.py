@@ -213,7 +213,7 @@ class Server:
         if exact or len(batches) < 2 or self._trained.ranker.shortlist is None:
             return itertools.starmap(find, batches)
         with concurrent.futures.ThreadPoolExecutor(min(len(batches), os.cpu_count() or 1)) as threads:
-            # JAX has a separate precision setting in each thread.
+            # `in_32_bits` is applied in each thread, since JAX's precision setting is separate for each thread.
             return threads.map(in_32_bits(find), *zip(*batches, strict=True))
 
     def _find(

@@ -133,7 +133,7 @@ def _divergence(flat: np.ndarray, near: np.ndarray) -> tuple[float, np.ndarray]:
     total, mass = kernel.sum(), near.sum()
     pull = (near - (mass / total) * kernel) * kernel
     gradient = 4 * (pull.sum(axis=1)[:, None] * places - pull @ places)
-    # q is kernel / total, so -log(q) is log(1 + distance) + log(total). The diagonal of `near`, which is p, is 0.
+    # p is `near`, whose diagonal is 0. q is `kernel / total`, so -log(q) is log(1 + distance) + log(total).
     return float(np.vdot(near, np.log1p(distances)) + mass * np.log(total)), gradient.ravel()
 
 

@@ -75,7 +75,7 @@ def report_of(destination: Path, messages: Messages) -> Callable[[Path], None]:
 
 
 def _write(folder: Path, out: Path, name: str) -> None:
-    # Imported here, since bokeh takes a second to import and only the report needs it.
+    # This module is imported here, since it imports bokeh, which takes a second and is needed for the report alone.
     from sid_jax.report.plots import plots
 
     gathered = gather(folder)

@@ -47,7 +47,7 @@ class Study:
     """
 
     def __init__(self, path: Path, space: Space, seed: int, first: Mapping[str, Any] | None):
-        # Imported here, since Optuna is an optional dependency.
+        # Optuna is imported here, since it is an optional dependency.
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -136,8 +136,8 @@ def _residual_means(
     is_content = np.zeros(len(sums), bool)
     for level in level_slices(sizes)[:num_content_levels]:
         is_content[level] = counts[level] > 0
-        # For each item of a token, the means of the item's earlier tokens are subtracted. Their sum over these items is
-        # a weighted sum, in which the weight of an earlier token is the number of items with both tokens.
+        # From each item of a token, the means of the item's earlier tokens are subtracted. In the sum over the token's
+        # items, the mean of an earlier token is therefore subtracted once for each item that has both tokens.
         left = residuals[level] - together[level, : level.start] @ means[: level.start]
         means[level] = left / np.maximum(counts[level], 1)[:, None]
     return means, is_content

@@ -23,8 +23,8 @@ from sid_jax.training.sharding import epoch_order, on_every_device, share_out
 from sid_jax.training.state import TrainState
 from sid_jax.training.step import Companions, Metrics, train_on_batches, train_steps
 
-# Maximum number of bytes in a block, which has the vectors for one compiled call of a run that reads them from their
-# file. A few blocks are in memory at a time: those in use, those that are queued, and the one that is being read.
+# Maximum size of a block in bytes. If vectors are read from their file during training, a block has the vectors of one
+# compiled call. A few blocks are in memory at a time: those in use, those that are queued, and the one being read.
 _BLOCK_BYTES = 2**26
 _FLOAT_BYTES = 4
 
@@ -86,8 +86,8 @@ class StreamedCorpus:
 
     def __init__(self, vectors: np.ndarray, relations: Relations | None, mesh: Mesh, *, seed: int, batch_size: int):
         self._vectors, self._mesh, self._seed, self._batch_size = vectors, mesh, seed, batch_size
-        # The partners (co-occurring items) are on one device of this process, since they are drawn in the reader
-        # thread, which must not run collectives.
+        # The reader thread draws the partners (co-occurring items). It must not run collectives, so the partners are on
+        # one device of this process.
         self._partners = jax.tree.map(jnp.asarray, relations and relations.partners)
         self._collaborative = None if relations is None else relations.collaborative
         self._steps_per_epoch = -(-len(vectors) // batch_size)

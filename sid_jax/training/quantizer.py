@@ -37,8 +37,8 @@ from sid_jax.training.state import TrainState, abstract_model, abstract_state, b
 from sid_jax.training.summary import evaluation_text, show_samples, show_summary, steps_text
 from sid_jax.training.workdir import claimed_workdir
 
-# A warning is printed if the last noise scale is above this share of the initial noise scale. Noise scales are in units
-# of the squared distance between neighboring codewords, and at most 0.2 in a preset, so the limit is at most 0.0002.
+# A warning is printed if the last noise scale is above this share of the initial noise scale. Presets have an initial
+# scale of at most 0.2 (in units of the squared distance between neighboring codewords), so the limit is at most 0.0002.
 # Noise below the limit changes only the codes of items for which two codes are almost equally good.
 _LEAST_NOISE = 0.001
 

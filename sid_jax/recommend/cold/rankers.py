@@ -83,7 +83,7 @@ def _find_cold(
 ) -> tuple[jax.Array, jax.Array]:
     model: Any = nnx.merge(graphdef, params)
     if isinstance(model, ItemModel):
-        assert back_off is not None  # Without a back-off, IDs are scored, which a model that scores items cannot do.
+        assert back_off is not None  # Ranking without a back-off needs scores of IDs, which this model lacks.
         scores = cold_scores_of_items(model, histories, known, vectors, cold, content, back_off, num_beams)
     elif back_off is None:
         scores = prefix_scores(model, histories, known, cold, len(cold.sizes))

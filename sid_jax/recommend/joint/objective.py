@@ -47,8 +47,8 @@ def joint_loss(
     model: Decoder = nnx.merge(recipe.recommender.graphdef, params["recommender"])
     inputs = quantizer.inputs(items.vectors)
     latents = quantizer.encoder(inputs)
-    # The latents are quantized twice, since `stop_gradient` may block the gradient of the recommender's loss to some
-    # parameters, but the anchor's gradient reaches all parameters. XLA computes the common part once.
+    # The latents are quantized twice: the anchor's gradient reaches all parameters, and `stop_gradient` may block the
+    # gradient of the recommender's loss. XLA computes the operations that both calls have in common only once.
     anchored = residual_quantize(latents, quantizer.quantizer.codebooks, **recipe.choices(step))
     seen = residual_quantize(
         jax.lax.stop_gradient(latents) if "encoder" in recipe.stop_gradient else latents,

@@ -102,7 +102,7 @@ def _partition_forward(
     by_block = functools.partial(_blocks, width=width)
     table = items.astype(hidden.dtype)
     transposed = table.T
-    # The column of ones makes the sum of the exponentials a column of the product with the items.
+    # With a column of ones, the product of the exponentials with the items also contains the sum of the exponentials.
     with_ones = jnp.concatenate([table, jnp.ones((len(table), 1), table.dtype)], axis=1)
 
     def add_block(

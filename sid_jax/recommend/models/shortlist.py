@@ -16,8 +16,8 @@ from sid_jax.recommend.models.evidence import Evidence, Heard, blended_at, hear
 from sid_jax.recommend.models.item_model import ItemModel
 from sid_jax.recommend.models.layers import MASKED
 
-# Number of principal directions. With 64 directions of 256 features, a shortlist of 256 out of 12,101 items contains on
-# average .9999 of the ten best items (docs/serving.md).
+# Number of principal directions of the item vectors. With 64 directions for vectors of 256 features, a shortlist of 256
+# out of 12,101 items contains on average .9999 of the ten best items (docs/serving.md).
 _FEATURES = 64
 # Size of a group of adjacent items. Top-k compares only the best score of each group, 1/16 of all scores.
 _GROUP = 16
@@ -121,8 +121,8 @@ def best_of_shortlist(
 
     # Users are processed one at a time, so that an array over all items stays in a CPU's cache.
     items, scores, exact, replaced = jax.lax.map(best, (known, near, heard, groups))
-    # `level` is the same for all items of a user: the score of the mean vector plus half the variance of the residuals'
-    # scores.
+    # `level` is the score of the mean vector plus half the variance of the residuals' scores. It is added to the
+    # approximate scores of all items that are not in the shortlist.
     level = query @ shortlist.mean + 0.5 * jnp.sum((query @ shortlist.rest) * query, axis=1)
     others = total + jnp.log1p(-jnp.exp(jnp.minimum(replaced - total, -1e-6)))
     return items, scores - jnp.logaddexp(others + level, exact)[:, None]

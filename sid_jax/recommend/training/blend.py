@@ -25,8 +25,8 @@ from sid_jax.training.processes import gathered
 
 # Parameters of the transition graph, chosen on the validation data of Amazon Beauty and MovieLens-100K together.
 _GRAPH = {"gap_decay": 0.9, "back": 0.6, "from_power": 0.5, "to_power": 0.5, "next_bonus": 1.0}
-# Only the m strongest followers of each item in the transition graph are used. m is `_FOLLOWERS_OF_ALL` divided by the
-# number of items, which limits memory, but at least 128 and at most 512.
+# To limit memory, only the m strongest followers of each item in the transition graph are used. m is
+# `_FOLLOWERS_OF_ALL` divided by the number of items, but at least 128 and at most 512.
 _FOLLOWERS, _FOLLOWERS_OF_ALL = (128, 512), 2**21
 # Maximum number of principal directions onto which content vectors are projected.
 _MOST_FEATURES = 128
