@@ -49,7 +49,7 @@ _DATA: Declaration = {
         "unless `quantizer.data` names another one.",
         choices=("sequences", "interactions", *CATALOGS),
     ),
-    "path": Setting("", "File of histories; for a named catalog, its files, as in `quantizer.data.path`."),
+    "path": Setting("", "File of histories. For a named catalog: the catalog's files, see `quantizer.data.path`."),
     "user_column": Setting("user_id", "interactions: name of the column of users."),
     "item_column": Setting("item_id", "interactions: name of the column of items."),
     "time_column": Setting("timestamp", "interactions: name of the column of times."),
@@ -233,8 +233,8 @@ _EVAL: Declaration = {
     "bootstrap_samples": Setting(1000, "Number of resamples of the bootstrap confidence intervals.", range=ONE_OR_MORE),
     "cold_slots": Setting(
         0,
-        "Number of slots that are reserved for cold items: the last ones of every ten slots of a list (TIGER, section "
-        "4.3). Cold items are scored by their vectors of `quantizer.data`; see docs/cold-start.md.",
+        "Number of slots, out of every ten of a list, that are reserved for cold items. They are the last ones of the "
+        "ten (TIGER, section 4.3). Cold items are scored by their vectors of `quantizer.data`; see docs/cold-start.md.",
         range=(0, PLACES),
     ),
 }

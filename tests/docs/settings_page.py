@@ -26,7 +26,7 @@ def text() -> str:
             "`sid-jax train --helpfull` also lists the settings of the quantizer.",
             "",
             "If a meaning begins with a word and a colon, such as `movielens:` or `ema:`, the setting applies only to",
-            "that source, method or kind of model. Most durations are in epochs, and so fit catalogs of any size.",
+            "that source, method or kind of model. Most durations are in epochs, so the defaults fit any catalog size.",
             "",
             "## Quantizer",
             "",
