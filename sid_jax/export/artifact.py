@@ -50,7 +50,7 @@ class Export:
         export also has `created`, `versions`, `files` and `digest`.
       table: items, Semantic IDs, codes and further columns.
       retired: a table of removed items and their retired IDs, with a column `removed_in`; or None.
-      former: former Semantic IDs of moved items, with a column `moved_in` and one row per move; or None.
+      former: a table of the former Semantic IDs of moved items, with a column `moved_in` and one row per move; or None.
       measured: metrics for the report, from `sid_jax.metrics.vectors.report_figures`.
       rows_a_file: rows per file if the table is written as several files; None for one file.
       programs: further formats of the encoder to write; see `sid_jax.export.programs`.
@@ -179,8 +179,8 @@ def write_export(
     Args:
       export: what to write.
       out: destination; a path that does not exist, or an empty folder.
-      records: the folder of the training run, whose metrics become the curves of the report; None takes those of
-        `export.measured`.
+      records: the folder of the training run, whose metrics become the curves of the report; None takes the
+        curves in `export.measured`.
       programs: further formats of the encoder to write, in addition to the export's own `programs`.
       finish: called with the temporary folder after all files are written, before the folder is renamed to `out`.
 

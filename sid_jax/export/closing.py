@@ -38,7 +38,7 @@ def version_rows(manifest: Mapping[str, Any]) -> list[Row]:
         ("items kept", f"{counts['kept']:,}", f"{counts['already_there']:,} of them also in the input"),
         ("items added", f"{counts['added']:,}", ""),
         ("items removed", f"{counts['removed']:,}", f"{counts['retired']:,} IDs reserved for removed items"),
-        ("items returned", f"{counts['returned']:,}", ""),
+        ("items returned", f"{counts['returned']:,}", "removed in an earlier version"),
         ("published IDs changed", f"{counts['moved']:,}", ""),
     ]
     if new:

@@ -79,7 +79,8 @@ def read_ids(files: Sequence[Path], id_column: str | None = None) -> Content:
     """
     path = files[0]
     for file in files:
-        # A file with any other ending is not compared with its ending: `kind_of` finds its kind from its first bytes.
+        # The content of a file is compared only with a known ending. For any other ending, `kind_of` finds the file's
+        # kind from its first bytes.
         if ending(file, _GZIPPED) in (*READABLE, *_GZIPPED):
             check_content(file)
     readers: dict[str, Callable[[], Content]] = {

@@ -32,8 +32,8 @@ _SOURCE = re.compile(
 def parse_id_source(text: str) -> tuple[Path, int]:
     """Parses a path with an optional offset of the item ids: "letter.json+1" is (letter.json, 1).
 
-    Only a file name that ends in one of `READABLE` or `INFO`, or in .gz after it, can have an offset. An existing path
-    is not parsed.
+    Only a file name that ends in one of `READABLE` or `INFO`, with or without .gz after that, can have an offset. An
+    existing path is not parsed.
     """
     found = _SOURCE.fullmatch(text)
     if not text:
@@ -50,11 +50,11 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
       path: one of the following. A folder that `sid-jax export` wrote. A .parquet file with the item ids in its first
         column, the Semantic IDs as lists in the column `semantic_id` and optional titles in the column `title`. A .csv
         file with the item ids in its first column and the Semantic IDs in the column `semantic_id`, as "12 4 91", or
-        `sid`, as "12-4-91". A .json file, `{item: [183, 70]}` or `{item: ["<a_183>", "<b_70>"]}` (items are numbers if
-        all are whole numbers). A .npy file of whole numbers `[N, L]` (items are row numbers; `[L, N]` with more than
-        256 items is transposed, with a warning). A .pt tensor `[L, N]` or `[N, L]`, where N is the longer axis. A file
-        that `sid_jax.formats` writes for another tool. A .csv, .json or .jsonl file may be gzipped. If the folder of
-        the file has an `item_ids.parquet`, its ids replace the item numbers.
+        in the column `sid`, as "12-4-91". A .json file, `{item: [183, 70]}` or `{item: ["<a_183>", "<b_70>"]}` (items
+        are numbers if all are whole numbers). A .npy file of whole numbers `[N, L]` (items are row numbers; `[L, N]`
+        with more than 256 items is transposed, with a warning). A .pt tensor `[L, N]` or `[N, L]`, where N is the
+        longer axis. A file that `sid_jax.formats` writes for another tool. A .csv, .json or .jsonl file may be gzipped.
+        If the folder of the file has an `item_ids.parquet`, its ids replace the item numbers.
       offset: added to integer item ids, for example if the file numbers items from 0 and the catalog from 1.
 
     Returns:

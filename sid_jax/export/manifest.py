@@ -135,7 +135,7 @@ def semantic_ids_section(
 
 
 def manifest_hash(folder: Path) -> str:
-    """Returns the SHA-256 of an export's manifest; it identifies the export, since all files' SHA-256 are in it."""
+    """Returns the SHA-256 of an export's manifest. It identifies the export, as the manifest has all files' hashes."""
     return hashlib.sha256((folder / _NAME).read_bytes()).hexdigest()
 
 

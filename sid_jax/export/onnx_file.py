@@ -78,7 +78,7 @@ class _Graph:
 
 
 def _normalized(graph: _Graph, model: RQVAE) -> str:
-    """Adds the equivalent of `sid_jax.data.scaling.normalize`, and returns the normalized vectors."""
+    """Adds nodes that do what `sid_jax.data.scaling.normalize` does, and returns the name of the normalized vectors."""
     if model.layout is None:
         return _unit(graph, "vectors") if model.unit_norm else "vectors"
     parts, ends = model.layout.parts, [each.stop for each in model.layout.slices]
@@ -103,7 +103,7 @@ def _unit(graph: _Graph, vectors: str) -> str:
 
 
 def _network(graph: _Graph, model: RQVAE, weights: dict[str, str], inputs: str) -> str:
-    """Adds the encoder, and returns the latent vectors."""
+    """Adds the nodes of the encoder, and returns the name of the latent vectors."""
     hidden = inputs
     for number in range(len(model.encoder.layers)):
         hidden = _ACTIVATIONS[model.encoder.activation](graph, hidden) if number else hidden

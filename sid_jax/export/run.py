@@ -47,7 +47,7 @@ def export(
 
     Args:
       workdir: the run's folder.
-      out: destination: a new path or an empty folder. If it already is the same export, nothing is written.
+      out: destination: a new path or an empty folder. If `out` already has this export, nothing is written.
       step: step of the checkpoint; None takes the best one of a finished run.
       unique: "relocate", "suffix" or "none"; None for the setting of the run's config.
       align_to: IDs of an older model, see `read_id_table`. Codes are renumbered so that few IDs change.

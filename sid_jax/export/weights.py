@@ -46,7 +46,7 @@ def torch_weights(model: RQVAE) -> dict[str, np.ndarray]:
 def original_project_has(model: RQVAE) -> bool:
     """Returns whether the original PyTorch project has this architecture.
 
-    It has codebooks of one size, an encoder with layers and without shortcut, and SiLU or ReLU.
+    The project has codebooks of one size, an encoder with layers and without shortcut, and SiLU or ReLU.
     """
     return (
         len(set(model.quantizer.codebook_sizes)) == 1

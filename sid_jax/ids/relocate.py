@@ -26,8 +26,8 @@ _JUDGED = 2
 _TUPLES_AT_ONCE = 2**21
 # Each sorted run of added tuples is longer than the next run by more than this factor (see `Occupancy`).
 _RUN_RATIO = 4
-# Maximum number of possible tuples for which the keys of tuples (`tuple_keys`) are int64 numbers. With more, the keys
-# are hashes.
+# Up to this number of possible tuples, the key of a tuple (`tuple_keys`) is its position in lexicographic order. With
+# more, the key is a hash.
 _LARGEST = 2**62
 
 
@@ -140,7 +140,7 @@ def other_first_codes(rows: np.ndarray, ids: np.ndarray, free: np.ndarray, alter
 class Placing:
     """The current tuples of the items, as codes and as keys, and the number of items per tuple.
 
-    It contains all items of one, several or all first codes. The arguments are those of `relocate`.
+    A `Placing` contains all items of one, several or all first codes. The arguments are those of `relocate`.
     """
 
     def __init__(

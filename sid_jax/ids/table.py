@@ -83,8 +83,8 @@ class IdTable:
           id_name: see the attribute.
           shared: see the attribute.
           figures: see the attribute.
-          check: whether to reject repeated item ids now, and repeated Semantic IDs unless `shared`, instead of at the
-            first look-up.
+          check: whether to reject repeated item ids and, unless `shared`, repeated Semantic IDs in this call. If not,
+            they are rejected at the first look-up.
 
         Raises:
           ValueError: if the shapes do not match.
@@ -312,8 +312,8 @@ class IdTable:
 
         Args:
           columns: an Arrow table, a pandas DataFrame or a mapping of columns, one of which has the item ids, in any
-            order (a DataFrame's index also works); or a mapping from column names to mappings from item id to value.
-            Items without a value get null. Values of items that are not in the table are ignored.
+            order (in a DataFrame, the index may have them); or a mapping from column names to mappings from item id to
+            value. Items without a value get null. Values of items that are not in the table are ignored.
           id_column: the column of item ids; None for the column named `id_name`, or else the first column.
 
         Raises:
@@ -333,7 +333,7 @@ class IdTable:
     def to_arrow(self) -> pa.Table:
         """Returns the table in the format of an export: item ids, `codes`, `semantic_id`, `sid`, and the columns.
 
-        Codes are int32 for any K, since readers add offsets to them, which would overflow uint8, and embedding layers
+        Codes are int32 for any K. In uint8, they would overflow when readers add offsets to them, and embedding layers
         need signed integers.
         """
         own = {self.id_name: self._given_ids if isinstance(self._given_ids, pa.ChunkedArray) else self.arrow_ids}

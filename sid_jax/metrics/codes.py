@@ -44,7 +44,7 @@ def figures_of_counts(
     how_many: np.ndarray,
     max_distinct_rate: float | None = None,
 ) -> dict[str, Any]:
-    """Returns `code_figures` from counts, which can be summed over parts of a catalog.
+    """Returns the metrics of `code_figures`, computed from counts. The counts of several chunks can be summed first.
 
     Args:
       counts: for each level, the number of items with each code, `[K]`.
@@ -179,7 +179,8 @@ def _gini(sizes: np.ndarray, how_many: np.ndarray) -> float:
     For n sizes in ascending order it is `sum_i (2 i - n - 1) size_i / (n sum_i size_i)`, which is 0 for equal sizes.
     """
     ends = np.cumsum(how_many)
-    # For buckets a to b (counted from 1), the sum of 2 i - n - 1 is (b - a + 1)(a + b - n - 1).
+    # The buckets of one size have the places a = end - how_many + 1 to b = end in the ascending order. The sum of
+    # 2 i - n - 1 over these places i is (b - a + 1)(a + b - n - 1).
     weights = how_many * (2 * ends - how_many - ends[-1])
     return float((weights * sizes).sum() / (ends[-1] * (how_many * sizes).sum()))
 

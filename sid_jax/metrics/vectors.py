@@ -117,7 +117,7 @@ def spread_by_part(vectors: np.ndarray, scaling: Scaling) -> np.ndarray:
 
 
 def r2_by_part(layout: Layout, errors: np.ndarray, spreads: np.ndarray) -> dict[str, float]:
-    """Returns R^2 by part from squared errors and spreads (`spread_by_part`), `[P]`; 0 for a part without items."""
+    """Returns R^2 by part from squared errors `[P]` and `spread_by_part`, `[P]`; 0 for a part without items."""
     return {
         name: 1 - error / spread if spread > 0 else 0.0
         for name, error, spread in zip(layout.names, errors.tolist(), spreads.tolist(), strict=True)

@@ -47,7 +47,7 @@ class RQVAE(nnx.Module):
       dropout: share of hidden activations dropped in training.
       shortcut: whether encoder and decoder have a linear map in parallel to their layers (see `MLP`).
       unit_norm: whether each input vector is scaled to length 1 first.
-      collaborative_dimension: C, features of the output of `align`; None for no such map.
+      collaborative_dimension: C, the number of features that `align` returns; None for a model without this map.
       quantization_method: training method of the quantizer (see `ResidualQuantizer`).
       layout: the parts of an input vector; None for vectors without parts.
       product: whether the model is an optimized product quantizer (`quantize.product`). Encoder and decoder are then a

@@ -86,8 +86,8 @@ class StreamedCorpus:
 
     def __init__(self, vectors: np.ndarray, relations: Relations | None, mesh: Mesh, *, seed: int, batch_size: int):
         self._vectors, self._mesh, self._seed, self._batch_size = vectors, mesh, seed, batch_size
-        # The reader thread draws the partners (co-occurring items). It must not run collectives, so the partners are on
-        # one device of this process.
+        # The reader thread draws the partners (co-occurring items). It must not run collectives, so the arrays from
+        # which it draws are on one device of this process.
         self._partners = jax.tree.map(jnp.asarray, relations and relations.partners)
         self._collaborative = None if relations is None else relations.collaborative
         self._steps_per_epoch = -(-len(vectors) // batch_size)

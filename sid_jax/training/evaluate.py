@@ -38,12 +38,12 @@ class Evaluation:
       codes: `[N, L]`, the codes that export assigns, in the smallest unsigned dtype.
       metrics: numbers and lists: `num_items`, `codebook_size`, the metrics of `sid_jax.metrics.codes.code_figures`, and
         r2: 1 - squared error / squared distance to the corpus' mean, both summed over items and features, in the space
-          of the unit-norm input;
+          of `RQVAE.compared`;
         mse: the mean squared error per feature;
         cosine: the mean cosine between an input and its reconstruction;
         near_ties: the share of items with a code whose margin is below 1e-5 of the residual's squared norm, so that
           rounding might change the code;
-        r2_by_part: for vectors with parts, r2 of each part by its name, over the items that have it;
+        r2_by_part: for vectors with parts, r2 of each part by its name, over the items that have the part;
         agreement: the share of items whose `codes` equal those of a training forward pass with the noise of the last
           step.
     """
@@ -87,10 +87,10 @@ def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, most: float
 def _in_blocks(
     measure: Callable[..., tuple[jax.Array, ...]], mesh: Mesh, *arrays: np.ndarray
 ) -> Iterator[tuple[int, list[np.ndarray]]]:
-    """Applies `measure` to blocks of arrays `[N, ...]`; yields the number of each block's first item, and the results.
+    """Applies `measure` to blocks of arrays `[N, ...]`; yields each block's first row number and the results.
 
-    Blocks are sharded over the devices. The last block is padded with its last item, so that all blocks use the same
-    compiled program.
+    Blocks are sharded over the devices. The last block is padded by repeating its last item, so that all blocks
+    use the same compiled program.
     """
     num_items = len(arrays[0])
     size = -(-min(_ITEMS_A_CALL, num_items) // mesh.size) * mesh.size

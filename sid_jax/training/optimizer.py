@@ -82,8 +82,8 @@ def revive_unused(
         residuals, errors = jax.lax.stop_gradient((output.residuals[:, level], output.commitment_loss[:, level]))
         revived = revive_codewords(level_key, codewords[...], dead, residuals, errors)
         if "transforms" in quantizer:
-            # The new codewords are residuals. SimVQ's parameters are rows of a basis, which a linear map transforms to
-            # codewords, so the new codewords are converted to rows of the basis.
+            # SimVQ's parameters are the rows of a basis, and a linear map transforms these rows to codewords. The new
+            # codewords are therefore converted to rows of the basis.
             in_basis = basis_of(revived, quantizer["transforms"][level][...])
             revived = jnp.where(dead[:, None], in_basis, codewords[...])
         if counts:

@@ -21,7 +21,7 @@ from sid_jax.training.workdir import has_run, read_run
 # errors.
 _WORTHWHILE = 0.9
 _REPETITIONS = 8
-# Maximum number of rows of the products that are timed on CPUs. More rows have the same speed per row.
+# Maximum number of rows of the products that are timed on CPUs. The time per row is the same with more rows.
 _ROWS_ON_CPU = 256
 
 
@@ -52,7 +52,7 @@ def with_precision(config: ConfigDict, num_features: int, workdir: Path | None, 
 
 
 def _time_share(config: ConfigDict, num_features: int) -> float:
-    """Returns the time of the encoder's matrix products and their gradients: bfloat16 relative to float32."""
+    """Returns the time of the encoder's matrix products and their gradients in bfloat16, divided by that in float32."""
     model, rows = config.model, max(1, config.train.batch_size // jax.device_count())
     clock = time.perf_counter
     if jax.default_backend() == "cpu":

@@ -2,7 +2,8 @@
 
 Each process runs the whole program on its own devices, with one mesh over the devices of all processes. All processes
 make the same decisions, since they have the same settings, data and metrics. Information that only one process has,
-such as a signal or an error in its file, is shared here, since all processes must call the same collectives.
+such as a signal or a file error, is shared here: if one process stopped alone, the others would wait for it in their
+next collective.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def join(
         jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(coordinator_address, num_processes, process_id)
-        # On CPUs, all processes must reach the first collective within 30 seconds, so it runs before data is loaded.
+        # On CPUs, all processes must reach the first collective within 30 seconds. The first collective therefore runs
+        # here, before data is loaded.
         multihost_utils.sync_global_devices("joined")
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
@@ -186,9 +188,9 @@ class SharedFlag:
     def raised(self, here: bool) -> bool:
         """Returns whether any process raised the flag in the previous call. All processes must call this equally often.
 
-        `here` is whether this process raises the flag; with a single process, it is the result. With several processes,
-        the result of the current call is queued behind the running work of the devices, and waiting for it would stall
-        training. The result is therefore that of the previous call.
+        `here` is whether this process raises the flag. A single process gets the value of `here` from the same call.
+        With several processes, the flags of the current call are combined on the devices after their running work, and
+        waiting for that would stall training.
         """
         if jax.process_count() == 1:
             return here

@@ -270,7 +270,7 @@ def _way_to_the_minimum(train: ConfigDict) -> str:
         return "a smaller config.model.temperature_decay, or config.train.annealing_schedule=cosine"
     if train.annealing_schedule == "constant":
         return "config.train.annealing_schedule=cosine"
-    # The schedules "linear" and "cosine" only miss the minimum if the run ends before the temperature's first update.
+    # The schedules "linear" and "cosine" miss the minimum only if the run ends before the temperature's first update.
     return (
         f"config.train.num_epochs above config.train.temperature_update_frequency={train.temperature_update_frequency}"
     )

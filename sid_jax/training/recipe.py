@@ -30,11 +30,12 @@ from sid_jax.training.state import TrainState
 
 
 def displaced(vectors: jax.Array, share: jax.Array | float) -> jax.Array:
-    """Augments vectors `[B, D]`: adds to each vector a multiple of the difference between two others of the batch.
+    """Augments vectors `[B, D]`: adds to each a multiple of the difference between two other vectors of the batch.
 
     This resembles extrapolation in feature space (DeVries and Taylor, 1702.05538, section 3.3), but the offset is the
-    difference of two other items. It therefore varies most in the directions in which items differ most. A network
-    that is trained only on the items themselves overfits, and reconstructs new items worse than k-means does.
+    difference between the vectors of two other items. It therefore varies most in the directions in which items differ
+    most. A network that is trained only on the items themselves overfits, and reconstructs new items worse than k-means
+    does.
 
     Args:
       vectors: `[B, D]`, in random order, since the two other vectors are chosen by position. With fewer than three
@@ -107,7 +108,7 @@ class Recipe(BaseRecipe):
 
     @property
     def noise_scale(self) -> Schedule:
-        """The scale of the noise on the choice of codes as a function of the step."""
+        """The scale of the quantizer's noise, as a function of the step."""
         return noise_schedule(self.model_settings, self.temperature)
 
     @property
@@ -127,7 +128,7 @@ class Recipe(BaseRecipe):
         )
 
     def quantize(self, params: nnx.State, statistics: nnx.State, batch: jax.Array, step: jax.Array) -> QuantizerOutput:
-        """Runs encoder and quantizer on a batch of partners (co-occurring items), with their own dropout and noise."""
+        """Runs encoder and quantizer on a batch of partners (co-occurring items), with separate dropout and noise."""
         model = self.merged(params, statistics)
         encoder_key, noise_key = jax.random.split(stream_key(self.seed, "partner_forward", step))
         latents = model.encoder(model.inputs(batch), encoder_key, mixed=self.mixed)

@@ -41,7 +41,7 @@ class Records(Protocol):
     rows: Sequence[dict[str, Any]]
 
     def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
-        """Records one row. `kind` is "train" for the steps since the last row, or "eval" for the whole corpus."""
+        """Records one row. Its `kind` is "train" for metrics of the latest steps, `Job.kind` for an evaluation."""
 
     def close(self) -> None:
         """Writes the remaining rows, and closes the destination."""
@@ -204,7 +204,7 @@ def _without_torch() -> Iterator[None]:
 
 
 def scalars(kind: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the numbers of a row by dashboard tag. A list gets one tag per level, and a dict gets one per part."""
+    """Returns a row's numbers by their tags in dashboards: one per level for a list, and one per part for a dict."""
     found: dict[str, Any] = {}
     for name, value in metrics.items():
         if isinstance(value, list):
@@ -227,7 +227,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def check_wandb(project: str) -> None:
-    """Raises a UserError if a project is set and the package is missing."""
+    """Raises a UserError if a project is set and the package wandb is not installed."""
     if project and importlib.util.find_spec("wandb") is None:
         raise UserError(
             f"config.train.wandb is {project!r}, but wandb is not installed; run pip install 'sid_jax[wandb]'"
@@ -251,7 +251,8 @@ class WandbRecords(_Harmless):
         self._run = self._begin()
 
     def _write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
-        # "step" is the x axis of all plots, so rows that a resumed run writes again have the same position.
+        # "step" is the x axis of all plots. A row that a resumed run writes a second time is therefore at the same
+        # position as the first time.
         self._run.log({"step": step, **scalars(kind, metrics)})
 
     def _close(self) -> None:
@@ -292,7 +293,7 @@ def _begin(project: str, workdir: Path, config: Mapping[str, Any], say: Callable
 
 def _mode(wandb: Any, settings: Any) -> str:
     """Returns "online" if the server accepts an API key, else "offline". Never prompts for a key, which would block."""
-    # The settings of wandb combine environment variables and the user's files.
+    # wandb takes the server's address from environment variables and the user's configuration files.
     url = wandb.setup(settings=settings).settings.base_url
     try:
         # An HTTP error also shows that the server answers.

@@ -117,7 +117,7 @@ class Ended(Generic[S]):
       state: the state after the last step.
       step: the last step.
       finished: whether the run is complete, at its last step or by early stopping.
-      seconds: training time of this process, without evaluations.
+      seconds: training time of this process in seconds, without evaluations.
       first_steps: `time.monotonic()` after the first `take_steps` call was dispatched; None if there was no call.
       records: the rows of metrics that a run without a workdir kept in memory.
       interruption: the run's signal handler, which knows the received signal, if any.
@@ -148,7 +148,8 @@ def run(
     step, lengths, seconds = int(state.step), job.lengths, 0.0
 
     def over() -> bool:
-        # Early stopping depends only on the saved checkpoints, so that a killed and resumed run ends at the same step.
+        # Early stopping depends only on the saved checkpoints. A run that is killed and resumed therefore ends at the
+        # same step as an uninterrupted run.
         best = checkpoints.best_step if job.patience_steps else None
         return step >= lengths.num_steps or (best is not None and step - best >= job.patience_steps)
 
@@ -233,13 +234,13 @@ class _Reporter:
             records.close()
 
     def trained(self, step: int, metrics: dict[str, Any]) -> None:
-        """Stores the metrics of a `take_steps` call that may still be running, and records those of the call before."""
+        """Stores metrics of a `take_steps` call that may still be running, and records those of the previous call."""
         self.first_steps = self.first_steps or time.monotonic()
         self.last_row()
         self._pending = (step, metrics)
 
     def last_row(self) -> dict[str, Any]:
-        """Waits for the device, then records and returns the metrics of the last call."""
+        """Waits for the device, then records and returns the metrics of the last `take_steps` call."""
         if self._pending is not None:
             step, metrics = self._pending
             self._pending = None

@@ -106,9 +106,9 @@ def temperature_schedule(model: ConfigDict, train: ConfigDict, durations: Durati
     """Returns the Gumbel-softmax temperature as a function of the step.
 
     The temperature is updated every `temperature_update_frequency` epochs, by the annealing schedule.
-    "exponential": `temperature * temperature_decay^updates`, with the number of updates so far.
-    "linear" and "cosine": falls from the initial temperature to `min_temperature` over the run.
-    "constant", and any schedule without annealing: stays at the initial temperature.
+    "exponential": it is `temperature * temperature_decay^updates`, where `updates` is the number of updates so far.
+    "linear" and "cosine": it falls from the initial temperature to `min_temperature` over the run.
+    "constant", and any schedule without annealing: it stays at the initial temperature.
     With annealing, the temperature is never below `min_temperature`.
     """
     start, floor = model.temperature, model.min_temperature
@@ -146,7 +146,8 @@ def noise_schedule(model: ConfigDict, temperature: Schedule) -> Schedule:
 def learning_rate_schedule(train: ConfigDict, lengths: Lengths, peak: float | None = None) -> Schedule:
     """Returns the learning rate: a linear warm-up, then a cosine decay to 0 at the last step, or a constant rate.
 
-    `peak` replaces the peak of the learning rate, for another rate with the same schedule, such as that of the EMA.
+    `peak` replaces the peak of the learning rate. With it, another rate gets the same schedule, such as the rate at
+    which the moving averages of "ema" change.
     """
     peak = train.learning_rate if peak is None else peak
     warmup = min(lengths.warmup_steps, lengths.num_steps - 1)
@@ -154,6 +155,6 @@ def learning_rate_schedule(train: ConfigDict, lengths: Lengths, peak: float | No
         after = optax.constant_schedule(peak)
     else:
         after = optax.cosine_decay_schedule(peak, lengths.num_steps - warmup)
-    # The warm-up starts above 0, so that the first step has an effect; it reaches the peak at step `warmup`.
+    # The warm-up starts above 0, so that the first step has an effect. The rate reaches its peak at step `warmup`.
     ramp = optax.linear_schedule(peak / (warmup + 1), peak, warmup)
     return optax.join_schedules([ramp, after], [warmup])

@@ -117,9 +117,9 @@ _inputs = jax.jit(RQVAE.inputs)
 
 
 def _start_as_pca(model: RQVAE, vectors: np.ndarray) -> None:
-    """Sets the encoder's shortcut to the first Z principal axes of the vectors, and the decoder's to its transpose.
+    """Sets the shortcuts: the encoder's to the first Z principal axes of the vectors, the decoder's to their transpose.
 
-    If Z >= D, this is a rotation, and the remaining Z - D latent features are 0.
+    If Z >= D, the encoder's shortcut is a rotation to D latent features, and the remaining Z - D latent features are 0.
     """
     scaled = np.asarray(_inputs(model, jnp.asarray(vectors)), np.float64)
     _, axes = np.linalg.eigh(scaled.T @ scaled)

@@ -55,9 +55,9 @@ def batch_loss(
 ) -> tuple[jax.Array, tuple[dict[str, jax.Array], RQVAEOutput]]:
     """Returns the training loss of a batch `[B, D]` (a scalar), its terms by name, and the model's output.
 
-    Each term is a sum over features and a mean over the items of the whole batch, so it does not depend on the batch
-    size and the number of devices. Only the losses from histories grow with the batch size, since the other items of
-    the batch are their negatives.
+    Each term is a sum over features and a mean over the items of the whole batch. Its expected value therefore does not
+    depend on the batch size or the number of devices. Only the losses from histories grow with the batch size, since
+    they use the other items of the batch as negatives.
     """
     weights = recipe.model_settings
     output = recipe.forward(params, statistics, batch, step)
@@ -88,7 +88,7 @@ def _related_losses(
     companions: Companions,
     step: jax.Array,
 ) -> dict[str, tuple[float, jax.Array]]:
-    """Returns the weight and the value of each loss from histories. A value is a mean over the items with histories."""
+    """Returns weight and value of each loss from histories. A value is a mean over the items with co-occurrences."""
     settings, items, losses = recipe.model_settings, companions.items, {}
     temperature = settings.contrastive_temperature
     if companions.partners is not None:
@@ -114,8 +114,8 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """Takes one optimizer step on a batch of input vectors `[B, D]`.
 
-    In the metrics, `agreement` is the share of items whose training codes equal the nearest codes, which export
-    assigns, and `counts` is the number of assignments of each code. The losses are those of `batch_loss`.
+    In the metrics, `agreement` is the share of items whose training codes are those of the nearest codewords, as in an
+    export, and `counts` is the number of assignments of each code. The losses are those of `batch_loss`.
     """
     inputs = recipe.augment(batch, state.step)
     if companions is not None and companions.partners is not None:

@@ -62,7 +62,7 @@ def claimed_workdir(
       defaults: the default config of the same kind of run, for settings that an older run did not record.
       fingerprint: fingerprint of the data.
       data_shape: number of training items and number of features, used to restore the model without the data.
-      num_left_out: number of rows of the files that were dropped.
+      num_left_out: number of rows that were dropped when the data was read.
       layout: the parts of a vector, used to restore the model without the data; None for vectors without parts.
       free_to_change: settings that may differ from those of the existing run.
 
