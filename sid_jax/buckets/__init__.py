@@ -9,8 +9,8 @@ paths:
   the version is the same. Of an export or a run, only the files in its manifest are copied. Parquet files of vectors
   are not copied but read from the bucket page by page (`place.RemoteFile`), since they may be the largest files.
 - Outputs (`outputs`). A command writes a folder in the cache with the usual atomic writers. Before this folder is
-  renamed (`sid_jax.export.atomic.publish`), its files are uploaded, and `manifest.json` last. Readers look only at the
-  manifest, so they see the whole export or none. A single file is one upload, which is atomic.
+  renamed (`sid_jax.export.atomic.publish`), its files are uploaded, and `manifest.json` last. Readers read only the
+  files that the manifest lists, so they see the whole export or none. A single file is one upload, which is atomic.
 - Workdirs (`mirror`). Training writes a local workdir. After each checkpoint, new and changed files are uploaded first,
   and then `workdir.json`, which lists all files. A restarted run begins with the files in `workdir.json`.
 

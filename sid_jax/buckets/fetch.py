@@ -85,7 +85,10 @@ def look(address: str) -> Found:
 
 
 def of_manifest(place: Place, name: str, content: bytes) -> Found:
-    """Returns the files that a manifest lists; none if it is damaged: the reader of the copy then rejects it."""
+    """Returns the files that a manifest lists.
+
+    If the manifest is damaged, there are no files; the reader of the copy then rejects the manifest.
+    """
     try:
         listed = json.loads(content)["files"]
         lengths = {each: int(about["bytes"]) for each, about in listed.items() if _is_inside(each)}
@@ -99,8 +102,8 @@ def of_manifest(place: Place, name: str, content: bytes) -> Found:
 def streamed(address: str, kind: str, endings: Sequence[str]) -> list[RemoteFile] | None:
     """Returns the files with the ending `kind` at an address, to be read without a copy.
 
-    Returns None if there are no such files, or also files with another one of `endings`. Files without any of the
-    endings are ignored, and so is `item_ids.parquet` beside a single file.
+    Returns None if there are no such files, or if there are also files with another ending from `endings`. Files with
+    none of these endings are ignored, and so is `item_ids.parquet` beside a single file.
     """
     found = look(address)
     names = [name for name in found.files if found.is_folder or name == address.rpartition("/")[2]]

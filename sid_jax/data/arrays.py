@@ -34,7 +34,7 @@ def as_vectors(vectors: Any, where: str) -> np.ndarray:
       where: name of the vectors in error messages.
 
     Raises:
-      UserError: if the vectors have another form, a row is null, or rows differ in length.
+      UserError: if the vectors have an unsupported form, a row is null, or rows differ in length.
     """
     vectors = _in_arrow(vectors, where)
     if isinstance(vectors, pa.ChunkedArray):
@@ -62,11 +62,11 @@ def as_ids(ids: Any, where: str) -> np.ndarray:
 
     Args:
       ids: strings, integers or UUIDs, all of one type, in an array of NumPy, JAX or PyTorch, an Arrow or pandas column
-        (categories too), or a sequence. A UUID becomes text.
+        (also a categorical one), or a sequence. A UUID becomes text.
       where: name of the ids in error messages.
 
     Raises:
-      UserError: if the ids have another form, or an id is null.
+      UserError: if the ids have an unsupported form, or an id is null.
     """
     ids = _in_arrow(ids, where)
     if isinstance(ids, pa.ChunkedArray):
@@ -108,7 +108,8 @@ def as_table(table: Any, where: str) -> pa.Table:
       where: name of the table in error messages.
 
     Raises:
-      UserError: if the table has another form, columns differ in length, or a column has values of several types.
+      UserError: if the table has an unsupported form, its columns differ in length, or a column has values of several
+        types.
     """
     if isinstance(table, Mapping):
         columns = {name: _as_column(values, f"{where}: column {name!r}") for name, values in table.items()}

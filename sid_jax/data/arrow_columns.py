@@ -226,7 +226,10 @@ def refuse_null_values(column: pa.ChunkedArray, where: str, first_row: int, feat
 
 
 def _block(chunk: pa.Array, features: int) -> np.ndarray:
-    """Returns the chunk as `[n, D]`, without a copy if all rows are vectors of length D."""
+    """Returns the chunk as `[n, D]`, without a copy if all rows are vectors of length D.
+
+    A null row becomes NaN, and a vector of another length becomes infinite values.
+    """
     lengths = pc.fill_null(pc.list_value_length(chunk), -1)
     good = pc.and_(chunk.is_valid(), pc.equal(lengths, features))
     if good.true_count == len(chunk):

@@ -13,8 +13,8 @@ from sid_jax.one_thread import one_blas_thread
 
 # Items up to this many positions apart in a history count as co-occurring, with a weight of 1 / distance.
 _WINDOW = 3
-# In the pointwise mutual information, the probability of a neighbor item is proportional to its count to this power,
-# which lowers the values of rare neighbors (Levy, Goldberg and Dagan, TACL 2015, section 3.1).
+# In the pointwise mutual information, the probability of a neighbor item is proportional to its count to this power.
+# A power below 1 lowers the mutual information with rare neighbors (Levy, Goldberg and Dagan, TACL 2015, section 3.1).
 _CONTEXT_POWER = 0.75
 
 
@@ -88,13 +88,13 @@ def truncated_svd(matrix: sparse.csr_array, dimension: int) -> np.ndarray:
 
 
 def join_side_by_side(parts: list[np.ndarray]) -> np.ndarray:
-    """Concatenates parts, each scaled to a mean squared length of 1, to one `[N, D1 + D2 + ...]` float32 array.
+    """Returns the concatenation `[N, D1 + D2 + ...]` float32 of parts, each first scaled to a mean squared length of 1.
 
     The scales of text vectors and of singular vectors are unrelated. Without scaling, distances would depend almost
     only on the part with the larger numbers.
 
     Args:
-      parts: arrays `[N, Di]`, not all 0.
+      parts: arrays `[N, Di]`, each with at least one value that is not 0.
     """
     return np.concatenate([part / np.sqrt(np.mean(np.sum(part**2, axis=1))) for part in parts], axis=1)
 
@@ -110,10 +110,11 @@ def _rating_matrix(catalog: MovieLens, ratings: Table) -> sparse.csr_array:
 def pair_counts(histories: Histories) -> sparse.csr_array:
     """Returns co-occurrence counts of the N items in histories: `[N, N]` float64, symmetric.
 
-    Two items of one history count 1 / distance, as in GloVe, if they are at most three positions apart.
+    Each time that two different items are at most three positions apart in a history, their count grows by
+    1 / distance, as in GloVe.
 
     Raises:
-      UserError: if no user has two items.
+      UserError: if no user has two different items at most three positions apart.
     """
     users, items = np.repeat(np.arange(len(histories)), histories.lengths), histories.items
     num_items = len(histories.item_ids)

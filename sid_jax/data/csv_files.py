@@ -21,7 +21,7 @@ def csv_names(path: Path, parse_options: pa_csv.ParseOptions) -> list[str]:
 
 
 def csv_source(path: Path) -> pa.NativeFile:
-    """Opens a .csv file, gzipped or not, for Arrow's reader; gzip is recognized as in `open_plain`."""
+    """Opens a .csv file, gzipped or not, for Arrow's reader; its first bytes show whether it is gzipped."""
     return pa.input_stream(str(path), compression="gzip" if is_gzipped(path) else None)
 
 
@@ -45,7 +45,7 @@ def as_text(names: Sequence[str], *, guessed: Sequence[str] = ()) -> pa_csv.Conv
     """Returns Arrow's options for reading only these columns of a .csv file; only empty fields become null.
 
     Args:
-      names: columns of text: "007" may be an id, and differs from 7.
+      names: columns that are read as text, since an id such as "007" would become 7 as a number.
       guessed: columns whose type Arrow infers, such as numbers and times.
     """
     return pa_csv.ConvertOptions(

@@ -243,8 +243,8 @@ def _refuse_json(path: Path, line: str) -> None:
     """Raises a UserError if the first line of a file of text begins a JSON object or list."""
     if line.startswith(('{"', "{'", "[{", "[[")) or line in ("{", "["):
         raise UserError(
-            f"{path}: its content is JSON; give an object {{user: [items in time order]}} the ending .json, or save "
-            "records as a .csv or .parquet table"
+            f"{path}: its content is JSON; if it is an object {{user: [items in time order]}}, give the file the "
+            "ending .json; otherwise, save records as a .csv or .parquet table"
         )
 
 

@@ -65,9 +65,9 @@ def vector_set(
       with_partners, with_collaborative, resident_bytes: see `data.load.load_vectors`.
 
     Raises:
-      UserError: if an argument has another form, an id occurs twice, lengths differ, or a value is not finite.
+      UserError: if an argument has an unsupported form, an id occurs twice, lengths differ, or a value is not finite.
     """
-    from sid_jax.data.load import with_histories  # This module is imported here, since it imports JAX.
+    from sid_jax.data.load import with_histories  # `load` imports JAX, so it is imported only when it is needed.
     from sid_jax.data.named_parts import add_parts
 
     from_path = isinstance(vectors, (str, Path))
@@ -138,7 +138,7 @@ def as_histories(
         no other column holds times, its rows are assumed to be in time order.
 
     Raises:
-      UserError: if the histories have another form, a value is null, or an item is not in the catalog.
+      UserError: if the histories have an unsupported form, a value is null, or an item is not in the catalog.
     """
     names = (user_column, item_column, time_column)
     if isinstance(histories, (str, Path)):

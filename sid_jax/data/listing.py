@@ -88,7 +88,7 @@ def _find(name: str, endings: Sequence[str], allow_empty: bool) -> list[Path]:
     else:
         found = _of_folder(path, endings) if path.is_dir() else [path] if path.exists() else _matching(path)
     if not found and not (allow_empty and (path / _SUCCESS).exists()):
-        what = "no such file in the folder" if path.is_dir() else "no such file"
+        what = "the folder has no file of an accepted kind" if path.is_dir() else "no such file"
         raise UserError(f"{path}: {what}; give {', '.join(endings)} files, or a folder of them")
     for each in found:
         if ending(each, endings) not in endings:

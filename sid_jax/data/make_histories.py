@@ -202,7 +202,7 @@ def _times(column: pa.ChunkedArray, where: str) -> np.ndarray:
     if not any(is_kind(kind) for is_kind in _TIME_KINDS):
         raise UserError(
             f"{where}: expected times that are numbers, dates or timestamps, found {found}; write numbers, or times "
-            "such as 2026-01-31T12:00:00, all with or all without a zone"
+            "such as 2026-01-31T12:00:00, either all with a time zone or all without one"
         )
     times = column.to_numpy()
     unordered = np.flatnonzero(~np.isfinite(times)) if pa.types.is_floating(kind) else np.empty(0, np.int64)

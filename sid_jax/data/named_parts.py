@@ -67,7 +67,11 @@ def parse_parts(setting: str) -> list[NamedPart]:
 
 
 def main_part(settings: ConfigDict) -> str:
-    """Returns the name of the part that `data.source` gives: "vectors", "text", or the value of `data.vectors`."""
+    """Returns the name of the part that `data.source` gives.
+
+    For the user's own data, it is "text" if the text is encoded, else "vectors". For a named catalog, it is the value
+    of `data.vectors`.
+    """
     if settings.source == "vectors":
         return "text" if settings.text_column else "vectors"
     return str(settings.vectors)

@@ -1,4 +1,7 @@
-"""Converts values of item parts (vectors, categories, numbers) to vectors, by a fit that also applies to new items."""
+"""Converts values of item parts (vectors, categories, numbers) to vectors.
+
+The conversion is fitted to the items of the catalog, and stored, so that it also applies to new items.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ def fit_part(name: str, values: Any, weight: float, *, unit_norm: bool) -> tuple
       unit_norm: whether vectors are scaled to length 1. Vectors of labels are always scaled, and numbers never.
 
     Raises:
-      UserError: if the values have another form, or the weight is not above 0.
+      UserError: if the values have an unsupported form, or the weight is not above 0.
     """
     where = f"part {name!r}"
     if not (isinstance(weight, (int, float)) and 0 < weight < float("inf")):

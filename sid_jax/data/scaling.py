@@ -52,7 +52,7 @@ def fit_scaling(
         scaled so that its variance is proportional to its weight. None for vectors without parts.
 
     Raises:
-      UserError: if `standardize` has another value.
+      UserError: if `standardize` is not one of these values.
     """
     if standardize not in STANDARDIZE:
         raise UserError(f"config.data.standardize is {standardize!r}; choose one of {', '.join(STANDARDIZE)}")
@@ -141,7 +141,8 @@ def fit_filler(layout: Layout, scaled: np.ndarray, there: np.ndarray, *, dropout
       layout: the parts.
       scaled: `[N, D]` float32, 0 where a part is missing.
       there: `[N, P]` bool, the parts that items have.
-      dropout: probability that a part is missing, below 1; has no effect with two parts.
+      dropout: probability that one of the other parts is missing, below 1. With only two parts, it has no effect on the
+        map, since each part is predicted from a single other part.
     """
     both = (there.astype(np.float64).T @ there)[layout.part_of_feature][:, layout.part_of_feature]
     moments = (scaled.T @ scaled).astype(np.float64) / np.maximum(both, 1)

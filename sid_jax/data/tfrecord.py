@@ -98,7 +98,7 @@ def _read_varint(data: bytes, place: int) -> tuple[int, int]:
 
 
 def write_tfrecords(path: Path, examples: Iterable[Mapping[str, Sequence[int]]]) -> None:
-    """Writes one gzipped record per example."""
+    """Writes a gzipped file with one record per example."""
     # The gzip header has no file name and no time, so that the same examples give the same bytes.
     with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
         for example in examples:

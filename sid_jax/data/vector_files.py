@@ -143,8 +143,8 @@ def read_vector_files(
     """Reads N items and their vectors.
 
     A single .npy file of float32 stays memory-mapped: its pages are read when they are used. Other vectors that are
-    larger than `resident_bytes` are written once to such a file, which allows random access. This file is in the folder
-    `vectors` of the cache, and later starts reuse it.
+    larger than `resident_bytes` are written once to a .npy file, which allows random access. This file is in the
+    cache's folder `vectors`, and later calls with the same input files reuse it.
 
     Args:
       path: files, folders or patterns, separated by commas; `list_parts` lists the kinds.
@@ -152,7 +152,7 @@ def read_vector_files(
       on_bad_rows, option: see `treat_bad_rows`.
       resident_bytes: maximum number of bytes of vectors in memory; None for no limit.
       cache_dir: see `cache_folder`.
-      nan_rows: whether rows of only NaN are kept, for items that lack a part.
+      nan_rows: whether a row of only NaN is valid. In a file of one item part, it marks an item that lacks this part.
 
     Raises:
       UserError: if a file is missing, damaged or of the wrong kind, an id occurs twice, or a value is not finite.

@@ -56,8 +56,9 @@ class VectorSet:
       cold: `[N]` bool, items that are excluded from training; None if there are none.
       relations: relations of the training items from interaction histories; None if no loss needs them.
       left_out: rows of the files that were dropped.
-      made_of: the SHA-256 of the data that vectors and relations are computed from, if the computation includes a
-        truncated SVD, whose last bits vary with the machine and the number of threads; "" without an SVD.
+      made_of: the SHA-256 of everything that vectors and relations are computed from, if this includes ratings or
+        histories; otherwise "". It replaces the vectors in the fingerprint, since the last bits of a truncated SVD
+        vary with the machine and the number of threads.
       layout: the parts of the vectors, where a part is NaN if an item lacks it; None for vectors without parts.
       about_parts: for each part, a dict that describes how values of new items are converted; see
         `sid_jax.data.part_sources`.
@@ -100,7 +101,10 @@ class VectorSet:
         )
 
     def fingerprint(self) -> str:
-        """Returns the SHA-256 of everything but columns and source, which identifies the training data."""
+        """Returns the SHA-256 of ids, vectors (or `made_of`, if it is not empty), layout and cold items.
+
+        It identifies the training data.
+        """
         digest = hashlib.sha256()
         digest.update(f"{self.vectors.shape}{self.made_of}{self.layout or ''}".encode())
         for _, block in in_blocks(self.vectors) if not self.made_of else ():

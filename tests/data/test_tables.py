@@ -103,7 +103,7 @@ def test_several_files_in_the_order_of_their_names(tmp_path: Path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "no such file in the folder; give .parquet, .feather, .arrow, .csv, .jsonl"),
+        ({}, "the folder has no file of an accepted kind; give .parquet, .feather, .arrow, .csv, .jsonl"),
         ({"a.jsonl": b""}, "a.jsonl: has no rows"),
         ({"a.csv": b"id,t\n"}, "a.csv: has no rows"),
         ({"a.csv": b""}, "a.csv: not a readable .csv file"),

@@ -228,7 +228,8 @@ def test_times_as_text_decimals_or_durations(tmp_path, times):
 @pytest.mark.parametrize("times", [["soon", "2"], ["1/2/2026", "3/4/2026"], ["2026-01-01T00:00:00Z", "2026-01-01"]])
 def test_times_that_cannot_be_ordered_are_refused(tmp_path, times):
     path = save(tmp_path / "a.parquet", user_id=["u"] * 2, item_id=["a", "b"], timestamp=times)
-    with pytest.raises(UserError, match="found string; write numbers, or times such as 2026-01-31T12:00:00, all with"):
+    words = "found string; write numbers, or times such as 2026-01-31T12:00:00, either all with"
+    with pytest.raises(UserError, match=words):
         read_interactions(path, np.array(["a", "b"], object), "user_id", "item_id", "timestamp")
 
 
@@ -254,7 +255,7 @@ def test_a_table_with_the_ending_of_a_text_is_not_read_as_one_user_per_line(tmp_
         ('"user_id";"item_id";"timestamp"\n"u";"a";1\n', "the first line names columns, so this is a table"),
         ("user_id, item_id\nu, a\n", "the first line names columns, so this is a table"),
         ('{"user_id": "u", "item_id": "a"}\n', "its content is JSON; .* save records as a .csv or .parquet table"),
-        ('{"u": ["a", "b"]}', "its content is JSON; give an object .* the ending .json"),
+        ('{"u": ["a", "b"]}', "its content is JSON; if it is an object .* give the file the ending .json"),
         ("{\n", "its content is JSON"),
         ("\n \n", "empty; give a file with one line per user"),
     ],

@@ -139,7 +139,8 @@ def test_the_output_of_a_spark_job_is_read_as_histories(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(
         UserError,
-        match=r"empty: no such file in the folder; give \.parquet, \.feather, \.arrow, \.csv, \.csv\.gz files, or",
+        match=r"empty: the folder has no file of an accepted kind; give \.parquet, \.feather, \.arrow, \.csv, "
+        r"\.csv\.gz files, or",
     ):
         read_histories(tmp_path / "empty", ITEMS, COLUMNS)
 

@@ -201,9 +201,9 @@ class Safetensors(_NamedArrays):
 
 
 class _Array:
-    """An array in a zip archive, which is read sequentially; rows that are skipped between two reads are unpacked, too.
+    """An array in a zip archive. It is read sequentially, so rows between two reads are unpacked, too.
 
-    Raises ValueError if the archive's and the header's sizes contradict each other.
+    Raises ValueError if the array's size in the archive differs from its size according to the array's header.
     """
 
     def __init__(self, archive: zipfile.ZipFile, name: str):

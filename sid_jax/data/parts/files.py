@@ -20,7 +20,7 @@ _NOT_UTF8 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def id_offsets(ids_path: Path, starts: Sequence[int], num_rows: int, path: str) -> list[int]:
-    """Returns the positions of the ids of given rows: byte offsets, or for a .npy file row numbers.
+    """Returns the positions of the ids of given rows: row numbers in a .npy file, byte offsets in a text file.
 
     Args:
       ids_path: the file of ids.

@@ -25,7 +25,7 @@ _SECOND_FORMS = {"item_id": "ids", "vector": "vectors"}
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A part of a file: a range of consecutive rows. The parts of an item are in `sid_jax.data.layout`.
+    """A part of a file: a range of consecutive rows. The class for a part of an item is `sid_jax.data.layout.ItemPart`.
 
     Attributes:
       path: the file; an address if it is read from a bucket.
@@ -34,9 +34,9 @@ class Part:
       first_item: number of rows before this part in all files together.
       row_groups: for a parquet file, the number of the first row group, and that of the last one plus 1.
       ids_path: the file of the ids, if they are not in `path`; "" otherwise, also if ids are row numbers.
-      ids_offset: position of the first id: a byte offset, or for a .npy file a row number.
+      ids_offset: position of the first id in `ids_path`: a row number in a .npy file, a byte offset in a text file.
       left_out: rows that are skipped, counted from `first_row`, in ascending order.
-      num_features: D of the file, if its rows may have different lengths.
+      num_features: D of the file, in a format that allows rows of different lengths; otherwise None.
     """
 
     path: str

@@ -95,7 +95,7 @@ def _row_groups(path: File, counts: list[int], rows: int, num_features: int) -> 
 
 
 class Arrow(Kind):
-    """An Arrow table, a file or a stream, with a column of ids and a column of vectors (lists of any kind)."""
+    """An Arrow table, in the file or the stream format, with a column of ids and a column of lists (the vectors)."""
 
     def look(self, path: Path, columns: Columns, rows: int) -> Look:
         """Inspects the file."""
@@ -139,7 +139,7 @@ def arrow_opener(path: Path) -> Callable[..., Any]:
 
 
 def _batches(path: Path, *wanted: str) -> Iterator[pa.RecordBatch]:
-    """Yields all batches with some of the columns, memory-mapped unless they are compressed."""
+    """Yields all batches of a file, with only the columns `wanted`; they are memory-mapped unless compressed."""
     open_reader = arrow_opener(path)
     with pa.memory_map(str(path)) as source:
         names = open_reader(source).schema.names

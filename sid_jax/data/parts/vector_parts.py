@@ -134,7 +134,7 @@ class VectorParts:
     def rows(self, number: int, wanted: np.ndarray, rows: int) -> Iterator[np.ndarray]:
         """Yields the vectors `[n, D]` float32 of the rows `wanted` of a part, at most `rows` vectors at a time.
 
-        `wanted` is sorted, and counts the rows as `blocks` yields them, without dropped rows.
+        `wanted` is sorted. Its row numbers do not count dropped rows, which `blocks` does not yield either.
         """
         part = self.parts[number]
         if part.left_out:
@@ -142,7 +142,10 @@ class VectorParts:
         return map(self._filled, _kind(part).rows(part, self.columns, wanted, rows))
 
     def row_number(self, number: int, row: int) -> int:
-        """Converts a row number in a part, without dropped rows, to a row number in all files, with dropped rows."""
+        """Returns the number of a row in all files together, from its number in a part.
+
+        The number in the part does not count dropped rows; the number in all files counts them.
+        """
         part = self.parts[number]
         return part.first_item + int(self.kept(number)[row] if part.left_out else row)
 
@@ -171,11 +174,11 @@ def list_parts(
       id_column, vector_column: names in files that have columns or named arrays.
       ids_paths: for each file without ids of its own, a text file with one id per line, or a .npy file; patterns are
         accepted. Empty, or "", if ids are row numbers.
-      rows: rows of a part; a row group of a parquet file is not split.
+      rows: maximum number of rows of a part; only a row group of a Parquet file, which is not split, may have more.
       allow_empty: whether the files may hold no rows at all; the result then has no parts.
 
     Raises:
-      UserError: if there is no such file, or vectors of two files differ in length.
+      UserError: if there is no such file, or the vectors of two files have different numbers of features.
     """
     columns = Columns(id_column, vector_column, ids_elsewhere=any(ids_paths))
     files = [path for each in inputs for path in find_remote_files(each, ".parquet", list(_KINDS), allow_empty)]

@@ -176,6 +176,8 @@ class VectorCache:
     def find(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns a mask `[n]` bool of the cached texts, and vectors `[n, D]` float32 (None if no text is cached).
 
+        The vector of a text that is not cached is 0.
+
         Args:
           texts: distinct texts.
         """
@@ -232,7 +234,10 @@ def _digest(text: str) -> bytes:
 
 
 def _read_vectors(path: Path, rows: dict[bytes, int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields, block by block, the rows (values of `rows`) of the texts that the file has, and their vectors."""
+    """Yields, block by block, the row numbers of those wanted texts that a cache file has, and their vectors.
+
+    `rows` maps the digest of each wanted text to its row number.
+    """
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         for batch in file.iter_batches(_ROWS):
             places = np.array([rows.get(digest, -1) for digest in batch.column("digest").to_pylist()])

@@ -26,7 +26,7 @@ Encode = Callable[[list[str]], Any]
 _IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 # A text with more characters than this is encoded alone, since a batch is padded to its longest text.
 _LONG_TEXT = 4096
-# A user appends this to the folder of a BERT model, to compute matrix products in mixed precision.
+# The user appends this to the path of a BERT model's folder, to compute matrix products in mixed precision.
 _MIXED = "@bfloat16"
 
 
@@ -38,7 +38,7 @@ class Encoder:
       name: the name that the user gave it, for messages.
       identity: key of cached vectors: everything that the vectors depend on except the text, such as name and version.
         None if it is unknown; vectors are then not cached.
-      load: returns the function; called only if texts must be encoded.
+      load: returns the function that encodes texts; `load` is called only if a text's vector is not cached.
     """
 
     name: str
@@ -50,11 +50,11 @@ def find_encoder(encoder: str | Encode) -> Encoder:
     """Returns the encoder that a setting or a program specifies.
 
     Args:
-      encoder: "wordllama"; "module:function", the import path of the user's own function, whose module may be in the
-        current folder; the folder of a BERT model, which is encoded in JAX ("folder@bfloat16" in mixed precision); the
-        name or folder of any other sentence-transformers model; or a function. A function takes a list of n texts and
-        returns an array `[n, D]`. The cache key of its vectors contains its attribute `version` (text or a number) if
-        it has one, otherwise its module's source.
+      encoder: "wordllama"; the user's own function; the import path of such a function, "module:function", where the
+        module may be in the current folder; the folder of a BERT model, which runs in JAX ("folder@bfloat16" for mixed
+        precision); or the name or folder of any other sentence-transformers model. A function takes a list of n texts
+        and returns an array `[n, D]`. The cache key of its vectors contains the function's attribute `version` (text or
+        a number) if there is one, otherwise the source of the function's module.
 
     Raises:
       UserError: if there is no such encoder.

@@ -29,7 +29,7 @@ TEXT_COLUMNS = ("title", "brand", "categories")
 # Names of the files in a prepared folder, and possible names of the id field, see `_read_prepared`.
 _ITEMS, _SEQUENCES, _IDS = "items.jsonl", "sequences.txt", ("item_id", "item")
 
-# Addresses of reviews and metadata, by edition; the authors publish no digests.
+# Addresses of reviews and metadata, by edition. The authors publish no digests, so downloads cannot be verified.
 ADDRESSES = {
     "2014": (
         "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/reviews_{}_5.json.gz",

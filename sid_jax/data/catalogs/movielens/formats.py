@@ -91,7 +91,7 @@ def _grouplens_items(text: str, genres: Sequence[str], where: str) -> Table:
 
 
 def _recbole_items(rows: list[list[str]], where: str) -> Table:
-    # "unkonwn" is RecBole's spelling of GroupLens' "unknown", which has no year.
+    # RecBole's "unkonwn" is a misspelling of the title "unknown" in GroupLens' files. This title has no year.
     titles = ["unknown" if title == "unkonwn" else f"{title} ({year})" for _, title, year, _ in rows]
     return item_table([row[0] for row in rows], titles, [row[3].split(" ") for row in rows], where, first_line=2)
 
@@ -133,7 +133,7 @@ def read_1m(path: Path) -> MovieLens:
 def read_10m(path: Path) -> MovieLens:
     """Reads MovieLens-10M from a folder or zip, with the files at its top level or in `ml-10M100K/`.
 
-    The files are movies.dat and ratings.dat, in UTF-8. Users have ids only, and only users with ratings are known.
+    The files are movies.dat and ratings.dat, in UTF-8. There is no file of users; their ids come from the ratings.
     Raises UserError if something is missing or damaged.
     """
     folder, half_stars = "ml-10M100K/", pa.float64()
@@ -146,7 +146,7 @@ def read_10m(path: Path) -> MovieLens:
 def read_csv(path: Path, folder: str) -> MovieLens:
     """Reads MovieLens-20M or a later size from a folder or zip, with the files at its top level or in `folder`.
 
-    The files are movies.csv and ratings.csv, in UTF-8. Users have ids only, and only users with ratings are known.
+    The files are movies.csv and ratings.csv, in UTF-8. There is no file of users; their ids come from the ratings.
     Raises UserError if something is missing or damaged.
     """
     where = f"{path}: movies.csv"

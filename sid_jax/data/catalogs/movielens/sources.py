@@ -55,7 +55,7 @@ class Edition(NamedTuple):
       download: the zip. Its digest is the one in TensorFlow Datasets; for 10M and 32M, which TensorFlow Datasets lacks,
         it is the MD5 that GroupLens publishes with the zip.
       read: reads a folder or zip in the size's layout.
-      seconds: time limit of the download.
+      seconds: time limit of the download, in seconds.
     """
 
     name: str
