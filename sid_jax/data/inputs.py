@@ -51,7 +51,7 @@ def vector_set(
         `join_parts.set_of_parts`; or a path, see `settings.path`. Float32 arrays are not copied, so they must not
         change while they are in use.
       item_ids: see `arrays.as_ids`; or a path, see `settings.ids_path`; None for the ids that come with the vectors, or
-        else the row numbers.
+        for the row numbers if no ids come with them.
       columns: additional columns of the items, see `arrays.as_table`: one row per item, in the order of the items, or
         in any order if there is a column `settings.id_column`.
       histories: interaction histories, see `as_histories`, for IDs that also depend on co-occurrence; None for the

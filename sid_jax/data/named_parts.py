@@ -136,7 +136,8 @@ def _read(part: NamedPart, data: VectorSet, settings: ConfigDict) -> tuple[About
     if own_ids is None:
         if len(vectors) != len(data.ids):
             raise UserError(
-                f"{where}: {len(vectors)} rows without ids, but there are {len(data.ids)} items; give a file with ids"
+                f"{where}: {len(vectors)} rows without ids, but there are {len(data.ids)} items; give one row per "
+                "item, or a file with ids"
             )
         return about, vectors
     return about, at_ids(vectors, own_ids, data.ids, part.name)

@@ -34,7 +34,8 @@ class Partners:
     def of(cls, counts: sparse.csr_array) -> Partners:
         """Returns the pairs of `[N, N]` co-occurrence counts from `data.collaborative.pair_counts`."""
         sums = np.cumsum(counts.data, dtype=np.float64)
-        # The cumulative sums are rounded instead of the weights, since weights below 0.5 would all be rounded to 0.
+        # Not the weights but their cumulative sums are rounded. If the total would exceed int32, the weights are scaled
+        # down, and rounding would turn weights below 0.5 into 0.
         ends = np.rint(min(_UNIT, _LARGEST / sums[-1]) * sums).astype(np.int32)
         bounds = np.concatenate([[0], ends])[counts.indptr]
         return cls(counts.indices.astype(np.int32), ends, bounds.astype(np.int32))

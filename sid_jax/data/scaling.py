@@ -134,8 +134,8 @@ def fit_filler(layout: Layout, scaled: np.ndarray, there: np.ndarray, *, dropout
     """Returns the linear map `[D, D]` float32 that predicts each part from a vector in which missing parts are 0.
 
     The map is the ridge regression of each part on the other parts, each of which is missing with probability
-    `dropout`. Second moments are taken over the items that have both parts; if no item has both, the two parts do not
-    predict each other.
+    `dropout`. The second moments of two parts are taken over the items that have both; if no item has both, the two
+    parts do not predict each other.
 
     Args:
       layout: the parts.

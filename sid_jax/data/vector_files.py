@@ -57,9 +57,9 @@ def treat_bad_rows(
 
     Args:
       parts: all rows.
-      how: "error" does nothing, so that no row is read twice: the reader of the rows calls `refuse_bad_rows` when it
-        finds a bad row. "drop" reads all rows, and returns the parts without bad rows. "report" reads all rows, prints
-        bad rows as CSV, and raises UserError if there are any.
+      how: "error" returns the parts unchanged. The reader of the rows then calls `refuse_bad_rows` when it finds a bad
+        row, so that no row is read twice if all are good. "drop" reads all rows, and returns the parts without bad
+        rows. "report" reads all rows, prints bad rows as CSV, and raises UserError if there are any.
       allow_empty: whether the result may have no rows.
       option: the option that drops bad rows, named in errors.
 

@@ -32,7 +32,7 @@ class Part:
       first_row: row number, in the file, of the part's first row.
       num_rows: number of rows.
       first_item: number of rows before this part in all files together.
-      row_groups: for a parquet file, the number of the first row group, and that of the last one plus 1.
+      row_groups: for a Parquet file, the numbers of the first row group and of the row group after the last one.
       ids_path: the file of the ids, if they are not in `path`; "" otherwise, also if ids are row numbers.
       ids_offset: position of the first id in `ids_path`: a row number in a .npy file, a byte offset in a text file.
       left_out: rows that are skipped, counted from `first_row`, in ascending order.

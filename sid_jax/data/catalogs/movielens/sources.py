@@ -150,7 +150,7 @@ def _fetch(scratch: Path, size: str) -> MovieLens:
         except UserError as error:
             failures.append(f"{name} ({download.address}: {error})")
     raise UserError(
-        f"{edition.name} is not in the cache, and its download failed from {' or '.join(failures)}; pass "
+        f"{edition.name} is not in the cache, and its download failed from {' and from '.join(failures)}; pass "
         "--config.data.path=FOLDER_OR_ZIP with a copy in GroupLens' layout"
     )
 
