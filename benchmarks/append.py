@@ -2,12 +2,14 @@
 
 python benchmarks/append.py --vectors=items.npy --folder=runs/append --trained=11000 --batches=10 --batch=1000
 
-The rows are shuffled. The first --trained rows are trained on, with --config and --flags, and exported. Each batch of
-the remaining rows is appended to the previous version. Three values of R^2 are printed per batch. "R^2 new", of the
-batch's codes, and "R^2 of IDs", of its unique IDs, are relative to the mean of the training items, as
-docs/daily-updates.md explains. "R^2, own mean" is relative to the mean of the batch. If the folder already contains the
-run, it is resumed. "moved" counts the IDs that differ from those in the previous version, plus those that differ from
-the first version.
+The rows are shuffled. The quantizer is trained on the first --trained rows, with --config and --flags, and exported.
+Each batch of the remaining rows is appended to the previous version. If the folder already contains the training run,
+this run is resumed.
+
+The script prints three values of R^2 per batch. "R^2 new" is that of the batch's codes, and "R^2 of IDs" is that of its
+unique IDs. Both are relative to the mean of the training items, as docs/daily-updates.md explains. "R^2, own mean" is
+that of the batch's codes, relative to the mean of the batch. "moved" is the number of IDs that differ from the previous
+version plus the number of IDs that differ from the first version.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ def main() -> None:
         began = time.perf_counter()
         _run("export.py", f"--append_to={before}", f"--input={folder / 'new.parquet'}", f"--out={after}")
         rows.append(_figures(folder / "v1", before, after) | {"seconds": time.perf_counter() - began})
-    Console(width=140).print(_table(rows, f"{arguments.vectors.name}, {trained:,} trained on; {arguments.config}"))
+    Console(width=140).print(_table(rows, f"{arguments.vectors.name}, {trained:,} training items; {arguments.config}"))
 
 
 def _run(*words: str) -> None:
@@ -87,7 +89,8 @@ def _figures(first: Path, before: Path, after: Path) -> dict[str, Any]:
         **drift["new_items"],
         "version": manifest["version"]["number"],
         "items": len(new.item_ids),
-        # Changed IDs according to the ID tables: those since the previous version plus those since the first version.
+        # Both counts come from the ID tables, not from the manifest: IDs that changed since the previous version, plus
+        # IDs that changed since the first version.
         "moved": compare(old, new)["num_changed"] + compare(read_id_table(first), new)["num_changed"],
         "unique": len(np.unique(new.semantic_ids, axis=0)) / len(new.item_ids),
         "r2_trained": drift["reference"]["r2"],
@@ -109,8 +112,8 @@ def _table(rows: list[dict[str, Any]], title: str) -> Table:
         "R^2 trained": "{r2_trained:.3f}",
         "R^2 cold": "{r2_cold:.3f}",
         "collisions": "{collide:.1%}",
-        "retrain": "{due}",
-        "s": "{seconds:.1f}",
+        "retraining due": "{due}",
+        "seconds": "{seconds:.1f}",
     }
     for name in columns:
         table.add_column(name, justify="right")

@@ -3,11 +3,13 @@
 python benchmarks/constrained_decoding.py --items=12101,1000000
 
 A Qwen2 with random weights generates IDs of 3 codes for 32 prompts of different lengths, padded on the left, with 20
-beams: without a constraint, with `SemanticIdLogitsProcessor`, and with `prefix_allowed_tokens_fn`. Each printed time is
-the median CPU time over the rounds, and each ratio is the median of the ratios per round. Set OMP_NUM_THREADS=1. In
-some processes, glibc returns the memory of large arrays to the system and requests it again. A search then has 60,000
-to 110,000 page faults, which take up to a fifth of its time. Take the median of several runs, or set
-MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ to 10000000000, which prevents the page faults.
+beams: without a constraint ("free"), with `SemanticIdLogitsProcessor`, and with `prefix_allowed_tokens_fn`. Each time
+is the median CPU time of a generation over the rounds, divided by the 3 steps. The number before "x" is the ratio of
+this CPU time to that without a constraint, as the median over the rounds.
+
+Set OMP_NUM_THREADS=1. In some processes, glibc returns the memory of large arrays to the system and requests it again.
+A generation then has 60,000 to 110,000 page faults, which take up to a fifth of its time. Take the median of several
+runs, or set MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ to 10000000000, which prevents the page faults.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ LEVELS, CODES, END, PAD = 3, 256, 1, 0
 
 
 def main() -> None:
-    """Prints a table with a line for each number of items."""
+    """Prints a line for each number of items, and below it a line for each kind of generation."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--items", default="12101,1000000")
     parser.add_argument("--words", type=int, default=12_000, help="size of the vocabulary without the ID tokens")
@@ -58,7 +60,7 @@ def main() -> None:
         seconds, found = timed(searches, model, inputs, arguments)
         show(items, tokens, seconds, found)
         for name, processor in processors.items():
-            print(f"  {name} by itself: {statistics.median(processor.seconds) * 1e3:.1f} ms a step")
+            print(f"  {name}, the logits processor alone: {statistics.median(processor.seconds) * 1e3:.1f} ms a step")
 
 
 def language_model(vocab_size: int) -> Qwen2ForCausalLM:
@@ -102,7 +104,7 @@ class Timed:
 def timed(
     searches: dict[str, dict[str, Any]], model: Any, inputs: dict[str, torch.Tensor], arguments: argparse.Namespace
 ) -> tuple[dict[str, list[float]], dict[str, torch.Tensor]]:
-    """Runs the searches in a random order per round; returns the CPU seconds and the generated tokens of each."""
+    """Runs the searches in a random order per round; returns each search's CPU seconds and generated tokens."""
     seconds: dict[str, list[float]] = {name: [] for name in searches}
     found = {}
     order = random.Random(0)

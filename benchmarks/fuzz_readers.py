@@ -59,7 +59,7 @@ _KEEP = flags.DEFINE_string("keep", "fuzz_findings", "Folder for the files of fi
 
 _SECONDS = 20
 _MEMORY = 2**29
-# Limit of the address space: larger allocations fail, which readers must report.
+# Limit of the address space. Allocations beyond it fail, and readers must report the failure.
 _ADDRESS_SPACE = 2**33
 _NUMBERS = (
     0,
@@ -172,7 +172,7 @@ def _write_ids(folder: Path) -> None:
     for tool in FORMATS:
         convert(table, tool, folder / f"{tool}.d")
         for number, path in enumerate(sorted((folder / f"{tool}.d").rglob("*"))):
-            # Other files that `convert` writes contain histories, titles or numbers of items instead of IDs.
+            # `convert` also writes files without IDs, which contain histories, titles or the number of items.
             if path.is_file() and _is_read(path):
                 path.rename(folder / f"{tool}-{number}{path.suffix}")
         shutil.rmtree(folder / f"{tool}.d")
@@ -309,7 +309,7 @@ def watched(path: Path, words: Path) -> str | None:
     if os.WEXITSTATUS(status):
         return words.read_text()
     grown = usage.ru_maxrss * 1024 - _memory_here()
-    return f"took {grown / 2**20:.0f} MiB" if grown > _MEMORY else None
+    return f"took {grown / 2**20:.0f} MiB of memory" if grown > _MEMORY else None
 
 
 def _read_and_exit(path: Path, words: Path) -> None:

@@ -43,7 +43,7 @@ def main() -> None:
     for kind in arguments.kinds:
         began = time.perf_counter()
         text = grammar_text(build_trie(semantic_ids, vocabulary.sizes), vocabulary, kind)
-        print(f"{kind}: {len(semantic_ids):,} IDs, {len(text):,} bytes, {time.perf_counter() - began:.2f} s")
+        print(f"{kind}: {len(semantic_ids):,} IDs, {len(text):,} bytes, written in {time.perf_counter() - began:.2f} s")
         for engine, cost in (("xgrammar", xgrammar), ("llguidance", llguidance)):
             if kind in ("xgrammar", "llguidance") and kind != engine:
                 continue
@@ -66,7 +66,7 @@ def other_tokens(random: np.random.Generator) -> list[str]:
 
 
 def xgrammar(kind: str, text: str, texts: list[str], rows: np.ndarray) -> Cost:
-    """Compiles a grammar with XGrammar, and returns its cost, with one mask per token of the IDs in `rows`."""
+    """Compiles a grammar with XGrammar; returns its `Cost`. A mask is filled for each token of the IDs in `rows`."""
     import xgrammar as xg
 
     tokenizer = xg.TokenizerInfo(texts, xg.VocabType.RAW, stop_token_ids=[0])
@@ -80,7 +80,7 @@ def xgrammar(kind: str, text: str, texts: list[str], rows: np.ndarray) -> Cost:
 
 
 def llguidance(kind: str, text: str, texts: list[str], rows: np.ndarray) -> Cost:
-    """Compiles a grammar with llguidance, and returns its cost, with one mask per token of the IDs in `rows`."""
+    """Compiles a grammar with llguidance; returns its `Cost`. A mask is filled for each token of the IDs in `rows`."""
     import llguidance as ll
     import llguidance.numpy
 

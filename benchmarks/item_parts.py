@@ -1,12 +1,13 @@
-"""Ablation of the scorer's item vectors: item embeddings, Semantic IDs and content vectors, and several ID tables.
+"""Ablation of the scorer's item vectors: sets of the components item, codes and content, with several ID tables.
 
 python benchmarks/item_parts.py --config=configs/recommend.py:beauty --config.data.path=sequences.txt \
     --config.quantizer.data.path=items.npy --config.quantizer.data.ids_path=ids.txt \
     --ids=exports/items,kmeans,letter.json+1,random --num_seeds=3 --workdir=runs/parts
 
 With the first ID table, the scorer is trained for each set of components. With each other table, it is trained with
-codes alone and with all components. It has one member and no blend, so that only the item vectors differ. Test targets
-are also grouped by their number of occurrences in training. A workdir that contains some of the runs is resumed.
+codes alone and with all components. The scorer has one member and no blend, so that only the item vectors differ.
+Metrics are also printed for groups of test targets by number of occurrences in training. A workdir that contains some
+of the runs is resumed.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from sid_jax.whole_file import write_json
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file with get_config(), and its argument after a colon; --config.name=value sets a field."
 )
-_IDS = flags.DEFINE_list("ids", None, "ID tables, as for config.ids. The first is trained with each set of components.")
+_IDS = flags.DEFINE_list("ids", None, "ID tables, as for config.ids. The first is used with each set of components.")
 _NUM_SEEDS = flags.DEFINE_integer("num_seeds", 3, "Number of seeds, starting with config.seed.", lower_bound=1)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the results; existing runs are not repeated.")
 flags.mark_flags_as_required(["config", "ids", "workdir"])
@@ -73,7 +74,7 @@ def _load_tasks(config: ConfigDict, sources: list[str]) -> list[Task]:
 
 
 def _variants(tasks: list[Task]) -> list[tuple[str, Task, tuple[str, ...]]]:
-    """Returns each run's name, table and components."""
+    """Returns for each run its name, the task with its ID table, and its components."""
     sets = [parts for size in (1, 2, 3) for parts in itertools.combinations(ITEM_PARTS, size)]
     variants = [(" + ".join(parts), tasks[0], parts) for parts in sets]
     for source, task in zip(_IDS.value[1:], tasks[1:], strict=True):
@@ -105,7 +106,7 @@ def _print(console: Console, config: ConfigDict, task: Task, places: dict[str, n
     everything = places[" + ".join(ITEM_PARTS)]
     for rule, title in enumerate(("seen items excluded", "seen items allowed")):
         table = Table(title=f"{title}, {len(everything)} seeds", title_justify="left")
-        for column in ("item vector", "recall@10", "ndcg@10", "difference in ndcg@10 from all components, paired"):
+        for column in ("item vector", "recall@10", "ndcg@10", "ndcg@10 minus that of all components, paired by user"):
             table.add_column(column)
         for name, each in places.items():
             found = [mean_interval(of(each[:, rule], 10), samples=samples) for of in (recall_at, ndcg_at)]

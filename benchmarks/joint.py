@@ -41,7 +41,7 @@ from sid_jax.whole_file import write_json
 
 _CONFIG = command.config_flag(["joint"])
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the runs and their metrics.", required=True)
-_WAYS = flags.DEFINE_list("ways", ["frozen", "gumbel", "ste", "soft"], "Gradient estimators; frozen is the baseline.")
+_WAYS = flags.DEFINE_list("ways", ["frozen", "gumbel", "ste", "soft"], "Gradient estimators, or frozen: the baseline.")
 _SEEDS = flags.DEFINE_integer("seeds", 5, "Number of runs per method, each with its own seed.")
 _VALIDATION = flags.DEFINE_boolean(
     "validation", False, "Print validation metrics but no test metrics, to choose settings."
@@ -118,7 +118,7 @@ def _run(config: ConfigDict, way: str, seed: int, workdir: Path, console: Consol
             **({} if way == "frozen" else _of_joint_part(workdir / name, Path(config.ids))),
         }
         write_json(path, figures)
-        # The checkpoints of many runs would fill the disk.
+        # The run is deleted, since the checkpoints of many runs would fill the disk.
         shutil.rmtree(workdir / name)
     return json.loads(path.read_text())
 
@@ -149,12 +149,12 @@ def _figures(runs: dict[str, list[dict[str, Any]]]) -> Table:
         "method",
         "validation ndcg@10",
         "usage",
-        "usage in training",
+        "lowest usage in training",
         "distinct",
         "R2",
         "changed IDs",
         "agreement",
-        "s",
+        "seconds",
     ):
         table.add_column(name, justify="right")
     for way, each in runs.items():

@@ -1,7 +1,7 @@
 """Measures memory, training time and users served per second of the scorer on a large synthetic catalog.
 
-Recommendations are made from a shortlist, and from the scores of all items. The script also prints the share of the ten
-best items, by all scores, that is also in the list from the shortlist.
+Each user is served twice: from a shortlist, and from the scores of all items. The script also prints which share of the
+ten best items, according to the scores of all items, the list from the shortlist contains.
 
 python benchmarks/large_catalog.py --items 300000 --interactions 3000000
 """
@@ -42,7 +42,7 @@ def main() -> None:
     asked = [each[:-1] for each in histories[: arguments.users]]
     lists = {}
     for name, exact in (("shortlist", False), ("all items", True)):
-        recommender.recommend_batch(asked, k=10, exact=exact)  # Compiles.
+        recommender.recommend_batch(asked, k=10, exact=exact)  # The first call compiles.
         began = time.perf_counter()
         found = recommender.recommend_batch(asked, k=10, exact=exact)
         rate = len(asked) / (time.perf_counter() - began)
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def _made_world(num_items: int, num_interactions: int, features: int) -> tuple[IdTable, np.ndarray, list[list[int]]]:
-    """Generates IDs, content vectors and histories: each user prefers one cluster and its popular items."""
+    """Generates IDs, content vectors and histories: each user prefers one cluster, and in it the popular items."""
     random = np.random.default_rng(0)
     num_clusters = 1024
     cluster = np.sort(random.integers(num_clusters, size=num_items))

@@ -122,7 +122,7 @@ def fit_figures() -> dict[str, str]:
         with count_compilations() as compiled:
             sid_jax.SemanticIdTokenizer(codebook_size=64, num_epochs=2.0).fit(vectors + np.float32(seed), verbose=False)
         counts.append(len(compiled))
-    return {"programs compiled by a first / an equal second fit": f"{counts[0]} / {counts[1]}"}
+    return {"programs compiled by a fit / by the next fit of the same shape": f"{counts[0]} / {counts[1]}"}
 
 
 def made_artifacts(folder: Path) -> tuple[Path, Path]:

@@ -17,7 +17,10 @@ from sid_jax.messages import Messages
 
 
 def recommend(ids, histories, out, epochs=13, users=None, seed=0):
-    """Trains a model of 0.5M parameters on each user's sequence of IDs, and evaluates it; an example of user code."""
+    """Trains a model of 0.5M parameters on each user's sequence of IDs, and evaluates it.
+
+    This function is an example of user code.
+    """
     torch.manual_seed(seed)
     words = Tokenizer(models.WordLevel({"<pad>": 0, "<end>": 1}, "<pad>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<end>", unk_token="<pad>")

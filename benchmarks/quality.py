@@ -5,7 +5,8 @@ python benchmarks/quality.py --vectors=items.npy --levels=3 --codes=256 --seeds=
 This script needs the `bench` extra. All methods get vectors of length 1. R^2 is over all items and features, relative
 to the mean vector. It is computed from the code tuples, or, in the rows "unique", from the unique IDs. Other tools run
 with their default settings, if they have any. Runs that the file --json contains are not repeated, so a stopped
-comparison resumes, and methods or seeds can be added. Its runs must have the same vectors, labels, levels and codes.
+comparison resumes, and methods or seeds can be added. All runs in the file must have the same vectors, labels, levels
+and codes.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def _read(path: Path | None, about: dict[str, Any]) -> list[Run]:
 
 
 def _ours(method: str) -> Contestant:
-    """Returns sid_jax with one of the quantization methods, and otherwise with the default settings."""
+    """Returns the function that trains sid_jax with a quantization method and otherwise the default settings."""
     recipe = {"preset": method} if method in ("ste", "gumbel", "rkmeans") else {"quantization_method": method}
 
     def run(vectors: np.ndarray, levels: int, codes: int, seed: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
@@ -137,7 +138,7 @@ def _ours(method: str) -> Contestant:
 
 
 def _kmeans(vectors: np.ndarray, levels: int, codes: int, seed: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Residual k-means: each level uses the best of several k-means++ runs, each until convergence."""
+    """Residual k-means: each level uses the best of `_STARTS` k-means++ runs, each of `_ITERATIONS` iterations."""
     remaining, books = jnp.asarray(vectors), []
     for level in range(levels):
         found = [

@@ -1,9 +1,9 @@
-"""Trains rankers with Semantic IDs as features, and compares them with random hashing, item ids and vectors.
+"""Trains rankers whose item features are Semantic IDs, random hashes, item ids or vectors, and compares them.
 
 python benchmarks/ranking.py --config=benchmarks/ranking_study/ml100k.py --workdir=runs/ranking
 
-The task is to predict likes on MovieLens-100K, for films on which the ranker was trained and for cold films. A workdir
-that contains some of the runs is resumed.
+The task is to predict likes on MovieLens-100K, for films with training ratings and for cold films. A workdir that
+contains some of the runs is resumed.
 """
 
 from __future__ import annotations

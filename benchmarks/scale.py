@@ -97,7 +97,7 @@ def _made_vectors(path: Path, num_items: int, features: int) -> Path:
 
 
 def _block(number: int, features: int) -> np.ndarray:
-    """Returns the vectors of a block, which do not depend on N."""
+    """Returns the vectors of a block. Each block is the same for all N."""
     world = np.random.default_rng(0)
     centers = world.normal(size=(20_000, 48)).astype(np.float32)
     inner, outer = (world.normal(size=shape).astype(np.float32) for shape in ((48, 256), (256, features)))
@@ -170,10 +170,10 @@ def _unique_share(out: Path, sizes: list[int]) -> float:
 def _report(rows: list[dict[str, float]], in_memory: float) -> None:
     columns = [
         "items",
-        "s",
+        "seconds",
         "items/s",
         "share of encoder's rate",
-        "s / million",
+        "s / million items",
         "peak memory",
         "distinct",
         "moved",
@@ -197,7 +197,7 @@ def _report(rows: list[dict[str, float]], in_memory: float) -> None:
 
 
 def _report_training(rows: list[dict[str, float]]) -> None:
-    columns = ["items", "s", "s / million", "peak memory"]
+    columns = ["items", "seconds", "s / million items", "peak memory"]
     title = "An epoch and an evaluation, with vectors read from a file, including the start of the process"
     table = Table(*columns, title=title, title_justify="left")
     for row in rows:

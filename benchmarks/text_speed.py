@@ -3,8 +3,8 @@
 python benchmarks/text_speed.py --threads=1 --json=texts.json
 
 Without `--model` the model has the shape of all-MiniLM-L6-v2 and random weights. Texts are synthetic, as long as
-product titles with their categories: 8 to 224 words, median 37. Rates and the largest difference between vectors are
-measured on the same texts. This script needs the `bert` and `text` extras.
+product titles with their categories: 8 to 224 words, median 37. On the same texts, the script also prints how much the
+vectors differ from those of sentence-transformers. This script needs the `bert` and `text` extras.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def prepare_torch(model: str, num_texts: int, threads: int) -> Round:
 
 
 def print_differences(model: str, num_texts: int) -> None:
-    """Compares vectors with those of sentence-transformers: prints the largest difference and the lowest cosine."""
+    """Prints the largest difference and the lowest cosine between vectors of sid_jax and of sentence-transformers."""
     from sentence_transformers import SentenceTransformer
 
     from sid_jax.data.text.encoders import find_encoder

@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def _random_rows(num_items: int, config: ConfigDict) -> PackedRows:
-    """Returns packed rows of random histories of eight items, about the length of those of Amazon Beauty."""
+    """Returns packed rows of random histories of eight items, about as long as the histories of Amazon Beauty."""
     random, train = np.random.default_rng(0), config.train
     num_rows = train.batch_size * _STEPS_PER_ROUND
     items = random.integers(0, num_items, (num_rows, train.row_length + 1)).astype(np.int32)

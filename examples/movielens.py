@@ -2,7 +2,8 @@
 
 python examples/movielens.py
 
-The data is GroupLens', for research use. It is downloaded at its first use; docs/movielens.md has the details.
+The data belong to GroupLens and are for research use. They are downloaded at their first use; docs/movielens.md has the
+details.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def table(ids, semantic_ids):
 def test_each_figure_by_hand():
     old = table([1, 2, 3, 4], [[0, 0], [0, 1], [1, 0], [1, 1]])
     # Item 1 is unchanged, item 2 has the former ID of item 3, and item 3 has another last code. Item 4 is removed, and
-    # item 5 has its ID.
+    # the new item 5 has the ID of item 4.
     new = table([5, 3, 2, 1], [[1, 1], [1, 5], [1, 0], [0, 0]])
     found = compare(old, new)
     assert (found["num_old"], found["num_new"], found["num_common"], found["num_added"], found["num_gone"]) == (

@@ -39,7 +39,7 @@ def test_a_document_uses_the_words_of_the_glossary(document):
     prose = re.sub(r"```.*?```|`[^`]*`", "", document.read_text(), flags=re.S)
     for avoided, word in AVOIDED.items():
         found = re.search(rf"\b({avoided})\b", prose, re.I)
-        assert not found, f"{found[0]}: the glossary has {word}"
+        assert not found, f"{found[0]}: use the term of the glossary, {word}"
 
 
 def test_the_readme_opens_with_the_two_commands_and_is_short():

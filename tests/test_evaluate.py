@@ -87,7 +87,7 @@ def test_codebooks_labels_and_a_second_training(folder):
 
 
 def test_histories_say_which_items_are_taken_together(folder):
-    # Each user has items of one group, followed by two items of other groups, which are excluded.
+    # Each user has items of one group, followed by two items of other groups. The holdout excludes these two items.
     groups, random = np.load(folder / "ids.npy")[:, 0], np.random.default_rng(0)
     histories = []
     for user in range(160):

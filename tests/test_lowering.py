@@ -56,7 +56,7 @@ from sid_jax.training.schedules import Durations
 from sid_jax.training.sharding import abstract_on_every_device, all_devices
 
 PLATFORMS = ("tpu", "cuda")
-# No other test uses these sizes: JAX caches traces by shape, so a trace for another backend might be reused.
+# JAX caches traces by shape. Other tests do not use these sizes, so that no trace for another backend is reused.
 N, D, SIZES = 56, 13, (6, 5)
 LAYOUT = Layout((ItemPart("text", 9), ItemPart("price", 4, 2.0, False)))
 # Variants of a model and of its training, as flags.

@@ -127,7 +127,7 @@ def test_a_command_and_the_library_give_identical_ids_and_nothing_is_written_bef
     folders = [tmp_path / name for name in ("home", "temporary", "here")]
     for folder in folders:
         folder.mkdir()
-    # The straight-through recipe is compared in tests/training/test_quantizer.py.
+    # tests/training/test_quantizer.py also compares a run in memory with one in a workdir, without starting commands.
     preset = "gumbel"
     workdir, out = tmp_path / f"run-{preset}", tmp_path / f"export-{preset}"
     trained = run("train.py", f"--config=configs/embeddings.py:{preset}", *data, *flags, f"--workdir={workdir}")

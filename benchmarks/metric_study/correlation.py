@@ -15,8 +15,8 @@ class RankCorrelations:
 
     Attributes:
       spearman, kendall: `[M]`, Spearman's rho and Kendall's tau-b; 0 for a metric that is equal for all tables.
-      spearman_draws, kendall_draws: `[samples, M]`, these correlations on bootstrap samples (see `rank_correlations`).
-        All M metrics use the same samples, so differences between metrics have samples too.
+      spearman_draws, kendall_draws: `[samples, M]`, the correlations on bootstrap samples (see `rank_correlations`).
+        All M metrics use the same samples, so metrics can be compared sample by sample.
     """
 
     spearman: np.ndarray
@@ -31,12 +31,13 @@ def rank_correlations(
     """Returns the rank correlations of metrics of ID tables with a recommender's outcomes on them.
 
     Each bootstrap sample draws tables, users and, for each table, seeds with replacement. So the intervals are valid
-    for new tables, new users and new training runs. Outcomes are noisy, and resampling adds the same noise again.
-    Therefore, the intervals are biased toward 0, never away from it.
+    for new tables, new users and new training runs. Outcomes are noisy, and resampling adds the same noise again, which
+    lowers the correlations. Therefore, the intervals are biased toward 0, never away from it.
 
     Args:
-      figures: `[M, T]`.
-      outcomes: T arrays `[S, U]`, a metric for each training seed and user; tables may differ in S, but not in users.
+      figures: `[M, T]`, the metrics of the ID tables.
+      outcomes: T arrays `[S, U]`, the recommender's result for each training seed and user; tables may differ in S, but
+        not in users.
       seed: the same seed gives the same samples.
       samples: number of bootstrap samples.
 
@@ -60,13 +61,15 @@ def rank_correlations(
 
 
 def reliability(outcomes: Sequence[np.ndarray], *, seed: int = 0, samples: int = 200) -> float:
-    """Returns the split-half reliability: Spearman's correlation of the outcomes with a repeated measurement.
+    """Returns the split-half reliability: Spearman's correlation of the outcomes with those of a repeated study.
 
-    It is the mean over random halves of the users, corrected to all users (Spearman and Brown, 1910: 2 r / (1 + r)).
-    Its square root is about the maximum correlation of any metric with these outcomes. For tables with several seeds,
-    each half has its own seeds, so the variance of training counts as noise too. The estimate is then slightly too low,
-    since a half has only half of the seeds. For tables with one seed, the halves share it, and the estimate is too
-    high.
+    The users are divided at random into halves. The mean correlation r of the outcomes of two halves is corrected from
+    half of the users to all users: 2 r / (1 + r) (Spearman and Brown, 1910). The square root of the reliability is
+    about the maximum correlation of any metric with these outcomes.
+
+    For tables with several seeds, each half has its own seeds, so the variance of training counts as noise too. The
+    estimate is then slightly too low, since a half has only half of the seeds. For tables with one seed, both halves
+    have this seed, and the estimate is too high.
 
     Args:
       outcomes: T arrays `[S, U]`.

@@ -73,7 +73,7 @@ def next_bits(histories: Histories, prefixes: np.ndarray) -> float:
 
     Args:
       histories: histories of the users.
-      prefixes: `[N, l]`.
+      prefixes: `[N, l]`, the prefix of each item.
     """
     bucket = prefix_buckets(prefixes, prefixes.shape[1])
     user = np.repeat(np.arange(len(histories)), histories.lengths)
@@ -85,7 +85,11 @@ def next_bits(histories: Histories, prefixes: np.ndarray) -> float:
 
 
 def _gains(before: np.ndarray, after: np.ndarray, fitted: np.ndarray, count: int) -> np.ndarray:
-    """Returns the gain in bits of each transition not in `fitted`, with a Dirichlet prior on the next prefix."""
+    """Returns log2(P(next | prefix) / P(next)) of each transition not in `fitted`.
+
+    `next` is the prefix of the next item. Probabilities are estimated on the transitions in `fitted`, with a Dirichlet
+    prior.
+    """
     popular = np.bincount(after[fitted], minlength=count) + 1.0
     popular /= popular.sum()
     seen = np.bincount(before[fitted], minlength=count)

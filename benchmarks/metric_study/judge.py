@@ -65,7 +65,8 @@ def _settings() -> ConfigDict:
 def _train(config: ConfigDict, task: Task, seed: int) -> ModelRanker:
     """Trains to the last epoch; the seed sets the initial weights and the order of the examples.
 
-    Dropout and other compiled random streams use one fixed seed, so that other seeds of a table do not recompile.
+    Dropout and other compiled random streams use one fixed seed, so that a table's program is compiled only once for
+    all seeds.
     """
     mesh, random = all_devices(), stream_rng(seed, "which_metric")
     seeded = config.copy_and_resolve_references()

@@ -34,7 +34,7 @@ def together_by_chance(semantic_ids: np.ndarray, counts: sparse.csr_array) -> li
 
     Args:
       semantic_ids: `[N, L]`.
-      counts: `[N, N]`.
+      counts: `[N, N]`, as for `together_share_prefix`.
     """
     taken = np.asarray(counts.sum(axis=1)).reshape(-1)
     share = taken / taken.sum()

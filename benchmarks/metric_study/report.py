@@ -92,7 +92,7 @@ def _table_of_tables(rows: list[dict[str, Any]]) -> Table:
         "distinct codes",
     )
     table = Table(title="NDCG@10, with 95 % intervals over users and seeds", title_justify="left")
-    for column in ("table", "kind", "seeds", "NDCG@10", "interval", f"minus {DEFAULT}", *shown):
+    for column in ("table", "kind", "seeds", "NDCG@10", "interval", f"NDCG@10 minus that of {DEFAULT}", *shown):
         table.add_column(column, justify="left" if column in ("table", "kind") else "right")
     for row in rows:
         low, high = row["interval"]

@@ -36,7 +36,7 @@ class Made:
     Attributes:
       codes: `[N, L]` int32, before IDs are made unique.
       sizes: K of each level.
-      semantic_ids: `[N, L']` int32.
+      semantic_ids: `[N, L']` int32, the IDs; L' is L, or L + 1 with a suffix.
       r2: R^2 of the vectors' reconstruction from codes; NaN without a decoder.
     """
 
@@ -48,7 +48,7 @@ class Made:
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
-    """A tokenizer's family, and a function that returns its IDs; it gets the data and a folder for training runs."""
+    """A tokenizer's family, and a function that maps the data and a folder for training runs to its IDs."""
 
     family: str
     make: Callable[[World, Path], Made]
@@ -73,7 +73,7 @@ def _trained(family: str, model: str, unique: str = "relocate", config: str = "m
             "data__source": "movielens-100k",
             "data__path": world.path,
             "data__histories__path": str(world.folder / "known.txt"),
-            # The file does not contain the test items, so no further items are excluded.
+            # known.txt does not contain the test items, so the holdout need not exclude any items.
             "data__collaborative_holdout": 0,
             "train__num_epochs": _EPOCHS,
         }

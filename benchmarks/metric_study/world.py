@@ -28,7 +28,7 @@ class World:
     """The study's data of N films and U users.
 
     Attributes:
-      path: path of MovieLens; "" for the cached copy, or a download if there is none.
+      path: path of MovieLens; "" for the copy in the cache, which is downloaded if it is missing.
       folder: folder of `known.txt`, the training histories in a format for tokenizers.
       item_ids: `[N]`.
       vectors: `[N, D]` float32 of length 1, text embeddings of titles, years and genres.
@@ -88,7 +88,11 @@ def load_world(path: str, num_known: int, folder: Path) -> World:
 
 
 def _questions(histories: Histories) -> EvaluationExamples:
-    """Returns each user's last items as test examples, all users' last item first; earlier items are the history."""
+    """Returns the test examples: the items before a target are its history.
+
+    First come the examples whose targets are the users' last items, then those whose targets are the items before the
+    last ones, and so on.
+    """
     before = [histories.without_last(back) for back in range(1, QUESTIONS + 1)]
     asked = Histories(
         user_ids=np.concatenate([each.user_ids for each in before]),

@@ -8,7 +8,7 @@ import numpy as np
 
 from sid_jax.streams import stream_rng
 
-# Maximum number of weights that are in memory at once. They take tens of megabytes.
+# Maximum number of weights that are in memory at once. So many weights take tens of megabytes.
 _NUMBERS = 2_000_000
 
 
@@ -62,7 +62,7 @@ class Draws:
         return cls(*counts)
 
     def auc(self, scores: np.ndarray, liked: np.ndarray, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Returns the AUC of each sample, `[S]`, for n ratings, whose users and items are row indices, `[n]` each."""
+        """Returns the AUC of n ratings in each sample, `[S]`; `users` and `items` are row indices, `[n]`."""
         at_once = max(1, _NUMBERS // len(scores))
         found = []
         for start in range(0, len(self.of_users), at_once):

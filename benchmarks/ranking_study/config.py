@@ -37,19 +37,19 @@ SETTINGS: Declaration = {
     ),
     "runs": Setting(
         5,
-        "Number of runs. Each has different cold items, trains its own IDs and its own rankers.",
+        "Number of runs. Each run has different cold items, and trains its own IDs and rankers.",
         range=ONE_OR_MORE,
     ),
     "ids": Setting(
         TRAINED,
         "rqvae: each run trains its IDs with the settings `quantizer`, without the cold items. Otherwise, the folder "
-        "of an export or another file of IDs, the same for all runs; the cold items may have been in their training.",
+        "of an export or another file of IDs. All runs use these IDs, which may depend on the cold items.",
     ),
     "data": {
         "source": Setting(
             "movielens-100k",
-            "A MovieLens data set, whose ratings are the impressions. The task is to predict which have `liked_from` "
-            "stars or more.",
+            "A MovieLens data set, whose ratings are the impressions. The task is to predict which ratings have "
+            "`liked_from` stars or more.",
             choices=MOVIELENS,
         ),
         "path": Setting("", "A copy of the data set, as a folder or a zip in GroupLens' layout."),

@@ -1,4 +1,4 @@
-"""Rankers with Semantic IDs as features (Singh et al., 2306.08121), compared with random hashing, item ids and vectors.
+"""Rankers whose item features are Semantic IDs (Singh et al., 2306.08121), random hashes, item ids or vectors.
 
 python benchmarks/ranking.py --config=benchmarks/ranking_study/ml100k.py --workdir=runs/ranking
 

@@ -24,8 +24,8 @@ class RatingModel(nnx.Module):
     history have the same embedding table.
 
     Args:
-      num_rows: rows of the embedding table; 0 for vectors instead of a table.
-      num_inputs: D of the vectors, if there is no table.
+      num_rows: number of rows of the embedding table; 0 if the inputs are vectors, for which there is no table.
+      num_inputs: D, the number of features of a vector; not used with a table.
       features: E, the size of an embedding.
       trait_sizes: number of values of each user trait.
       hidden: widths of the network's layers.

@@ -12,7 +12,7 @@ from sid_jax.data.catalogs.movielens.tables import MovieLens
 from sid_jax.errors import UserError
 from sid_jax.streams import stream_rng
 
-# Strength of the shrinkage of a user's mean to the global mean, as a number of ratings.
+# A user's share of likes is shrunk to the global share, as if the user had this many more ratings with that share.
 _PRIOR = 5.0
 _YEARS_A_GROUP = 10
 
@@ -82,7 +82,7 @@ def make_ratings(catalog: MovieLens, *, liked_from: float, until: float, train_s
       catalog: MovieLens.
       liked_from: the minimum number of stars of a like.
       until: the share of all ratings that is used, the earliest ones.
-      train_share: the share of these that is for training.
+      train_share: the share of the used ratings that is for training, the earliest ones.
 
     Raises:
       UserError: if the training ratings or the test ratings are all likes, or none of them is.

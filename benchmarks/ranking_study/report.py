@@ -30,15 +30,18 @@ def side_title(kind: str, rows: int) -> str:
 
 def print_tables(console: Console, results: dict[tuple[str, int], dict[str, Measured]], about: dict[str, Any]) -> None:
     """Prints the AUC of each method, and its difference from random hashing at the same table size."""
-    cold = f"{about['num_tested_cold']:,.0f} are of {about['num_cold_items']:,.0f} cold items"
+    cold = f"{about['num_tested_cold']:,.0f} are ratings of the {about['num_cold_items']:,.0f} cold items"
     console.print(
-        f"{about['num_runs']} runs. Each trains on {about['num_trained']:,.0f} ratings and tests "
-        f"{about['num_tested']:,} later ones, of which {cold}",
+        f"{about['num_runs']} runs. Each is trained on {about['num_trained']:,.0f} ratings and tested on "
+        f"{about['num_tested']:,} later ratings, of which {cold}",
         highlight=False,
         soft_wrap=True,
     )
     figures = Table(title="AUC, with 95 % intervals over users, items and runs", title_justify="left")
-    differences = Table(title="Difference from random hashing with as many rows, paired", title_justify="left")
+    differences = Table(
+        title="Difference from random hashing with the same number of rows: AUC, paired by run, user and item",
+        title_justify="left",
+    )
     for table in (figures, differences):
         table.add_column("item features")
         for name in SLICES:

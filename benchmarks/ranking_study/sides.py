@@ -32,7 +32,7 @@ class Side:
     """Item features of a ranker.
 
     Attributes:
-      num_rows: R of the table; 0 if there is no table.
+      num_rows: number of rows of the embedding table; 0 if there is no table.
       inputs: `[N, W]` int32 rows, padded with -1; or `[N, D]` float32 vectors if there is no table.
       trained: `[S, N, ...]`, S alternatives of `inputs`, one of which each training step uses.
     """

@@ -1,6 +1,6 @@
 """A causal language model of Semantic IDs in Flax NNX, with the quantizer trained inside it.
 
-`python examples/joint/language_model.py` compares it with the same model on the initial IDs.
+`python examples/joint/language_model.py` compares this joint training with training the same model on the initial IDs.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def take_step(model, optimizer, vectors, items, step, ids):
 
 
 def prepare(start, batches, **settings):
-    """Returns the model with its quantizer, and the optimizer of both; batches are `[S, B, T]` items."""
+    """Returns the quantizer, the model that contains it, and the optimizer of both; batches are `[S, B, T]` items."""
     quantizer = sid_jax.JointQuantizer(start, num_steps=len(batches), **settings)
     model = LanguageModel(quantizer.codebook_sizes, batches.shape[2], rngs=nnx.Rngs(0))
     model.quantizer = quantizer
@@ -135,7 +135,7 @@ def recall(model, tokenizer, sequences, count=10):
 
 
 def main(num_items=3000, num_steps=300, num_users=6400, codebook_size=64, out="exports/joint"):
-    """Compares joint training with initial IDs, and saves the tokenizer of the jointly trained model."""
+    """Compares joint training with training on the initial IDs, and saves the jointly trained tokenizer."""
     vectors, item_ids, sequences = make_data(num_items, num_users)
     learned, tested = sequences[:-500], sequences[-500:]
     batches = learned[np.random.default_rng(0).integers(0, len(learned), (num_steps, 64))]

@@ -8,7 +8,7 @@ import numpy as np
 def make_data(
     num_items: int, num_users: int, *, length: int = 7, num_features: int = 32, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns vectors `[N, 32]` float32, item ids `[N]`, and each user's items in order `[U, length]` int32.
+    """Returns vectors `[N, num_features]` float32, item ids `[N]`, and each user's items in order `[U, length]` int32.
 
     The last four features determine which items follow each other. The other features have more variance and form 40
     clusters.

@@ -3,7 +3,7 @@
 python examples/serve/load_test.py --ids=ids.txt --seconds=20 --clients=16 --reload_at=5
 
 The items of histories are those of `--ids`, a file with one id per line. With `--latest=exports/latest
---next=exports/v2`, the link is moved to the next export before the reload.
+--next=exports/v2`, the link exports/latest is moved to the export exports/v2 before the reload.
 """
 
 from __future__ import annotations

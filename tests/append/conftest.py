@@ -27,7 +27,7 @@ def made_model(seed=0):
 
 
 def made_vectors(number, seed=0):
-    """Returns a vector for each item number; every third item has the same vector, so many items share their codes."""
+    """Returns a vector for each item number; all multiples of 3 have the same vector, and so the same codes."""
     return np.stack([np.random.default_rng([seed, each % 3 and each]).normal(size=FEATURES) for each in number]).astype(
         np.float32
     )

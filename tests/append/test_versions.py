@@ -94,7 +94,7 @@ def check_step(live, retired, live_after, retired_after, coming, going, reuse, s
 
 
 def test_a_suffix_that_was_ever_given_is_not_given_again_unless_asked(tmp_path):
-    # Items whose number is divisible by three have the same vector.
+    # All items whose number is a multiple of 3 have the same vector.
     make_export(tmp_path / "v1", [0, 3, 6], made_vectors([0, 3, 6]), scheme="suffix")
     (tmp_path / "gone.txt").write_text("3\n6\n")
     new = [write_vectors(tmp_path / "new.parquet", [12, 9], made_vectors([12, 9]))]

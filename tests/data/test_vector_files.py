@@ -34,8 +34,8 @@ KINDS = [*WITH_IDS, *WITH_NUMBERS, *WITHOUT_IDS]
 
 @st.composite
 def texts(draw, kind: str, count: int) -> list[str]:
-    # Ids in lines cannot contain line breaks, NumPy drops null characters at the end of a string, and a byte order mark
-    # is not part of an id.
+    # Some formats do not keep all characters: in a file of lines, a line break ends an id. NumPy drops null characters
+    # at the end of a string. A byte order mark is not part of an id.
     forbidden = "\n\r\0\ufeff" if kind in WITHOUT_IDS or kind.startswith("npz") else ""
     letters = st.characters(exclude_categories=["Cs"], exclude_characters=forbidden)
     names = st.text(letters, max_size=12)

@@ -295,7 +295,7 @@ def test_a_list_of_ids_of_another_catalog_is_refused(tmp_path: Path):
     (tmp_path / "D" / "other.json").write_text('{"7": [1, 2]}')
     with pytest.raises(UserError, match="item 7 is not one of the 2 items in item_ids.parquet of this folder"):
         read_id_table(tmp_path / "D" / "other.json")
-    # A user's own file with that name is ignored.
+    # A user's own file named item_ids.parquet is ignored.
     pq.write_table(pa.table({"item_id": ["x"]}), tmp_path / "D" / "item_ids.parquet")
     assert read_id_table(tmp_path / "D" / "other.json").item_ids.tolist() == [7]
 

@@ -26,7 +26,7 @@ def vectors():
 
 @pytest.fixture(scope="module")
 def fitted(vectors, tmp_path_factory):
-    """A tokenizer of 400 items with 512 possible IDs, and the folder of its export; CSV must quote the item ids."""
+    """A tokenizer of 400 items with 512 possible IDs, and the folder of its export; a CSV file has to quote its ids."""
     ids = [f'item "{row}",\nü' for row in range(len(vectors))]
     settings = {
         "num_levels": 3,

@@ -1,4 +1,4 @@
-"""The metrics of a language model, compared with values computed by hand from its lists."""
+"""The metrics of a language model, compared with values computed by hand from the items that it generates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def ready():
     items = np.array([f"item-{number}" for number in range(40)], object)
     tokens = add_tokens(tokenizer, model, IdTable(items, CATALOG.astype(np.int32), sizes=(8, 4, 16)))
     random = np.random.default_rng(1)
-    # Items in a cycle, with random jumps, so that item-kNN can learn co-occurrences.
+    # Each history goes around a cycle of 40 items in steps of 3, from a random start, so that item-kNN can learn
+    # co-occurrences.
     starts = random.integers(0, 40, 30)
     histories = [
         [f"item-{(start + 3 * step) % 40}" for step in range(random.integers(4, 9))] for start in starts.tolist()

@@ -46,7 +46,8 @@ def test_samples_follow_the_softmax_of_the_scores_whatever_the_temperature(key):
 def test_the_temperature_divides_once():
     scores = jnp.array([2.0, 0.0])
     weights, _ = gumbel_softmax(scores, None, temperature=2.0, hard=False)
-    # The first weight of softmax([2 / 2, 0]) is .73. If scores were divided twice, softmax([2 / 4, 0]) would give .62.
+    # The first weight of softmax([2 / 2, 0]) is .73. If the scores were divided by the temperature twice, the weight
+    # would be that of softmax([2 / 4, 0]), .62.
     assert weights[0] == pytest.approx(np.e / (np.e + 1), rel=1e-6)
 
 
@@ -141,7 +142,7 @@ def test_noise_of_other_numbers_other_items_and_other_keys_is_independent(key):
     first = noise[0, :-1]
     others = {"next item": noise[0, 1:], "next step": noise[1, :-1], "next step, next item": noise[1, 1:]}
     for name, other in others.items():
-        # These are the correlations between the 6 numbers of an item and the 6 numbers of the other item.
+        # These are the correlations of the 6 numbers of an item in step 0 with the 6 numbers in `other`.
         assert np.abs(np.corrcoef(first.T, other.T)[:6, 6:]).max() < 0.03, name
     # Each of six equal codes wins equally often, whatever code won for the previous item.
     winners = noise[0].argmax(1)

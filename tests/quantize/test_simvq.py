@@ -38,7 +38,8 @@ def test_a_code_that_nobody_took_moves_with_the_others(key):
     transform = quantizer.transforms[0]
     transform[...] = transform[...] - 0.1 * gradients["transforms"][0][...]
     before, after = np.array([[1.0, 0.0], [-1.0, 0.0]]), np.asarray(quantizer.codebooks[0])[[0, 2]]
-    # Both items have code 0. The gradient of the first feature of its codeword is 2 (1 - 2) + 2 (1 - 1.5) = -3.
+    # Both items have code 0. The gradient with respect to the first feature of the codeword of code 0 is
+    # 2 (1 - 2) + 2 (1 - 1.5) = -3.
     assert after[0, 0] == pytest.approx(1.3, abs=1e-6)
     np.testing.assert_allclose(after[1], -after[0], atol=1e-6)
     assert not np.allclose(before[1], after[1])

@@ -21,7 +21,11 @@ from sid_jax.training.step import train_steps
 
 
 def compare(method: str, cache_dir: str) -> None:
-    """Trains for 100 steps on 1, 2 and 8 devices; raises AssertionError if losses, or codes of one state, differ."""
+    """Trains for 100 steps on 1, 2 and 8 devices, and computes the codes of one trained state on each mesh.
+
+    Raises:
+      AssertionError: if the losses or the codes differ.
+    """
     config = get_config(f"{method},text")
     config.data.cache_dir = cache_dir
     vectors = load_vectors(config.data).vectors

@@ -83,7 +83,7 @@ def test_a_loss_has_codes_follow_what_content_only_hints_at(config, corpus, tmp_
             config.data.histories.source = "none"
         quantizer.train(config, workdir, messages=Messages.to_console(console))
         config.data.histories.source = "sequences"
-        # The codes only depend on content: the loaded vectors are those of the file.
+        # Codes are computed from content alone: the loaded vectors are those of the file.
         run = restore_run(workdir)
         np.testing.assert_array_equal(run.data.vectors, np.load(config.data.path))
         found[weight] = neighbors_in_group(np.asarray(run.model.quantizer.lookup(run.model.assign(run.data.vectors))))

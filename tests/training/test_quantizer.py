@@ -253,8 +253,8 @@ def test_ids_that_look_like_markup_are_printed_as_they_are(config, corpus, tmp_p
         # Rounding affects the last temperature of this schedule.
         ({"train.annealing_schedule": "linear", "train.num_epochs": 20}, ""),
         ({"train.annealing_schedule": "exponential"}, "ends at 1.999, above .*=0.05, .*temperature_decay"),
-        # With these two decays, the temperature falls from 2 to 0.0502 and to 0.055, and the noise to .0001 and .0026
-        # of its initial scale.
+        # With the decay 0.0251, the temperature falls from 2 to 0.0502, and the noise to .0001 of its initial scale.
+        # With 0.0275, the temperature falls to 0.055, and the noise to .0026 of its initial scale.
         ({"train.annealing_schedule": "exponential", "model.temperature_decay": 0.0251}, ""),
         ({"train.annealing_schedule": "exponential", "model.temperature_decay": 0.0275}, "ends at 0.055, above"),
         ({"train.annealing_schedule": "constant"}, "ends at 2, above .* set config.train.annealing_schedule=cosine"),

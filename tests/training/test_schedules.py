@@ -28,7 +28,7 @@ def temperatures(config, steps):
 
 def test_the_default_is_the_exponential_one_updated_every_epoch():
     config = config_of()
-    # An epoch has 10 steps, so step 29 comes after two updates.
+    # An epoch has 10 steps, and the temperature is updated after each epoch, so step 29 comes after two updates.
     np.testing.assert_allclose(temperatures(config, [0, 9, 10, 29]), [2.0, 2.0, 2 * 0.9995, 2 * 0.9995**2], rtol=1e-6)
 
 

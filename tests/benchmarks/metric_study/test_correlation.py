@@ -80,7 +80,7 @@ def test_reliability_is_the_share_of_the_spread_that_is_no_noise(seeds):
     # true values have 3 / 4 of the total variance.
     noise = np.sqrt(50 * seeds / 3)
     found = reliability(outcomes_of(worth, noise, seeds=seeds), samples=20)
-    # With two seeds, each half has one seed and half of the users, so a quarter of the data and a noise variance of
-    # 4 / 3. The Spearman-Brown correction assumes half of the data, so it only halves this variance, to 2 / 3.
+    # With two seeds, each half has one seed and half of the users. This is a quarter of the data, so the noise has the
+    # variance 4 / 3. The Spearman-Brown correction assumes half of the data, so it only halves this variance, to 2 / 3.
     assert found == pytest.approx({1: 1 / (1 + 1 / 3), 2: 1 / (1 + 2 / 3)}[seeds], abs=0.06)
     assert reliability(outcomes_of(worth, 0.0), samples=2) == pytest.approx(1)

@@ -7,7 +7,10 @@ from ranking_study.compare import measure
 
 
 def by_pairs(scores, liked, weights):
-    """Returns AUC by definition: the share of pairs of a like and another rating that are in order; ties count half."""
+    """Returns AUC by definition, over all pairs of a liked and a not liked rating.
+
+    AUC is the share of the pairs in which the liked rating has the higher score. A tie counts as half a pair.
+    """
     won = total = 0.0
     for i in np.flatnonzero(liked):
         for j in np.flatnonzero(~liked):
@@ -17,7 +20,7 @@ def by_pairs(scores, liked, weights):
 
 
 def test_by_hand_ties_count_half():
-    # Of the four pairs, 3 > 1, 3 > 2 and 2 > 1 are won, and the tie 2 = 2 counts half.
+    # Of the four pairs of a liked and a not liked score, 3 > 1, 3 > 2 and 2 > 1 are in order, and 2 = 2 counts half.
     assert auc(np.array([1.0, 2, 2, 3]), np.array([False, False, True, True])) == pytest.approx([3.5 / 4])
     assert auc(np.array([1.0, 1, 1]), np.array([True, False, False])) == [0.5]
     assert auc(np.array([1.0, 2]), np.array([True, False])) == [0]
