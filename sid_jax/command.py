@@ -84,7 +84,7 @@ def run_with_words(main: Callable[[list[str]], None], about: str | None, setting
 
 
 def refuse_empty(*holders: flags.FlagHolder[str | None]) -> None:
-    """Raises a UserError if a flag with a path is given without one, which would be the same as no flag."""
+    """Raises a UserError if a path flag is given with an empty value, which would otherwise count as no flag."""
     for holder in holders:
         if holder.value == "":
             raise UserError(
@@ -191,5 +191,6 @@ def _leave(message: str) -> NoReturn:
     time.sleep(0.1)
     print(f"error: {message}", file=sys.stderr, flush=True)
     sys.stdout.flush()
-    # The process exits without cleanup. In a cleanup after a failed save, a library's threads would print tracebacks.
+    # The process exits without cleanup. During a cleanup after a failed save of a checkpoint, a library's threads would
+    # print tracebacks.
     os._exit(1)

@@ -24,7 +24,8 @@ _DATA: Declaration = {
     "source": Setting(
         "vectors",
         "The catalog: your own vectors (`data.path`), or a named catalog of movies, users or products (listed in "
-        "docs/movielens.md and docs/amazon.md). The vectors of a named catalog are computed with the settings below.",
+        "docs/movielens.md and docs/amazon.md). The vectors of a named catalog are computed with "
+        "the other settings of `data`.",
         choices=("vectors", *CATALOGS),
     ),
     "path": Setting(
@@ -96,8 +97,8 @@ _DATA: Declaration = {
     },
     "collaborative_weight": Setting(
         0.5,
-        "Variance of the additional part of each vector, which is computed from co-occurrences in the histories. The "
-        "first part has variance 1. 0: no additional part.",
+        "Variance of the co-occurrence part, an additional part of each vector that is computed from the histories. "
+        "The part from `data.source` has variance 1. 0: no co-occurrence part.",
         range=NOT_NEGATIVE,
     ),
     "parts": Setting(
@@ -105,9 +106,9 @@ _DATA: Declaration = {
         "Additional parts of each item vector, each as NAME=SOURCE*WEIGHT, separated by commas, such as "
         "image=image.npy*0.5,genres=categories:genres*0.3. The part from `data.source` has weight 1. SOURCE is a file "
         "of vectors with ids, or a column. A file is FILE, or FILE.npy@IDS if its ids are in a separate file, or "
-        "raw:FILE to keep the length of its vectors. A column of the catalog is categories:COLUMN, number:COLUMN or "
-        "text:COLUMN; a column of another table has the file before the column, as in categories:FILE:COLUMN. Parts "
-        "are joined by id, and an item may lack some parts.",
+        "raw:FILE for vectors that keep their lengths instead of being scaled to length 1. A column of the catalog is "
+        "categories:COLUMN, number:COLUMN or text:COLUMN; a column of another table has the file before the column, "
+        "as in categories:FILE:COLUMN. Parts are joined by id, and an item may lack some parts.",
     ),
     "view": Setting(
         "item", "movielens: whether movies (item) or users (user) get Semantic IDs.", choices=("item", "user")
@@ -184,7 +185,7 @@ _MODEL: Declaration = {
         choices=("mlp", "residual", "identity"),
     ),
     "latent_dimension": Setting(
-        112, "Z: number of features of the latent vector, the input of the quantizer.", range=ONE_OR_MORE
+        112, "Z: number of features of the latent vector, the encoder's output.", range=ONE_OR_MORE
     ),
     "hidden_dimensions": Setting(
         (1024, 256), "Widths of the encoder's hidden layers. The decoder has the same widths in reverse order."
@@ -213,8 +214,9 @@ _MODEL: Declaration = {
     "noise_scale": Setting(
         0.01,
         "Gumbel-softmax: initial scale of the noise. Noise and temperature are in units of the squared distance "
-        "between neighboring codewords. The noise falls with the temperature and is 0 at the end, so the codes of the "
-        "last step equal the exported codes. diveq: length of the noise relative to the quantization error.",
+        "between neighboring codewords. The noise is proportional to the temperature minus `model.min_temperature`, so "
+        "it ends at 0 if the temperature reaches the minimum. Without noise, the codes of the last step equal the "
+        "exported codes. diveq: length of the noise relative to the quantization error.",
         range=NOT_NEGATIVE,
     ),
     "ema_decay": Setting(
@@ -235,8 +237,8 @@ _MODEL: Declaration = {
     "contrastive_weight": Setting(
         0.0,
         "Weight of a contrastive loss that pulls together the quantized vectors of items that co-occur in "
-        "`data.histories`. The loss is multiplied by the mean squared length of the scaled vectors. The codes of an "
-        "item still depend on its content only.",
+        "`data.histories`. The loss is multiplied by the mean squared length of the scaled vectors. It affects "
+        "training only: the codes of an item are computed from its vector, without its histories.",
         range=NOT_NEGATIVE,
     ),
     "alignment_weight": Setting(
@@ -338,7 +340,8 @@ _TRAIN: Declaration = {
     ),
     "revive_every_epochs": Setting(
         1.0,
-        "Number of epochs after which a code without items is reset to a residual with a large error. 0: never.",
+        "Number of epochs between resets. A code that no item got since the last reset is set to a residual with a "
+        "large error. 0: no resets.",
         range=NOT_NEGATIVE,
     ),
     "revive_until": Setting(
@@ -401,7 +404,7 @@ def check_config(config: ConfigDict) -> None:
     if config.model.min_temperature > config.model.temperature:
         raise UserError(
             f"config.model.min_temperature is {config.model.min_temperature}, above "
-            f"config.model.temperature={config.model.temperature}; lower it"
+            f"config.model.temperature={config.model.temperature}; lower the minimum"
         )
 
 

@@ -108,7 +108,7 @@ def _print(messages: Messages, old: IdTable, new: IdTable, figures: dict[str, An
             "Old IDs have {} codes and new IDs have {}, so every ID counts as different".format(*figures["lengths"])
         )
     if cause := _likely_cause(old, new):
-        lines.append(f"Items that are in only one table may have different ids in the other table: {cause}")
+        lines.append(f"Some items may be in both tables, but with a different item id in each: {cause}")
     for line in lines:
         messages.line(line)
     if figures["num_common"]:
@@ -125,7 +125,7 @@ def _likely_cause(old: IdTable, new: IdTable) -> str:
 def _levels(figures: dict[str, Any]) -> Table:
     table = Table()
     table.add_column("level", justify="right")
-    for title in ("different code", "same prefix", "same prefix after the best renumbering"):
+    for title in ("items with another code", "with the same prefix", "with the same prefix after the best renumbering"):
         table.add_column(title, justify="right")
     columns = [figures[name] for name in ("code_changed", "prefix_kept", "prefix_kept_renumbered")]
     for level, shares in enumerate(zip(*columns, strict=True), start=1):

@@ -147,7 +147,7 @@ def measure(
       table: N items with their Semantic IDs `[N, L]`.
       vectors: `[N, D]` float32, the items' vectors. Adds the variance explained by prefixes, and the share of nearest
         neighbors with the same prefix.
-      model: decodes the IDs' first codes. Adds R^2, MSE and cosine by depth; needs `vectors`.
+      model: decodes prefixes of the IDs. Adds R^2, MSE and cosine for each prefix length; needs `vectors`.
       labels: N lists of labels. Adds the purity of prefixes.
       histories: interaction histories of these items. Adds the variance of co-occurrence vectors explained by prefixes.
       other: IDs of the same items from another training run. Adds the stability of the first codes.
@@ -227,11 +227,11 @@ def read_labels(source: str, item_ids: np.ndarray) -> list[Sequence[str]]:
       item_ids: `[N]`. They are compared with the file's ids as text if only one of the two has integers.
 
     Returns:
-      N lists; empty for an item that is not in the file. Items that are not among the N are dropped, with a warning
-      that states their number.
+      N lists; empty for an item that is not in the file. Items of the file that are not among the N items are dropped,
+      with a warning that states their number.
 
     Raises:
-      UserError: if the file cannot be read, has no such column, or none of its items is among the N.
+      UserError: if the file cannot be read, has no such column, or has none of the N items.
     """
     name, colon, column = source.rpartition(":")
     if not colon or not name:

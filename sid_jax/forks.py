@@ -19,7 +19,7 @@ def refuse_in_forked_child() -> None:
     if _first_user not in (None, os.getpid()):
         raise UserError(
             "this process was forked from one that had used sid_jax, and JAX does not work in forked processes; "
-            "start workers with 'spawn' (DataLoader(..., multiprocessing_context='spawn')), or encode before they "
-            "start"
+            "start workers with 'spawn' (DataLoader(..., multiprocessing_context='spawn')), or encode before the "
+            "workers start"
         )
     _first_user = os.getpid()

@@ -56,7 +56,7 @@ def alone(path: Path, what: str) -> Iterator[None]:
 
 
 def is_free(path: Path) -> bool:
-    """Returns whether no running process holds the lock; if none does, removes the lock file."""
+    """Returns whether the lock is free: held by no running process. Removes the file of a free lock."""
     file = _take(path)
     if file is not None:
         path.unlink(missing_ok=True)

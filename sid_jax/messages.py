@@ -26,8 +26,9 @@ _BETWEEN_LINES = 30.0
 class Messages:
     """Prints lines, tables and progress bars. Make one with `to_console`, `to_logging` or `silent`.
 
-    `show(renderable, markup)` prints a rich renderable; `markup` says whether a string is rich markup. Without a
-    console, no progress bars are shown.
+    Args:
+      show: a function that prints a rich renderable. Its second argument says whether a string is rich markup.
+      console: where progress bars are drawn; None for no progress.
     """
 
     def __init__(self, show: Callable[[RenderableType, bool], None], console: Console | None):

@@ -105,9 +105,10 @@ def file_to_write(text: str | os.PathLike[str]) -> Path:
 
 
 def _is_device(path: Path) -> bool:
-    """Returns whether a path is a device, a pipe or a socket, which a renamed file would replace.
+    """Returns whether a path is a device, a pipe or a socket.
 
-    /dev/stdout is a link through /proc, also if it leads to a file.
+    Outputs are written to a temporary file that is then renamed, which would replace the device. /dev/stdout, a
+    link through /proc, counts as a device even if it leads to a file.
     """
     folder = path.parent.resolve()
     return (path.exists() and not path.is_file()) or folder == Path("/dev") or folder.is_relative_to("/proc")
@@ -116,7 +117,7 @@ def _is_device(path: Path) -> bool:
 def typed(path: Path) -> str:
     """Returns a path for pasting into a shell: quoted if needed, and relative if it is in the working directory.
 
-    For the local copy of an address it returns the address.
+    For the local copy of an address in a bucket, the result is the address.
     """
     from sid_jax.buckets.names import address_of
 

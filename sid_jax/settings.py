@@ -70,7 +70,7 @@ class Setting:
     words: Sequence[str] = ()
 
     def check(self, name: str, value: Any) -> None:
-        """Raises a UserError if the setting `config.NAME` may not be `value`."""
+        """Raises a UserError if `value` is not allowed for the setting `config.NAME`."""
         if self.choices and isinstance(self.default, tuple):
             for each in value:
                 if each not in self.choices:

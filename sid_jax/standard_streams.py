@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 
 def keep_working_streams() -> None:
-    """Makes printing never raise, whether a pipe is closed, a disk is full, or an encoding lacks a character.
+    """Makes printing never raise, even if a pipe is closed, a disk is full, or an encoding lacks a character.
 
     Output that cannot be written is dropped. Characters that the encoding lacks are replaced.
     """

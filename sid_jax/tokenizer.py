@@ -219,11 +219,11 @@ class SemanticIdTokenizer:
     ) -> SemanticIdTokenizer:
         """Adds new items to the table. Published Semantic IDs never change unless `on_known="move"`.
 
-        New items are encoded by the trained model and get free IDs under the scheme of the table. Items that are
-        already in the table get the values of `columns`.
+        New items are encoded by the trained model and get free IDs. Their IDs are made unique in the same way as the
+        table's IDs (`ids.unique`). Items that are already in the table get the values of `columns`.
 
         Args:
-          item_ids: n ids of the same type as those of the table; empty if items are only removed.
+          item_ids: n ids of the same type as the ids in the table; empty if items are only removed.
           vectors: `[n, D]`, an array or column as for `fit`; or any of the parts, `{"text": X}`.
           columns: Titles and other columns of the new items, as for `fit`.
           remove: Ids of items to remove from the table. Their Semantic IDs stay reserved for them.

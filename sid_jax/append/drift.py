@@ -102,8 +102,9 @@ def fit_of(reference: Reference | None, errors: np.ndarray, own_spread: float) -
     """Returns how well the codes represent new items, compared with the first version's items (the reference).
 
     R^2 is 1 - (mean squared error of the new items) / (spread of the first version's items). The R^2 of the reference
-    has the same denominator, so the two values of R^2 differ only if the errors differ. A batch of similar items, whose
-    spread is small, therefore does not look worse, and a batch far from all other items does not look better.
+    has the same denominator, so the two values of R^2 differ only if the errors differ. Other denominators would
+    distort the comparison. The spread of similar new items is small, and R^2 would be too low. The squared distance of
+    the new items to the training items' mean is large if the new items are far from it, and R^2 would be too high.
 
     Args:
       reference: the reference; None if there is none.

@@ -91,8 +91,8 @@ class Published:
         tables, given = (self.items, self.retired), (self.items, self.retired, self.former)
         if any((each.semantic_ids.max(axis=0, initial=0) >= sizes).any() for each in given):
             raise UserError(
-                f"{where} contradict each other: a code is not below the number of codes of its level, {sizes}; export "
-                "again"
+                f"{where} contradict each other: a code is too large for its level (the levels have {sizes} codes); "
+                "export again"
             )
         ids = pa.chunked_array([chunk for each in tables for chunk in each.arrow_ids.chunks], self.kind)
         if ids.null_count or pc.count_distinct(ids).as_py() < len(ids):

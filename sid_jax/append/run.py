@@ -100,8 +100,8 @@ def append(
 ) -> None:
     """Writes the next version of an export atomically. The export itself is only read.
 
-    The version is the same as that of `append_items`, but the items are in files, and their vectors need not fit into
-    memory.
+    `append_items` makes the same version from items in memory. Here, the items are in files, and their vectors need not
+    fit into memory.
 
     Args:
       export: a folder that `sid-jax export` wrote.

@@ -57,7 +57,7 @@ class Version:
     """The items of a new version, and the changes since the previous version.
 
     Attributes:
-      items: the remaining items of the previous version, in its order, then added and returned items, sorted by id.
+      items: the remaining items in the order of the previous version; then added and returned items, sorted by id.
       new: the items of the batch that were never in the catalog.
       added: `[n]`, the rows of the new items in `items`.
       known: the items of the batch that are in the previous version or were in an earlier one.
@@ -207,7 +207,7 @@ def _kept(published: Published, batch: Batch, removed: pa.ChunkedArray, where: s
     """Returns the mask `[N]` bool of the published items that stay."""
     there, of_batch = published.items.arrow_ids, places(removed, batch.ids)
     leaving = places(removed, there)
-    words = f"{where}: {{}} is also in {batch.where}; remove it from one of them"
+    words = f"{where}: {{}} is also in {batch.where}; remove it from one of the two"
     _refuse(removed, (leaving >= 0) & (of_batch >= 0), words)
     kept = np.ones(len(there), bool)
     kept[leaving[leaving >= 0]] = False
@@ -299,7 +299,8 @@ def _new_ids(published: Published, batch: Batch, in_use: np.ndarray, kept: np.nd
 def _still_free(published: Published, items: IdTable, kept: np.ndarray) -> np.ndarray:
     """Returns a mask `[n]` bool of the reserved IDs `[n, L']` that stay reserved, since no other item has taken them.
 
-    If several reserved IDs are equal, the mask has the most recent ones, at most as many as the capacity still allows.
+    If several reserved IDs are equal, only the most recent of them stay reserved, as many as the capacity allows in
+    addition to the items that have this ID.
     """
     if published.scheme == "none":
         return np.ones(len(kept), bool)

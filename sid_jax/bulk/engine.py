@@ -30,7 +30,7 @@ class Engine(Protocol):
     def map(self, stage: Stage, job: Job, pieces: Sequence[Any], *, on_device: bool) -> Iterator[Any]:
         """Yields the result of each piece, in the order of the pieces.
 
-        `stage` is a module-level function. With `on_device`, pieces run the model, and each uses a whole machine.
+        `stage` is a module-level function. With `on_device`, pieces run the model, and each piece uses a whole machine.
         """
 
 

@@ -1,7 +1,7 @@
 """Groups the items of a bulk export by first code, and finds crowded items.
 
-IDs are made unique under each first code separately. An item is *crowded* if more items have its code tuple than may
-share an ID. A *part* is a range of rows of an input file.
+IDs are made unique under each first code separately. An item is *crowded* if its code tuple has more items than the
+maximum number of items per ID. A *part* is a range of rows of an input file.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Group:
 
 
 def make_groups(counts: np.ndarray) -> list[Group]:
-    """Splits the K first codes into groups of consecutive codes.
+    """Splits the K possible first codes into groups of consecutive codes.
 
     Args:
-      counts: `[K]`, the number of items of each first code.
+      counts: `[K]`, the number of items with each first code.
     """
     groups: list[Group] = []
     first, size = 0, 0

@@ -33,7 +33,7 @@ def hash_ids(ids: pa.Array) -> np.ndarray:
 
 
 def id_ranges(num_items: int) -> list[tuple[int, int]]:
-    """Divides all possible hashes into `count` equal ranges; returns the piece (number, count) of each range."""
+    """Divides all possible hashes into equal ranges; returns, for each range, its number and the number of ranges."""
     count = 1 << max(0, (num_items // _AT_ONCE).bit_length())
     return [(number, count) for number in range(count)]
 

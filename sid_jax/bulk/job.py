@@ -27,7 +27,7 @@ FILES = {
     "encoded": ".arrow",
     # Per part: a hash of each id, sorted.
     "id_hashes": ".npy",
-    # Per group: the crowded rows, whose code tuple has more items than may share an ID.
+    # Per group: the crowded rows. Their code tuples have more items than the maximum number of items per ID.
     "crowded": ".arrow",
     # Per part: the crowded rows, sorted; and their vectors in the same order, as raw float32.
     "crowded_rows": ".npy",
@@ -48,7 +48,7 @@ class Job:
 
     Attributes:
       folder: the export in progress; `codebooks.safetensors` is in it from the start.
-      inputs: the parts of the vectors.
+      inputs: the parts (ranges of rows) of the input files.
       sizes: K of each level.
       scheme: how IDs are made unique, one of `sid_jax.ids.unique.SCHEMES`.
       capacity: maximum number of items per ID.

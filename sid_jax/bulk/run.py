@@ -86,7 +86,8 @@ def export_files(
     Raises:
       UserError: if the run cannot be restored, the files cannot be used, or `out` or a program cannot be written.
     """
-    # An append also imports this module, but does not need Orbax, which `sid_jax.training.restore` imports.
+    # `sid_jax.training.restore` imports Orbax. It is imported only here, since an append also imports this module, but
+    # does not need Orbax.
     from sid_jax.training.restore import restore_model
 
     messages, programs, earlier = messages or Messages.to_console(), check_programs(programs), earlier_request(out)
@@ -249,15 +250,15 @@ def run_stages(job: Job, engine: Engine, messages: Messages) -> dict[str, Any]:
     moves, num_placed = None, 0
     if any(each["crowded"] for each in shared):
         if job.scheme == "relocate":
-            results("reading again", gather_part, [(number, groups) for number in numbers])
-        placed = results("placing", place_group, groups, on_device=True)
+            results("reading vectors", gather_part, [(number, groups) for number in numbers])
+        placed = results("placing items", place_group, groups, on_device=True)
         leaving = all_moves(placed)["leaving"]
         if leaving.any():
             placed += admit_leaving(job, groups, counts[0], leaving)
         moves, num_placed = all_moves(placed), len(placed)
     suffixes = [moves["suffixes"] if moves else 1] if job.scheme == "suffix" else []
     sizes = [*job.sizes, *suffixes]
-    results("writing", write_part, [(number, num_placed, sizes) for number in numbers])
+    results("writing IDs", write_part, [(number, num_placed, sizes) for number in numbers])
     num_items = job.inputs.num_items
     buckets = np.concatenate([each["bucket_sizes"] for each in shared], axis=1)
     most = sum(each["distinct_vectors"] for each in shared) / num_items

@@ -1,6 +1,7 @@
 """The command `sid-jax`, with one module per subcommand.
 
-Only the module of the chosen subcommand is imported, since flags are global.
+Flags are global, and a module defines its flags when it is imported. Therefore only the module of the chosen subcommand
+is imported.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from sid_jax import signals
 COMMANDS = {
     "train": "Train a quantizer on item vectors.",
     "export": "Write the Semantic IDs and codebooks of a run, or the next version of an export.",
-    "evaluate": "Measure Semantic IDs of an export or from any other source.",
+    "evaluate": "Compute metrics of Semantic IDs, from an export or any other source.",
     "report": "Write the report of an export, one HTML page.",
     "recommend": "Train and test a recommender on Semantic IDs, or compare ID tables.",
     "tokens": "Write Semantic IDs as tokens for a language model.",

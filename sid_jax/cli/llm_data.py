@@ -26,8 +26,8 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the order and the wording of tr
 _PATTERN = flags.DEFINE_string(
     "pattern",
     DEFAULT_PATTERN,
-    "Pattern of the tokens' text, as for sid-jax tokens. Ignored for a folder that sid-jax tokens wrote, which has "
-    "its own.",
+    "Pattern of the tokens' text, as for sid-jax tokens. Ignored for a folder that sid-jax tokens wrote, since the "
+    "folder states its pattern.",
 )
 _MARKERS = flags.DEFINE_list(
     "markers", ["", ""], "Tokens before and after each ID, as in --markers='<|sid_begin|>,<|sid_end|>'."

@@ -31,8 +31,8 @@ _SEEDS = flags.DEFINE_integer("seeds", 3, "With --compare: number of runs per ta
 _DRAW_COLD = flags.DEFINE_float(
     "draw_cold",
     None,
-    "Draw this number (or share, if below 1) of the users' last items as cold items, write them to "
-    "config.data.cold_items, and exit.",
+    "Number of cold items to draw from the users' last items; below 1, the share of these items. The command writes "
+    "the cold items to config.data.cold_items, and exits.",
 )
 
 

@@ -21,7 +21,7 @@ _PATTERN = flags.DEFINE_string(
 _VOCABULARY = flags.DEFINE_integer(
     "vocabulary",
     0,
-    "Number of tokens in the model's tokenizer, len(tokenizer), which is the id of the first new token.",
+    "Number of tokens of the language model's tokenizer, len(tokenizer). It is the token id of the first new token.",
 )
 _GRAMMARS = flags.DEFINE_list(
     "grammars",

@@ -100,10 +100,11 @@ class Content:
         write_plain_json(folder / VOCABULARY_FILE, about)
 
     def examples(self, split: str, window: int | None = None) -> Iterator[tuple[int, list[int], int]]:
-        """Yields leave-one-out examples: a user, the last items of the history, and the item that follows.
+        """Yields leave-one-out examples: a user, the items before the target (at most `window`), and the target.
 
         The test target is each user's last item, and the validation target is the item before it. The training targets
-        are all earlier items but the first. If `window` is None, only the last of these training targets is used.
+        are all earlier items but the first. If `window` is None, all items before the target are included, and only the
+        last of the training targets is used.
         """
         users, places = self.targets(split, every=window is not None)
         for user, place in zip(users.tolist(), places.tolist(), strict=True):

@@ -41,7 +41,10 @@ def with_items(table: IdTable, items: Any) -> IdTable:
 
 
 def enough_histories(histories: Any, table: IdTable, on_unknown: str) -> tuple[Histories | None, int]:
-    """Returns the histories of users with 3 or more items, and the number of other users; (None, 0) for `None`."""
+    """Returns the histories of users with 3 or more items, and the number of other users.
+
+    Without histories, the result is (None, 0).
+    """
     if histories is None:
         return None, 0
     taken = as_histories(histories, table.item_ids, on_unknown=on_unknown)

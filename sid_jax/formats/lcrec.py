@@ -15,12 +15,12 @@ _FIELDS = ("title", "description", "brand", "categories")
 def write_lcrec(folder: Path, content: Content, **texts: list[str]) -> None:
     """Writes the items' tokens and texts, and the users' whole histories. Items and users are numbered from 0.
 
-    LC-Rec itself excludes each user's last two items.
+    LC-Rec itself excludes each user's last two items from training.
 
     Args:
       folder: destination; must exist.
       content: the items and histories.
-      **texts: for a field, the items' texts, which replace those of the content.
+      **texts: for a field such as `title`, one text per item, used instead of the column of the table.
     """
     content.write_numbers(folder)
     write_plain_json(folder / f"{content.name}.index.json", numbered(content.tokens(DEFAULT_PATTERN)))

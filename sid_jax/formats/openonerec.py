@@ -51,7 +51,7 @@ def write_openonerec(folder: Path, content: Content) -> None:
             }
             for user, items, target in content.examples(split)
         ]
-        # OpenOneRec's loader reads only the first row group of a file.
+        # OpenOneRec's loader reads only the first row group of a file, so each file has only one.
         names = ("uuid", "source", "metadata", "images", "videos", "messages")
         schema = pa.schema([(name, pa.string()) for name in names])
         table = pa.Table.from_pylist(rows, schema)

@@ -14,7 +14,7 @@ from sid_jax.formats.lcrec import numbered
 def write_rectokens(folder: Path, content: Content) -> None:
     """Writes `catalog.pt`, a dict of codes, `num_levels` and `codebook_size`, and `items.json` with each item's tokens.
 
-    The codebook size is that of the largest level, since the tokenizer uses one size for all levels.
+    `codebook_size` is the size of the largest level, since `ItemAwareTokenizer` uses one size for all levels.
     """
     content.write_numbers(folder)
     sizes = content.table.sizes

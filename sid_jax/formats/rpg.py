@@ -1,4 +1,4 @@
-"""RPG (Hou et al., 2506.05781): histories, numbers of items and users, and a text and unordered codes for each item."""
+"""RPG (Hou et al., 2506.05781): histories, the numbering of items and users, and each item's text and codes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _PADDING = "[PAD]"
 
 
 def write_rpg(folder: Path, content: Content) -> None:
-    """Writes the files of `cache/AmazonReviews2014/CATEGORY/processed`, with ids as text. Number 0 is padding.
+    """Writes the files of `cache/AmazonReviews2014/CATEGORY/processed`, with ids as text. The number 0 is padding.
 
     Run RPG with `n_codebook` = L, and with `codebook_size` = 2^b, the smallest power of two that holds all codes. The
-    name of the file of codes states L and b as OPQL,IVF1,PQLxb: OPQ3,IVF1,PQ3x8 is for 3 codes below 256.
+    name of the file of codes states L and b as OPQL,IVF1,PQLxb. For example, OPQ3,IVF1,PQ3x8 means 3 codes below 256.
     """
     levels, bits = len(content.table.sizes), max(1, (max(content.table.sizes) - 1).bit_length())
     items = list(map(str, content.table.item_ids.tolist()))

@@ -16,7 +16,8 @@ _DENSE_LEVELS = 2
 def write_static(folder: Path, content: Content) -> None:
     """Writes `static_index.npz`: the arrays of STATIC's `build_static_index`, the sorted IDs and their item numbers.
 
-    A code is its own token at all levels, so the size of the vocabulary is that of the largest codebook.
+    At every level, the token id of a code is the code itself. The vocabulary therefore has the size of the largest
+    codebook.
     """
     if content.table.semantic_ids.shape[1] < 2:
         raise UserError("STATIC needs IDs of two or more codes; give such IDs")
@@ -38,8 +39,9 @@ def static_index(ids: np.ndarray, vocab_size: int) -> dict[str, np.ndarray]:
       vocab_size: V, larger than every code.
 
     Returns:
-      `packed_csr` `[T + V, 2]` (token, next state) of all T transitions except the root's, `indptr` `[states + 2]`,
-      `layer_max_branches` `[L]`, `start_mask` `[V]`, and `dense_mask` and `dense_states`, `[V, V]`, or `[V]` for L = 2.
+      `packed_csr` `[T + V, 2]`: (token, next state) of the T transitions that do not start at the root, and V rows of
+      padding. `indptr` `[states + 2]`, `layer_max_branches` `[L]` and `start_mask` `[V]`. `dense_mask` and
+      `dense_states`, `[V, V]`, or `[V]` for L = 2.
     """
     levels = ids.shape[1]
     is_new = np.ones(ids.shape, bool)

@@ -12,7 +12,7 @@ from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 def write_torch_rechub(folder: Path, content: Content) -> None:
     """Writes the items' tokens and the users' whole histories. Items and users are numbered from 0.
 
-    torch-rechub itself excludes each user's last two items.
+    torch-rechub itself excludes each user's last two items from training.
     """
     content.write_numbers(folder)
     write_plain_json(folder / "semantic_ids.json", numbered(content.tokens(DEFAULT_PATTERN)))

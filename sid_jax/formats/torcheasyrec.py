@@ -20,7 +20,8 @@ _GENERATION = "v1"
 def write_torcheasyrec(folder: Path, content: Content) -> None:
     """Writes `v1/item_to_sid`, `v1/sid_to_items` and `v1/manifest.json`; `item_id` has the type of the table's ids.
 
-    `offset_codebook` is the ID as token ids of one vocabulary. `index` numbers the items of an ID, starting at 1.
+    `offset_codebook` is the ID as token ids, from one vocabulary for all levels. `index` numbers the items of an ID,
+    starting at 1.
     """
     table = content.table
     ids = table.semantic_ids.astype(np.int64)

@@ -51,6 +51,6 @@ class IdChanges:
         used = "/".join(f"{share:.0%}" for share in self.usage)
         few = "  few codes are in use" if min(self.usage) < _GOOD_USAGE else ""
         return (
-            f"IDs of {self.churn:.1%} of the items changed (by level {levels}); distinct {self.distinct_rate:.4f}, "
-            f"codes in use {used}{few}"
+            f"IDs of {self.churn:.1%} of the items changed (by level {levels}); distinct rate "
+            f"{self.distinct_rate:.4f}, codes in use {used}{few}"
         )

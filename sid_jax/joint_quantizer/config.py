@@ -33,9 +33,9 @@ SHARED: dict[str, Setting] = {
     "min_temperature": Setting(0.1, "Final temperature of the soft assignment.", range=POSITIVE),
     "noise_scale": Setting(
         0.05,
-        "gumbel: initial scale of the noise, in the units of the temperature. The scale falls linearly to 0, and is 0 "
-        "in the last steps: in JointQuantizer those of `settle_share`, in `sid-jax recommend` the last fifth of the "
-        "joint phase.",
+        "gumbel: initial scale of the noise, in the units of the temperature. The scale falls linearly to 0 and then "
+        "stays 0. In JointQuantizer it is 0 in the steps of `settle_share`. In `sid-jax recommend` it is 0 in the "
+        "last fifth of the joint phase.",
         range=NOT_NEGATIVE,
     ),
 }
@@ -54,7 +54,7 @@ SETTINGS: Declaration = {
         0.25, "Weight of the commitment loss in the quantizer's own loss.", range=NOT_NEGATIVE
     ),
     "warmup_share": Setting(
-        0.05, "Share of the steps in which the learning rates rise from 0 (warm-up).", range=(0.0, 0.5)
+        0.05, "Share of the steps, at the start, in which the learning rates rise from 0 (warm-up).", range=(0.0, 0.5)
     ),
     "settle_share": Setting(
         0.2,
@@ -71,7 +71,7 @@ def check_temperatures(settings: ConfigDict, section: str = "") -> None:
     if settings.min_temperature > settings.temperature:
         raise UserError(
             f"{section}min_temperature is {settings.min_temperature}, above "
-            f"{section}temperature={settings.temperature}; lower it"
+            f"{section}temperature={settings.temperature}; lower the minimum"
         )
 
 

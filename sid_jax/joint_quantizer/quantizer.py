@@ -133,7 +133,7 @@ class JointQuantizer(nnx.Module):
 
     @property
     def final_step(self) -> int:
-        """The step from which IDs no longer change. Call `freeze` then, and train the model further on its IDs."""
+        """The step from which IDs no longer change. Then call `freeze`, and train the model on the returned IDs."""
         return max(self.course.last_step(group) for group in ("encoder", "codebooks"))
 
     @property
@@ -237,7 +237,7 @@ class JointQuantizer(nnx.Module):
           The state and the optimizer's state.
 
         Raises:
-          UserError: if the state does not contain the quantizer's parameters, or contains those of several quantizers.
+          UserError: if the state does not contain the quantizer's parameters, or contains several quantizers.
         """
         levels, moved = self.with_params(own_params(state))._revived(vectors, step)
         return (
@@ -278,8 +278,8 @@ class JointQuantizer(nnx.Module):
           vectors: `[N, D]`, as for `SemanticIdTokenizer.fit`; with parts also a mapping of parts.
           item_ids: N distinct integers or strings; None numbers the items from 0.
           columns: titles and other columns of the items, as for `fit`.
-          unique: "relocate", "suffix" or "none"; None for the tokenizer's own setting, but "relocate" instead of
-            "suffix", since the model was not trained on the level of a suffix.
+          unique: "relocate", "suffix" or "none"; None for the tokenizer's own setting. If it is "suffix", None means
+            "relocate", since the model was not trained on the level of a suffix.
 
         Raises:
           UserError: if the input cannot be used, or IDs cannot be made unique.

@@ -30,7 +30,7 @@ from sid_jax.training.state import begin
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Origin:
-    """The settings and the input format of a jointly trained quantizer, which its export needs.
+    """What the export of a jointly trained quantizer needs: its settings and the format of its input.
 
     Attributes:
       config: the model's settings, see `sid_jax.config`.

@@ -42,7 +42,7 @@ def own_params(state: Any) -> dict[str, Any]:
 
 
 def replace_levels(tree: Any, replaced: Callable[[int, jax.Array], jax.Array]) -> Any:
-    """Returns a tree in which `replaced` has changed the parameter, or its moments, of each level's codebook."""
+    """Returns a tree in which `replaced(level, array)` replaces each level's codebook, or its moments."""
 
     def replace(path: tuple[Any, ...], leaf: Any) -> Any:
         names = _own_names(path)

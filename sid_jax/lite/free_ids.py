@@ -20,8 +20,8 @@ def free_tuple(model: Model, vector: np.ndarray, taken: Counter[tuple[int, ...]]
 
     Tuples under the item's own first code are tried first, in the order of their distance to the latent vector. Of the
     two nearest free tuples, the one whose decoded vector is nearer to `vector` is returned. If the beam search finds no
-    free tuple, the tuples after the item's own in numerical order are tried. If the first code has no free tuple, the
-    other first codes are tried, the nearest first.
+    free tuple, all tuples under the first code are tried in numerical order, starting at the item's own later codes. If
+    the first code has no free tuple, the other first codes are tried, the nearest first.
 
     Args:
       model: the export's model.
@@ -67,7 +67,10 @@ def _errors(model: Model, vector: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 
 def _first_codes(model: Model, latent: np.ndarray, own: int) -> Iterator[int]:
-    """Yields the item's own first code, then the others, sorted by the error of the greedy code tuple under each."""
+    """Yields the item's own first code, then the others by ascending error.
+
+    The error of a first code is the error of its greedy code tuple, which has the nearest codeword at each later level.
+    """
     yield own
     left_over = latent - model.codebooks[0]
     for codebook in model.codebooks[1:]:

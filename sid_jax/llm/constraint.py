@@ -159,11 +159,11 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
       tokens: from `add_tokens`.
       model: the transformers model, whose device, end token and generation config are used.
       prompt_length: the position at which the answer begins: `inputs["input_ids"].shape[1]` for a batch that is padded
-        on the left, and 1 for an encoder-decoder. If the value is smaller by n, the last n tokens of the prompt are the
-        first n codes of the ID.
+        on the left, and 1 for an encoder-decoder. A value that is smaller by n means that the last n tokens of the
+        prompt are the first n codes of the ID.
       num_ids: number of IDs in an answer; None for any number from 1. It has no effect with `text`.
       text: whether there may be text before and after an ID.
-      end_token_id: token or tokens that end an answer; None for those of the generation config.
+      end_token_id: token or tokens that end an answer; None for the end tokens of the generation config.
       generation_config: the config that is passed to `generate`; None for the model's own config.
       in_place: whether to overwrite the scores, which saves time for a large vocabulary. Do not use it for sampling
         with `output_logits`, which would then return the constrained scores.

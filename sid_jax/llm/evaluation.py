@@ -71,8 +71,8 @@ def evaluate_generation(
 
     The protocol is that of `sid-jax recommend`: each user's last item is the test target, and the item before it is the
     validation target. Popularity and item-kNN are fitted to all earlier items. Recall@k and NDCG@k are computed for
-    items; items that share an ID get consecutive ranks. With fewer than 50 beams, the mean reciprocal rank counts
-    ranks beyond the list as 0.
+    items; items that share an ID get consecutive ranks. The mean reciprocal rank is computed over lists of 50 items.
+    With fewer than 50 beams, the lists are shorter, and a target that is not in the list counts as 0.
 
     Args:
       model: a transformers model with the tokens.
@@ -86,7 +86,7 @@ def evaluate_generation(
       form: "text"; or "chat" for prompts as a user's message in the tokenizer's chat template.
       split: "test" or "validation".
       num_beams: number of generated IDs per user. A user's list has at most this many items, unless items share IDs.
-      max_history: maximum number of items in a prompt, the last ones of the history.
+      max_history: maximum number of items in a prompt; of a longer history, the prompt has the last items.
       batch_size: users per call of the model.
       users: number of users, drawn at random; None for all users.
       exclude_seen: whether items of a user's history are excluded from all lists.

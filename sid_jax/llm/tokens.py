@@ -89,10 +89,10 @@ def id_tokens(
       source: the folder of `sid-jax tokens`; an export's folder or a file of IDs, see `read_id_table`; a
         `SemanticIdTokenizer`, an `Export` or an `IdTable`; or `IdTokens`, which are returned unchanged.
       tokenizer: the language model's tokenizer after the tokens were added; provides the token ids. If it is None,
-        token ids begin at `first_id`, or are those of the folder.
+        the token ids are read from the folder, or else begin at `first_id`.
       first_id: token id of the first token if `tokenizer` is None, for a model that is trained from scratch.
-      pattern: the pattern of the tokens' text, see `Vocabulary`; ignored for a folder of `sid-jax tokens`, which has
-        its own.
+      pattern: the pattern of the tokens' text, see `Vocabulary`; ignored for a folder of `sid-jax tokens`, which
+        states its pattern.
       markers: see `IdTokens`.
       items: titles and other columns of items, as for `IdTable.with_columns`, or a path to a table of items.
 
@@ -144,9 +144,7 @@ def numbered(tokens: IdTokens, tokenizer: Any) -> IdTokens:
     names = [text for level in tokens.vocabulary.levels for text in level]
     missing = [text for text in (*names, *filter(None, tokens.markers)) if text not in known]
     if missing:
-        raise UserError(
-            f"the tokenizer lacks {len(missing)} tokens, the first one is {missing[0]!r}; call add_tokens first"
-        )
+        raise UserError(f"the tokenizer lacks {len(missing)} tokens, such as {missing[0]!r}; call add_tokens first")
     first_id = known[names[0]]
     if [known[text] for text in names] != list(range(first_id, first_id + len(names))):
         raise UserError(

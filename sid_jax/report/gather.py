@@ -19,8 +19,8 @@ from sid_jax.export.manifest import read_manifest, read_measured
 from sid_jax.metrics.codes import groups_of_hashes, row_hashes
 
 _ROWS_A_BATCH = 65_536
-# Maximum number of items whose tuples are all counted. In larger catalogs, tuples are sampled by hash, and the
-# page says so.
+# Maximum number of items whose code tuples are all counted. In larger catalogs, a sample of the code tuples is drawn
+# by hash, and the report says so.
 _MOST_TUPLES = 1_000_000
 # Maximum number of pairs of first and second code for which counts are kept.
 _MOST_PAIRS = 2**17

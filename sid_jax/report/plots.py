@@ -28,7 +28,7 @@ from sid_jax.report.shown import Shown
 # Maximum number of cells per level in the plot of code usage. With more codes, a cell covers several codes.
 _MOST_CELLS = 512
 _LARGEST_BAR = 10
-_CEILING = "upper bound of any decoder"
+_CEILING = "upper bound for any decoder"
 # Minimum number of points that are drawn as a curve.
 _FEWEST_POINTS = 3
 
@@ -77,14 +77,14 @@ def _usage(gathered: Gathered) -> figure:
         ColorBar(
             color_mapper=mapper,
             height=8,
-            title="items, relative to even use (red: no item)",
+            title="items per code, relative to the mean (red: no item)",
             title_text_font_style="normal",
         ),
         "above",
     )
     plot.add_tools(
         HoverTool(
-            tooltips=[("", "@level, code @codes"), ("items", "@items{0,0}"), ("relative to even use", "@share{0.00}")]
+            tooltips=[("", "@level, code @codes"), ("items", "@items{0,0}"), ("relative to the mean", "@share{0.00}")]
         )
     )
     plot.grid.visible = False
@@ -201,7 +201,7 @@ def _training(training: dict[str, dict[str, list[Any]]]) -> dict[str, figure]:
             train,
             {"loss": "total", "reconstruction_loss": "reconstruction", "codebook_loss": "codebook"},
         ),
-        "plot-quality": ("R² and distinct codes", measured, {"r2": "R²", "distinct_rate": "distinct"}),
+        "plot-quality": ("R² and distinct rate", measured, {"r2": "R²", "distinct_rate": "distinct rate"}),
         "plot-in-use": ("codes in use", measured, {name: f"level {name[6:]}" for name in levels}),
     }
     return {

@@ -188,8 +188,8 @@ def _sampled(gathered: Gathered, shown: Shown) -> str:
     if shown.num_items == gathered.num_items:
         return ""
     return (
-        f"This page has {shown.num_items:,} of the {gathered.num_items:,} items, a random sample that limits its size. "
-        "Search, map and lists use the sample; the verdict and all metrics use all items."
+        f"This page has {shown.num_items:,} of the {gathered.num_items:,} items, a random sample that limits the size "
+        "of the page. Search, map and lists use the sample; the verdict and all metrics use all items."
     )
 
 
@@ -228,7 +228,7 @@ def _training_note(gathered: Gathered, plots: dict[str, Any]) -> str:
 
 def _buckets_note(gathered: Gathered) -> str:
     share = 1 - gathered.manifest["metrics"]["collision_share"]
-    words = f"{percent(share)} of the items have codes that no other item has."
+    words = f"{percent(share)} of the items have a code tuple that no other item has."
     if gathered.tuples_seen > 1:
         words += f" Bars are estimated from one in {gathered.tuples_seen} code tuples."
     return words

@@ -181,7 +181,7 @@ def _evenness(manifest: dict[str, Any]) -> Figure:
     metrics = manifest["metrics"]
     most = min(metrics["codebook_size"][0], metrics["num_items"])
     share = metrics["perplexity"][0] / most
-    beside = f"perplexity of the first codes, {metrics['perplexity'][0]:,.0f} of {most:,}"
+    beside = f"of the highest possible perplexity of the first codes ({metrics['perplexity'][0]:,.0f} of {most:,})"
     remedy = "more evenly distributed vectors (data.standardize=feature), or a longer run"
     return Figure("Are the codes used evenly?", percent(share), beside, _at_least(share, _EVENNESS), remedy)
 

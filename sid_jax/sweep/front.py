@@ -36,7 +36,7 @@ def print_front(messages: Messages, trials: Sequence[Trial], front: Sequence[Tri
         f"distinct codes / items (at most {most:.4f}) and R^2"
     )
     table = Table(title=title, title_justify="left")
-    for name in ("trial", "distinct", "R^2"):
+    for name in ("trial", "distinct rate", "R^2"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("settings")
     for trial in front:
@@ -48,9 +48,9 @@ def print_front(messages: Messages, trials: Sequence[Trial], front: Sequence[Tri
 def plot_front(
     path: Path, trials: Sequence[Trial], front: Sequence[Trial], most: float, own: Mapping[str, Any] | None
 ) -> None:
-    """Plots all complete trials and the front in a PNG file; the arguments are those of `print_front`.
+    """Plots all complete trials and the front in a PNG file; `trials`, `front` and `most` are as for `print_front`.
 
-    `own` has the config's own settings, whose trial is marked; None if there is no such trial.
+    `own` has the config's own values of the searched settings. Their trial is marked; None if there is no such trial.
     """
     # The figure is made without pyplot, since pyplot has global state and may open a window.
     from matplotlib.figure import Figure

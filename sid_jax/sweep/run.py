@@ -81,7 +81,7 @@ def sweep(
             else:
                 study.complete(trial, outcome["distinct_rate"], outcome["r2"])
                 failures.clear()
-                figures = f"distinct {outcome['distinct_rate']:.4f}  R2 {outcome['r2']:.4f}"
+                figures = f"distinct rate {outcome['distinct_rate']:.4f}  R2 {outcome['r2']:.4f}"
             left = time_left(_num_ended(study) - earlier, num_trials - earlier, time.monotonic() - began)
             messages.line(f"trial {trial.number:>3}  {figures}  ({settings_text(trial.settings)})  {left}".rstrip())
             _drop_checkpoints(workdir, study)
@@ -187,7 +187,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _may_start(workdir: Path, trial: Trial, *, asked_to_stop: bool = False) -> bool:
-    """Counts the starts of a trial that has not ended; returns whether the trial may be started once more."""
+    """Counts the starts of a trial that has not ended; returns whether the trial may be started once more.
+
+    With `asked_to_stop`, the count is reset to 0, since the trial did not fail.
+    """
     content = _read(workdir / SWEEP_FILE)
     starts = content["starts"].get(str(trial.number), 0)
     may = starts < _MOST_STARTS

@@ -77,7 +77,7 @@ def load_space(config_file: str, config: ConfigDict, given: Mapping[str, Any]) -
     if not space:
         raise UserError(
             f"{path}: every setting of {_FUNCTION} is also set on the command line, so nothing is left to search; "
-            "omit the flag of at least one"
+            "omit the flag of at least one setting"
         )
     return space
 

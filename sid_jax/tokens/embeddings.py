@@ -31,7 +31,7 @@ def initial_embeddings(
 ) -> np.ndarray:
     """Returns an initial embedding per token, such that the sum over an ID's tokens approximates the item's embedding.
 
-    In this sum, every embedding is taken as its deviation from the mean of all items.
+    In this sum, each embedding is replaced by its deviation from the mean embedding of all items.
 
     The token of a first code gets the mean embedding of the items with this code. The token of a later code gets the
     mean of all items plus the mean residual of the items with this code, since codes quantize residuals. An item's
@@ -47,8 +47,8 @@ def initial_embeddings(
       item_embeddings: `[N, E]`, for example the mean of the language model's embeddings of an item's text. The array
         may be memory-mapped (`np.load(path, mmap_mode="r")`); it is read once, in slices.
       vocabulary_embeddings: `[V, E]`, the language model's embeddings. If given, the new embeddings are shifted to the
-        mean of these, and each level is scaled to their spread, since means of many embeddings have small norms. The
-        array is read twice, in slices.
+        mean of the old ones, and each level is scaled to the spread of the old ones, since means of many embeddings
+        have small norms. The array is read twice, in slices.
       num_content_levels: number of levels with content; None for all. With the scheme "suffix", the last level has no
         content.
       seed: seed of the random tokens.

@@ -1,7 +1,7 @@
 """Writes grammars of the existing IDs, for serving engines that constrain the output of a language model.
 
-A grammar has the prefix trie as rules. Codes of a node that have the same continuation are written as alternatives,
-and the continuation is written once. An example is a suffix that may follow any of these codes.
+A grammar describes the prefix trie. If several codes of a node have the same continuation, such as the same suffix, the
+codes are written as alternatives, and the continuation is written once.
 """
 
 from __future__ import annotations

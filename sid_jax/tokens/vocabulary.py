@@ -28,7 +28,7 @@ class Vocabulary:
     a, b, …, z, aa, ab, … or {level} by 1, 2, … for the level, and {code} by c.
 
     Attributes:
-      sizes: K of each level. With a suffix, the last level is that of the suffix.
+      sizes: K of each level. With a suffix, the last level is the suffix.
       first_id: token id of the first new token, which is the number of tokens of the language model.
       pattern: pattern of the tokens' text.
 
