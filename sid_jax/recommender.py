@@ -148,7 +148,7 @@ class Recommender:
 
     @property
     def num_unknown(self) -> int:
-        """Number of items in the histories of the last call that were not in the ID table and were skipped."""
+        """Number of items in the histories of the last recommendation call that were skipped as not in the ID table."""
         return 0 if self._server is None else self._server.num_unknown
 
     @in_32_bits
@@ -176,8 +176,8 @@ class Recommender:
           on_unknown: how items that are not in the ID table are treated: "drop" drops them, counts them in
             `num_unknown` and logs their number; "error" rejects them.
           exact: whether all items are ranked. If False, a scorer of 100,000 items or more on a CPU ranks only a
-            shortlist: the items with the highest scores by 64 principal directions of the item vectors, and the items
-            with the strongest transitions from the history.
+            shortlist: the items with the highest approximate scores, computed from 64 principal directions of the item
+            vectors, and the items with the strongest transitions from the history.
 
         Returns:
           The recommended items, the best first. There are fewer than k only if no more items may be recommended.
@@ -208,7 +208,7 @@ class Recommender:
         on_unknown: str = "drop",
         exact: bool = False,
     ) -> list[list[Recommendation]]:
-        """Returns the recommendations of `recommend` for each of many histories, in their order.
+        """Returns what `recommend` returns, for each of many histories, in the order of the histories.
 
         Histories are padded to a few fixed shapes, so any number of them needs only a few compiled programs.
 
@@ -260,8 +260,8 @@ class Recommender:
         """Evaluates the recommender and two baselines on each user's last item, ranked among all items of the catalog.
 
         Args:
-          histories: see `fit`. None: the histories that were given to `fit`. The baselines, popularity and item-kNN,
-            are fitted on them without each user's last two items.
+          histories: see `fit`. None: the histories that were given to `fit`. Two baselines (popularity and item-kNN)
+            are fitted on these histories without each user's last two items.
           verbose: whether to show progress, see `fit`.
 
         Returns:
@@ -288,10 +288,11 @@ class Recommender:
         vectors: str | Path | None = None,
         vector_ids: str | Path = "",
     ) -> Recommender:
-        """Returns a recommender with the same model and a newer version of its ID table; this recommender is unchanged.
+        """Returns a new recommender with the same model and a newer version of the ID table.
 
-        Nothing is trained. The arrays of the catalog are padded, with space for at least 1/16 more items. Versions that
-        fit into this space use the same compiled programs; only the programs for `cold_slots` are compiled again.
+        Nothing is trained, and the recommender itself is unchanged. The catalog's arrays are padded, with space for at
+        least 1/16 more items. Newer tables that fit into this space use the compiled programs of the older table. Only
+        the programs for `cold_slots` are compiled again.
 
         Args:
           ids: the newer table, see `ids` of `load_recommender`, or a tokenizer that has this table.

@@ -155,8 +155,8 @@ def test_it_is_tested_beside_baselines(fitted):
     assert set(report.baselines) == {"popularity", "item-kNN"}
     low, high = report.intervals["recall@10"]
     assert low <= report.metrics["recall@10"] <= high
-    assert "the last item of 160 users among 60 items, seen items excluded" in repr(report)
-    assert "the last item of 160 users among 60 items, seen items allowed" in repr(report)
+    assert "160 users, 60 items; the target is each user's last item; seen items are excluded" in repr(report)
+    assert "160 users, 60 items; the target is each user's last item; seen items are allowed" in repr(report)
     assert report.other.baselines["item-kNN"]["recall@10"] <= report.baselines["item-kNN"]["recall@10"]
     assert report.other.evaluations[0].exclude_seen is False
     assert "item-kNN" in report._repr_html_() and "ndcg@10" in report._repr_html_()

@@ -57,7 +57,7 @@ def fit_features(
       impressions: `[N]` integers, how often each item is seen. The most frequent items, n-grams or pieces get rows of
         their own. None weights all items equally. Items without impressions are not used in the fit.
       window: number of codes per n-gram, for the kind "window".
-      hashed: whether a hash determines the rows, for kinds of n-grams.
+      hashed: whether a hash determines the rows; used only for the kinds in `NGRAMS`.
       seed: seed of the hash, for the kind "random".
 
     Raises:

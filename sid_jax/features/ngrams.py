@@ -1,7 +1,8 @@
 """N-grams of codes as features: single codes, prefixes, and windows (Singh et al., 2306.08121, section 3).
 
-An n-gram is represented by L numbers: its codes at their levels, and -1 at all other levels. (7, 2, -1) is a prefix of
-two codes. The same codes at other levels are another n-gram, since a code number has no meaning without its level.
+An n-gram is represented by L numbers: its codes at their levels, and -1 at all other levels. For example, (7, 2, -1)
+represents a prefix of two codes. The same codes at other levels are another n-gram, since a code number has no meaning
+without its level.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class NgramFeatures:
     known: np.ndarray | None
 
     def rows_of(self, item_ids: np.ndarray, semantic_ids: np.ndarray) -> ItemRows:
-        """Returns the rows of N items, which depend on their Semantic IDs `[N, L]` only. Unknown n-grams have no row.
+        """Returns the rows of N items. They depend only on the Semantic IDs `[N, L]`. Unknown n-grams have no row.
 
         Raises:
           UserError: if the IDs do not have the length of the IDs that the features were fitted to.

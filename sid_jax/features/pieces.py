@@ -60,7 +60,7 @@ class PieceFeatures:
         return found
 
     def rows_of(self, item_ids: np.ndarray, semantic_ids: np.ndarray, cuts: np.ndarray | None = None) -> ItemRows:
-        """Returns the rows of N items, which depend on their Semantic IDs `[N, L]` only.
+        """Returns the rows of N items. They depend only on the Semantic IDs `[N, L]`.
 
         The rows of an item are in the order of its codes.
 
@@ -69,7 +69,7 @@ class PieceFeatures:
           semantic_ids: integers, 0 or more.
           cuts: `[N, L - 1]` bool, True where no piece may contain both the code at a level and the code at the next
             level. With new random cuts at each training step, short pieces are also trained on items that otherwise
-            have longer pieces, and generalize better to later items (like subword regularization, Kudo, 1804.10959).
+            have longer pieces, and generalize better to new items (like subword regularization, Kudo, 1804.10959).
 
         Raises:
           UserError: if the IDs do not have the length of the IDs that the features were fitted to.

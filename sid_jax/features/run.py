@@ -26,8 +26,8 @@ from sid_jax.paths import as_path, typed
 
 FEATURES_FILE = "features.parquet"
 _COUNTS = "impressions"
-# Fitted features may be applied to another ID table. This is the maximum share of the items in both tables that may get
-# other rows. If more do, the tables seem to come from different quantizers, and the features are rejected.
+# Fitted features may be applied to another ID table. Of the items that are in both tables, at most this share may get
+# other rows. If more get other rows, the tables seem to come from different quantizers, and the features are rejected.
 _MOST_MOVED = 0.1
 
 
@@ -66,7 +66,8 @@ def make_features(
     if fitted is not None:
         if impressions is not None or num_rows:
             raise UserError(
-                f"--rows and --impressions cannot be combined with --fitted, which reuses those of {fitted}; omit them"
+                f"--rows and --impressions cannot be combined with --fitted: the number of rows and the impressions of "
+                f"{fitted} are used; omit --rows and --impressions"
             )
         kind, features, about = _read_fitted(fitted)
     else:
@@ -201,10 +202,11 @@ def read_impressions(path: str | Path, item_ids: np.ndarray, id_column: str = "i
         )
     known = known_items(rows, item_ids, "drop", lambda row: f"{path}: {str(have[row])!r}", have)
     counts = _counts(table, path)
-    # The sum of all counts must fit int64; `bincount` with weights would add 64-bit floats.
+    # The sum of all counts must fit int64.
     if counts[known].sum(dtype=np.float64) >= 2.0**62:
         raise UserError(f"{path}: column {_COUNTS!r}: the sum of all impressions is above 2^62; give smaller numbers")
     total = np.zeros(len(item_ids), np.int64)
+    # `bincount` with weights is not used, since it would add the counts as 64-bit floats.
     np.add.at(total, rows[known], counts[known].astype(np.int64))
     if not total.any():
         raise UserError(f"{path}: no item has an impression, so there is nothing to fit; omit --impressions")

@@ -31,7 +31,7 @@ def top_items(scores: np.ndarray, k: int, exclude: np.ndarray | None = None) -> 
     """Returns the items with the highest scores in each row. Tied items are in the order of their indices.
 
     Args:
-      scores: `[B, N]`; items with score 0 are not recommended. Excluded items are set to 0 in place.
+      scores: `[B, N]`; items with score 0 are not recommended. The scores of excluded items are set to 0 in place.
       k: number of items per list.
       exclude: `[B, S]` int32 items not to recommend, -1 for none.
 
@@ -78,7 +78,10 @@ class ItemKNN:
 
     @classmethod
     def tuned(cls, train: Histories) -> ItemKNN:
-        """Returns item-kNN with tuned parameters, as in all result tables. Plain cosines give far worse results."""
+        """Returns item-kNN with tuned parameters, as in all result tables.
+
+        The defaults, plain cosines without shrinkage or decay, give far worse results.
+        """
         return cls(train, 1000, shrinkage=10.0, decay=0.6)
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
@@ -220,7 +223,7 @@ class SemanticKNN:
         """Returns the nearest items, `[B, count]` int32, -1 where there are no more."""
         weights = np.asarray(history_shares(batch.lengths, batch.items.shape[1], _DECAY))
         asked = np.einsum("bw,bwd->bd", weights, self._content[np.asarray(batch.items)])
-        # Items with score 0 are not recommended. The mean of unit vectors has at most length 1, so adding 2 makes every
-        # score positive.
+        # `top_items` does not recommend items with score 0. The mean of unit vectors has at most length 1, so adding 2
+        # makes the score of every item positive.
         scores = asked @ self._content.T + 2
         return top_items(scores if self._among is None else scores * self._among, count, exclude)

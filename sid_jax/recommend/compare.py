@@ -151,8 +151,8 @@ def _compare(
 def _refuse_what_it_leaves_out(config: ConfigDict) -> None:
     if config.joint.estimator != "none":
         raise UserError(
-            f"--compare needs fixed IDs, but config.joint.estimator is {config.joint.estimator!r}; compare "
-            "WORKDIR/ids-joint, the export that a joint run writes, with --config=recommend"
+            f"--compare needs fixed IDs, but config.joint.estimator is {config.joint.estimator!r}; set "
+            "--config=recommend, and give --compare the export that a joint run writes, WORKDIR/ids-joint"
         )
     if config.eval.cold_slots:
         raise UserError(

@@ -108,7 +108,7 @@ _MODEL: Declaration = {
     ),
     "item_parts": Setting(
         ITEM_PARTS,
-        "scorer: components, whose sum is an item's vector. item: an embedding of the item. codes: "
+        "scorer: components of an item's vector, which are added. item: an embedding of the item. codes: "
         "embeddings of its codes and of the pair of its first two codes. content: a map of its vector from "
         "`quantizer.data`; omitted if no vectors are set.",
         choices=ITEM_PARTS,
@@ -126,8 +126,8 @@ _MODEL: Declaration = {
     ),
     "item_dropout": Setting(
         0.3,
-        "scorer: share of the items whose item embedding is omitted in a training step, since new items have no item "
-        "embedding.",
+        "scorer: share of the items whose item embedding is omitted in a training step. The model thereby learns to "
+        "score items without an item embedding, such as new items.",
         range=(0, 0.99),
     ),
     "members": Setting(
@@ -135,9 +135,10 @@ _MODEL: Declaration = {
     ),
     "blend": Setting(
         TERMS,
-        "scorer: terms added to the scores after training, with weights chosen on the validation data. transitions: "
-        "how often items followed the items of the history in the training data. content: cosine similarity of item "
-        "vectors to those of the history. popularity: logarithm of the number of training interactions.",
+        "scorer: terms added to an item's score after training, with weights chosen on the validation data. "
+        "transitions: how often the item followed the items of the history in the training data. content: cosine "
+        "similarity of the item's vector to the vectors of the history. popularity: logarithm of the item's number of "
+        "training interactions.",
         choices=TERMS,
     ),
     "head_features": Setting(64, "encoder_decoder: number of features per attention head.", range=ONE_OR_MORE),
@@ -175,7 +176,8 @@ _TRAIN: Declaration = {
     ),
     "batch_size": Setting(
         32,
-        "Number of packed rows of histories (encoder_decoder: of examples) per step, over all devices.",
+        "Batch size of a step, over all devices: number of rows of packed histories. encoder_decoder: number of "
+        "examples.",
         range=ONE_OR_MORE,
     ),
     "row_length": Setting(64, "Number of items per row; several histories are packed into one row.", range=ONE_OR_MORE),
@@ -225,27 +227,29 @@ _EVAL: Declaration = {
     ),
     "baselines": Setting(
         ("popularity", "item_knn"),
-        "Baselines to compare with. transitions: how often items followed the items of the history, without "
-        "training. semantic_knn: nearest items by the vectors of `quantizer.data`. sasrec_content: a SASRec over a "
-        "map of these vectors, without item embeddings.",
+        "Baselines to compare with. transitions: the items that most often followed the items of the history in the "
+        "training data; no model is trained. semantic_knn: the items whose vectors in `quantizer.data` are most "
+        "similar to the weighted mean of the history's vectors. sasrec_content: a SASRec whose item vectors are a map "
+        "of the vectors in `quantizer.data`, without item embeddings.",
         choices=BASELINES,
     ),
     "bootstrap_samples": Setting(1000, "Number of resamples of the bootstrap confidence intervals.", range=ONE_OR_MORE),
     "cold_slots": Setting(
         0,
-        "Number of slots, out of every ten of a list, that are reserved for cold items. They are the last ones of the "
-        "ten (TIGER, section 4.3). Cold items are scored by their vectors of `quantizer.data`; see docs/cold-start.md.",
+        "Number of slots that are reserved for cold items among every ten slots of a list: the last ones of the ten "
+        "(TIGER, section 4.3). Cold items are scored by their vectors in `quantizer.data`; see docs/cold-start.md.",
         range=(0, PLACES),
     ),
 }
 
-# Settings of the back-off score of a cold item: a sum over warm items that the model predicts or that are in the
-# history, weighted by their similarity to the cold item. `sid_jax.recommend.cold.scores` has the formula.
+# Settings of the back-off score of a cold item. The score is a sum over warm items, weighted by their similarity to the
+# cold item. The warm items are those that the model predicts and those of the history. `sid_jax.recommend.cold.scores`
+# has the formula.
 _BACKOFF: Declaration = {
     "sharpness": Setting(
         10.0,
-        "Sharpness of the similarity exp(sharpness * cosine) of a warm item to a cold item. The cold item's score is "
-        "higher if likely warm items are similar to it.",
+        "Sharpness of the similarity exp(sharpness * cosine) of a warm item to a cold item. A cold item has a high "
+        "score if it is similar to warm items that the model predicts or that are in the history.",
         range=(0, 1000),
     ),
     "history_share": Setting(
@@ -296,8 +300,9 @@ _JOINT: Declaration = {
     "balance_weight": SHARED["balance_weight"],
     "target_gradient": Setting(
         1.0,
-        "Weight of the gradient with respect to an item's first code at the positions where the item is the target. "
-        "The gradient at the positions where the item is read has weight 1.",
+        "Weight of the gradient with respect to an item's assignment to the codes of the first level, from the "
+        "positions where the item is the target. The gradient from the positions where the item is an input has "
+        "weight 1.",
         range=NOT_NEGATIVE,
     ),
     "temperature": SHARED["temperature"],
@@ -410,6 +415,6 @@ def _check_joint(config: ConfigDict) -> None:
     if joint.refresh_every_steps % config.train.log_every_steps:
         raise UserError(
             f"config.joint.refresh_every_steps is {joint.refresh_every_steps}, which is not a multiple of "
-            f"config.train.log_every_steps={config.train.log_every_steps}; set a multiple, since IDs change between "
-            "compiled calls"
+            f"config.train.log_every_steps={config.train.log_every_steps}; set a multiple, since IDs can only "
+            f"change between two compiled calls, and a call takes {config.train.log_every_steps} steps"
         )

@@ -78,7 +78,7 @@ def _histories(config: ConfigDict, table: IdTable, histories: Any, on_unknown: s
 
 
 def _content(config: ConfigDict, table: IdTable, vectors: Any, cold: np.ndarray) -> np.ndarray | None:
-    """Returns the items' content vectors `[N, D]`, of length 1; None if the model uses none or none are given."""
+    """Returns the items' content vectors `[N, D]`, of length 1; None if they are not used or not available."""
     item_ids = table.item_ids
     if vectors is None:
         return content_of(config, item_ids, cold)

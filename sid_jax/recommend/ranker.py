@@ -142,8 +142,8 @@ class ModelRanker:
         size, histories = len(batch.lengths), self.shared_out(batch)
         rank_all = False
         if self.scores_items:
-            # Of this many items, at least `count` items remain when the excluded items are removed. The number is a
-            # power of two, so that few shapes are compiled.
+            # So many items are retrieved that at least `count` items remain without the excluded ones. The number is
+            # rounded up to a power of two, so that few shapes are compiled.
             num_beams = 1 << (count + (0 if exclude is None else exclude.shape[1]) - 1).bit_length()
         elif num_beams > self.num_beams:
             rank_all = num_beams >= min(_MOST_BEAMS, self.catalog.trie.first_item.shape[0] - 1)

@@ -40,7 +40,7 @@ def test_what_follows_is_learned_and_told(config, tmp_path, console):
         "coverage@10",
         "item-kNN",
         "Generated IDs that no item has: 0",
-        "Sample lists may contain seen items",
+        "The recommendations above may contain seen items",
         "seen allowed",
         "seen excluded",
     ):

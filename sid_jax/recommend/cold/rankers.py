@@ -22,7 +22,7 @@ from sid_jax.recommend.ranker import ModelRanker, first_allowed
 from sid_jax.training.processes import gathered
 from sid_jax.training.sharding import on_every_device
 
-# Number of items that are retrieved in addition to the list, so that some can be excluded.
+# A search retrieves this many items more than the list needs, since some of them may be excluded afterwards.
 _SPARE = 50
 
 
@@ -120,7 +120,7 @@ def slot_rankers(config: ConfigDict, candidates: Candidates, ranker: ModelRanker
 
     Two rankers use the model. The first one ranks cold items by back-off scores. The second one ranks cold items by the
     probability of their full IDs, or by the model's own scores if the model scores items. The third ranker uses
-    semantic kNN.
+    semantic kNN, for both warm and cold items.
 
     Args:
       config: from `sid_jax.recommend.config`.

@@ -42,8 +42,8 @@ class BackOff:
       sharpness: b, factor on the cosines.
       history_share: weight of the history's items in q.
       decay: the weight of an item of the history, relative to the weight of the item after it.
-      prefix_weight: w, weight of the first codes' log-probability.
-      prefix_levels: number of first codes; static.
+      prefix_weight: w, weight of the log-probability of the ID's first codes.
+      prefix_levels: how many codes of an ID count as its first codes; static.
     """
 
     sharpness: float

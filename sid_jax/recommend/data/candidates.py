@@ -26,8 +26,8 @@ class Candidates:
       cold: `[N]` bool, the items on which the model was not trained.
       sizes: K of each level, for the model.
       available: `[n]` row numbers of the items that may be recommended.
-      num_trained: number of items in the table when the model was trained; they are the first rows of the current
-        table.
+      num_trained: number of items in the table when the model was trained. These items are the first rows of the
+        current table.
       content: `[N, D]` float32 content vectors of length 1, zeros for an item without content; None if no item has any.
       blend: terms that are added to a model's scores of items; None if there are none.
     """
@@ -123,7 +123,7 @@ class Candidates:
             self.sizes,
             np.append(ours, np.arange(len(old), len(old) + len(new))),
             self.num_trained,
-            # New items have zero vectors, since the saved content does not contain theirs.
+            # New items get zero vectors, since the saved content has no vectors for them.
             None if self.content is None else np.pad(self.content, ((0, len(new)), (0, 0))),
             None if self.blend is None else self.blend.with_more_items(len(new)),
         )

@@ -131,7 +131,7 @@ def vectors_of(data: VectorSet, item_ids: np.ndarray, available: np.ndarray | No
     """Returns the vectors of a catalog's items in a vector set; see `content_vectors` for the arguments and the result.
 
     Raises:
-      UserError: if an available item has none.
+      UserError: if an available item has no vector.
     """
     have, wanted = comparable(data.ids, item_ids)
     rows = pc.fill_null(pc.index_in(wanted, value_set=have), -1).to_numpy()

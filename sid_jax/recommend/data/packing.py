@@ -73,8 +73,8 @@ def pack_rows(train: Histories, window: int, row_length: int) -> PackedRows:
 
     A user's n items give the inputs s[0 : n - 1] with the targets s[1 : n]. If there are more inputs than the window,
     they are split into pieces of `window` inputs that start half a window apart. Where pieces overlap, the earlier
-    piece has more context, so the weights of the later piece are 0 there. Every target therefore counts once, with a
-    context of at least the last `window / 2` items.
+    piece has more context, so the weights of the later piece are 0 there. Every target therefore counts once. Its
+    context is at least the last `window / 2` items, or all earlier items if there are fewer.
 
     Args:
       train: histories of U users.
@@ -111,7 +111,7 @@ def pack_rows(train: Histories, window: int, row_length: int) -> PackedRows:
 
 
 def prefix_examples(train: Histories, window: int, users: np.ndarray) -> PrefixExamples:
-    """Returns one example for each item after a user's first: the item is the target, all earlier items the history.
+    """Returns one example for each item of a history after the first: the item is the target of all earlier items.
 
     Args:
       train: histories of U users.

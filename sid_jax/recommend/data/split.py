@@ -107,7 +107,9 @@ def refuse_seen_targets(split: Split) -> None:
 
 
 def choose_cold_items(histories: Histories, amount: float, seed: int) -> np.ndarray:
-    """Draws cold items, which are excluded from all training (TIGER, 2305.05065, section 4.3: 5 % of the test items).
+    """Draws cold items, which are excluded from all training.
+
+    TIGER draws 5 % of the test items (Rajput et al., 2305.05065, section 4.3).
 
     Args:
       histories: histories of U users over N items.

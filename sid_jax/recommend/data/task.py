@@ -56,7 +56,7 @@ class Task:
         """Returns the SHA-256 of IDs and histories, and of the content vectors if `with_content`."""
         parts = [self.table.fingerprint(), self.split.train.fingerprint()]
         parts += [examples.histories.fingerprint() for examples in (self.split.validation, self.split.test)]
-        if self.split.cold.any():  # Training depends on the cold items, since they are not candidates.
+        if self.split.cold.any():  # Training depends on which items are cold, since it excludes them.
             parts.append(self.split.cold.tobytes().hex())
         if with_content and self.candidates.content is not None:
             parts.append(hashlib.sha256(np.ascontiguousarray(self.candidates.content).tobytes()).hexdigest())

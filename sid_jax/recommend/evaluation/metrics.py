@@ -122,8 +122,8 @@ def mean_interval(
 ) -> tuple[float, float, float]:
     """Returns a metric's mean over training seeds and users, and the two ends of its bootstrap interval.
 
-    Both users and seeds are resampled, so the interval is for a new training run, evaluated on new users. Each sample
-    has the same users for every seed, as in the experiment. With few seeds, the variance between seeds is
+    Both users and seeds are resampled, so the interval includes the variance between users and between training runs.
+    Each sample has the same users for every seed, as in the experiment. With few seeds, the variance between seeds is
     underestimated by the factor (S - 1) / S; with one seed it is ignored.
 
     Args:

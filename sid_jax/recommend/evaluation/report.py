@@ -94,8 +94,8 @@ class EvaluationReport:
         seen = "excluded" if self.exclude_seen else "allowed"
         users = len(self.evaluations[0].places)
         return (
-            f"predictions of the last item of {users:,} users among {self.num_items:,} items, seen items {seen}; 95 % "
-            "confidence intervals"
+            f"{users:,} users, {self.num_items:,} items; the target is each user's last item; seen items are {seen}; "
+            "95 % confidence intervals"
         )
 
 
@@ -109,8 +109,8 @@ def print_evaluations(
 ) -> None:
     """Prints a table with one column per recommender.
 
-    If there are cold items, tables of the users with cold targets follow. Metrics under the config's rule for seen
-    items come first, then those under the other rule.
+    If there are cold items, further tables follow, which separate users with cold targets from the other users. The
+    results under the config's rule for seen items come first, then the results under the other rule.
 
     Args:
       console: where to print.
@@ -197,8 +197,8 @@ def wrapped(cell: str, width: int, columns: int) -> str:
 def _title(config: ConfigDict, task: Task) -> str:
     seen = "exclude" if config.eval.exclude_seen else "may contain"
     return (
-        f"Test: the last item of {len(task.split.test.targets):,} users among {len(task.table.item_ids):,} items. "
-        f"Sample lists {seen} seen items. IDs: {task.table.name}"
+        f"Test: {len(task.split.test.targets):,} users, {len(task.table.item_ids):,} items; the target is each user's "
+        f"last item. The recommendations above {seen} seen items. IDs: {task.table.name}"
     )
 
 

@@ -83,7 +83,7 @@ _NONE = -1
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class BatchItems:
-    """The distinct items of a batch of rows `[B, P]`, padded to U with the catalog's first item.
+    """The distinct items of a batch of rows `[B, P]`, padded to U items with the catalog's first item.
 
     Attributes:
       vectors: `[U, D]`, the items' input vectors.

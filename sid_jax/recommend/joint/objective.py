@@ -28,8 +28,8 @@ def joint_loss(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns the loss of a joint training step, a scalar, and its terms by name.
 
-    An item's input to the recommender is the sum of its codes' embeddings. The embedding of a code is the product of
-    the current assignment and the recommender's embedding table, so the recommender's loss trains both of them.
+    An item's input to the recommender is the sum of one embedding per level. A level's embedding is the product of the
+    item's current assignment to the codes and the recommender's embedding table, so the recommender's loss trains both.
     The recommender's targets are the codes of the ID table. The table is constant between two refreshes, so that
     targets are stable. An additional term moves an item's assignment toward the codes that the recommender predicts at
     positions whose target is this item.
@@ -47,8 +47,9 @@ def joint_loss(
     model: Decoder = nnx.merge(recipe.recommender.graphdef, params["recommender"])
     inputs = quantizer.inputs(items.vectors)
     latents = quantizer.encoder(inputs)
-    # The latents are quantized twice: the anchor's gradient reaches all parameters, and `stop_gradient` may block the
-    # gradient of the recommender's loss. XLA computes the operations that both calls have in common only once.
+    # The latents are quantized twice: once for the anchor, whose gradient reaches all parameters, and once for the
+    # recommender's loss, whose gradient `stop_gradient` may block. XLA computes the operations that both calls have in
+    # common only once.
     anchored = residual_quantize(latents, quantizer.quantizer.codebooks, **recipe.choices(step))
     seen = residual_quantize(
         jax.lax.stop_gradient(latents) if "encoder" in recipe.stop_gradient else latents,
@@ -101,7 +102,9 @@ def _recommender_loss(
 
 
 def _lack_of_information(logits: jax.Array, weights: jax.Array) -> jax.Array:
-    """Returns `log p(k) - log p(k | history)` of each code, `[B, P, K]`, from logits and the targets' weights `[B, P]`.
+    """Returns `log p(k) - log p(k | history)` of each code k, `[B, P, K]`, from logits and weights of the targets.
+
+    p(k) is the mean of p(k | history) over the batch's targets, with the weights `[B, P]`.
 
     With `-log p(k | history)` alone, items would move to common codes, since fewer codes are easier to predict. This is
     how plain joint training collapses. The mutual information of codes and histories is greatest with all codes in use.

@@ -45,7 +45,7 @@ def load_tokenizer(config: ConfigDict, folder: Path) -> TrainedRun:
 
 
 def _find_moved(data: ConfigDict, now: ConfigDict) -> None:
-    """Copies the settings that locate files and their columns from `now` to `data`, but none that changes vectors."""
+    """Copies from `now` to `data` the settings that locate files and columns, but no settings that change vectors."""
     for name in ("path", "ids_path", "id_column", "vector_column") if now.path and now.source == data.source else ():
         data[name] = now[name]
     data.cache_dir = now.cache_dir or data.cache_dir

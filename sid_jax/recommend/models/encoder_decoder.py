@@ -109,8 +109,8 @@ class EncoderDecoder(nnx.Module):
 
     def score(self, shared: Any, beams: Beams, level: int) -> tuple[jax.Array, Beams]:
         """Returns the logits `[B, M, K]` of the next code, and the beams with this step's keys and values cached."""
-        # `hidden` has one position per beam, [B, M, 1, F]; the caches of the previous positions are [B, M, level, H,
-        # E].
+        # `hidden` has one position per beam: [B, M, 1, F]. The caches of the previous positions are
+        # [B, M, level, H, E].
         inputs, caches = beams
         hidden = inputs[:, :, None]
         bias = self.decoder_bias(jnp.array([level]), jnp.arange(level + 1))[None, None]

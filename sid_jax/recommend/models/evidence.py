@@ -31,7 +31,7 @@ class Evidence:
       weights, followers, strengths: see `Blend`.
       profiles: `[N, d]` float32, projected content of length 1, zeros for an item without content.
       log_popularity: `[N]` float32, log(1 + interactions in training).
-      num_items: float32 scalar, the number of items without padding.
+      num_items: float32 scalar, the number of items, not counting padding.
     """
 
     weights: jax.Array

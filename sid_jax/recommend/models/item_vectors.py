@@ -35,7 +35,8 @@ class ItemVectors(nnx.Module):
       content_features: D of the content vectors; 0 if there are none.
       content_hidden: features of the hidden layer on the content; 0 maps the content linearly.
       num_pairs: number of embeddings for pairs of the first two codes, assigned by a hash; 0 disables pairs.
-      item_dropout: share of items whose item embedding is dropped in a training step, since new items have none.
+      item_dropout: share of items whose item embedding is omitted in a training step, so that the model learns to
+        score items without an item embedding, such as new items.
       dropout: dropout rate of the content's hidden layer.
       rngs: random number generators of the parameters.
     """

@@ -30,7 +30,8 @@ _GRAPH = {"gap_decay": 0.9, "back": 0.6, "from_power": 0.5, "to_power": 0.5, "ne
 _FOLLOWERS, _FOLLOWERS_OF_ALL = (128, 512), 2**21
 # Maximum number of principal directions onto which content vectors are projected.
 _MOST_FEATURES = 128
-# The weights are fitted to at most this number of users, and to at most this number of scores in total.
+# The weights are fitted to the scores of a sample of users: at most `_MOST_USERS` users, and at most `_MOST_SCORES`
+# scores of all these users together.
 _MOST_USERS, _MOST_SCORES = 2048, 2**27
 # Number of scores per compiled call, which limits memory.
 _SCORES_AT_ONCE = 2**20

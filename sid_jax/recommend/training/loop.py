@@ -55,8 +55,8 @@ _FREE_TO_CHANGE = (
     "backoff.prefix_levels",
     "backoff.prefix_weight",
 )
-# Further settings that may change if `config.ids` names existing IDs: `quantizer.data` is then only used for content
-# vectors.
+# Further settings that may change if `config.ids` names existing IDs, since `quantizer.data` is then used only for
+# content vectors.
 _FREE_WITH_GIVEN_IDS = tuple(
     f"quantizer.data.{name}" for name in ("source", "id_column", "vector_column", "text_column", "text_encoder")
 )
