@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.spatial.distance import jensenshannon
+import scipy
 
 from sid_jax.append.batch import Batch
 from sid_jax.append.published import Published, raw_codes
@@ -134,7 +134,7 @@ def code_shift(new: Sequence[np.ndarray], old: Sequence[np.ndarray]) -> list[dic
 
 def _distance(one: np.ndarray, other: np.ndarray) -> float:
     # For equal distributions, rounding can make the divergence negative. SciPy then returns NaN as its square root.
-    return float(np.nan_to_num(jensenshannon(one, other, 2)))
+    return float(np.nan_to_num(scipy.spatial.distance.jensenshannon(one, other, 2)))
 
 
 def add_up(before: Mapping[str, Any] | None, num_added: int, new_items: Mapping[str, float] | None) -> dict[str, Any]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.linalg import svds
+import scipy
 
 from sid_jax.data.catalogs.movielens.tables import MovieLens, Table
 from sid_jax.data.histories import Histories
@@ -57,7 +56,7 @@ def leave_out_last(ratings: Table, holdout: int) -> Table:
     return {name: column[kept] for name, column in ratings.items()}
 
 
-def truncated_svd(matrix: sparse.csr_array, dimension: int) -> np.ndarray:
+def truncated_svd(matrix: scipy.sparse.csr_array, dimension: int) -> np.ndarray:
     """Returns U S of the truncated SVD, the best rank-D approximation of the matrix (Eckart and Young, 1936).
 
     Args:
@@ -80,7 +79,7 @@ def truncated_svd(matrix: sparse.csr_array, dimension: int) -> np.ndarray:
     # With a fixed start vector, the result is bit for bit the same in each run.
     start = np.random.default_rng(0).standard_normal(smaller_side)
     with one_blas_thread():
-        left, singular_values, _ = svds(matrix.astype(np.float64), k=dimension, v0=start)
+        left, singular_values, _ = scipy.sparse.linalg.svds(matrix.astype(np.float64), k=dimension, v0=start)
     order = np.argsort(-singular_values, kind="stable")
     rows = (left * singular_values)[:, order]
     largest = rows[np.abs(rows).argmax(axis=0), np.arange(dimension)]
@@ -99,15 +98,15 @@ def join_side_by_side(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([part / np.sqrt(np.mean(np.sum(part**2, axis=1))) for part in parts], axis=1)
 
 
-def _rating_matrix(catalog: MovieLens, ratings: Table) -> sparse.csr_array:
+def _rating_matrix(catalog: MovieLens, ratings: Table) -> scipy.sparse.csr_array:
     item_ids, user_ids = catalog.items["item_id"], catalog.users["user_id"]
     rows = np.searchsorted(item_ids, ratings["item_id"])
     columns = np.searchsorted(user_ids, ratings["user_id"])
     shape = (len(item_ids), len(user_ids))
-    return sparse.coo_array((ratings["rating"].astype(np.float64), (rows, columns)), shape=shape).tocsr()
+    return scipy.sparse.coo_array((ratings["rating"].astype(np.float64), (rows, columns)), shape=shape).tocsr()
 
 
-def pair_counts(histories: Histories) -> sparse.csr_array:
+def pair_counts(histories: Histories) -> scipy.sparse.csr_array:
     """Returns co-occurrence counts of the N items in histories: `[N, N]` float64, symmetric.
 
     Each time that two different items are at most three positions apart in a history, their count grows by
@@ -118,12 +117,12 @@ def pair_counts(histories: Histories) -> sparse.csr_array:
     """
     users, items = np.repeat(np.arange(len(histories)), histories.lengths), histories.items
     num_items = len(histories.item_ids)
-    counts = sparse.csr_array((num_items, num_items), dtype=np.float64)
+    counts = scipy.sparse.csr_array((num_items, num_items), dtype=np.float64)
     for distance in range(1, _WINDOW + 1):
         before, after = items[:-distance], items[distance:]
         pairs = (users[:-distance] == users[distance:]) & (before != after)
         weights = np.full(int(pairs.sum()), 1.0 / distance)
-        counts = counts + sparse.csr_array((weights, (before[pairs], after[pairs])), shape=counts.shape)
+        counts = counts + scipy.sparse.csr_array((weights, (before[pairs], after[pairs])), shape=counts.shape)
     if not counts.nnz:
         raise UserError(
             "no user has two items left after the last config.data.collaborative_holdout items are removed; give "
@@ -132,7 +131,7 @@ def pair_counts(histories: Histories) -> sparse.csr_array:
     return counts + counts.T
 
 
-def cooccurrence_vectors(counts: sparse.csr_array, dimension: int) -> np.ndarray:
+def cooccurrence_vectors(counts: scipy.sparse.csr_array, dimension: int) -> np.ndarray:
     """Returns `[N, C]` float32 vectors of length 1, which are similar for items that co-occur in histories.
 
     The vectors are the truncated SVD of the positive pointwise mutual information of items and their neighbors in
@@ -154,7 +153,7 @@ def cooccurrence_vectors(counts: sparse.csr_array, dimension: int) -> np.ndarray
     return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
 
 
-def _positive_information(counts: sparse.csr_array) -> sparse.csr_array:
+def _positive_information(counts: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
     """Returns max(0, log(P(i, j) / (P(i) P(j)))), the positive pointwise mutual information of items and contexts.
 
     The contexts j are items, too. To compute P(j), their counts are raised to the power `_CONTEXT_POWER`.
@@ -165,4 +164,4 @@ def _positive_information(counts: sparse.csr_array) -> sparse.csr_array:
     rows, columns = pairs.coords
     information = np.log(pairs.data / totals[rows] * contexts.sum() / contexts[columns])
     kept = information > 0
-    return sparse.csr_array((information[kept], (rows[kept], columns[kept])), shape=counts.shape)
+    return scipy.sparse.csr_array((information[kept], (rows[kept], columns[kept])), shape=counts.shape)

@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import sparse
+import scipy
 
 # Weights are integers, so that sums of millions of them are exact. Two items that are 1, 2 or 3 positions apart have
 # the weight 6, 3 or 2.
@@ -31,7 +31,7 @@ class Partners:
     bounds: jax.Array | np.ndarray
 
     @classmethod
-    def of(cls, counts: sparse.csr_array) -> Partners:
+    def of(cls, counts: scipy.sparse.csr_array) -> Partners:
         """Returns the pairs of `[N, N]` co-occurrence counts from `data.collaborative.pair_counts`."""
         sums = np.cumsum(counts.data, dtype=np.float64)
         # Not the weights but their cumulative sums are rounded. If the total would exceed int32, the weights are scaled

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+import scipy
 
 from sid_jax.streams import stream_rng
 
@@ -118,7 +118,7 @@ def stability(semantic_ids: np.ndarray, others: np.ndarray) -> float:
     """
     together = np.zeros((int(semantic_ids[:, 0].max()) + 1, int(others[:, 0].max()) + 1), np.int64)
     np.add.at(together, (semantic_ids[:, 0], others[:, 0]), 1)
-    return float(together[linear_sum_assignment(together, maximize=True)].sum() / len(semantic_ids))
+    return float(together[scipy.optimize.linear_sum_assignment(together, maximize=True)].sum() / len(semantic_ids))
 
 
 def neighbors_share_prefix(semantic_ids: np.ndarray, neighbors: np.ndarray, asked: np.ndarray) -> list[float]:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.cluster.vq import kmeans2, vq
+import scipy
 
 from sid_jax.data.blocks import take_rows
 from sid_jax.data.layout import Layout
@@ -137,8 +137,10 @@ def kmeans_r2(inputs: np.ndarray, sizes: Sequence[int]) -> list[float]:
         with warnings.catch_warnings():
             # SciPy warns about clusters without items; empty clusters are acceptable in a baseline.
             warnings.simplefilter("ignore", UserWarning)
-            centroids, _ = kmeans2(residual, min(size, len(residual)), _KMEANS_ITERATIONS, minit="points", rng=rng)
-        residual = residual - centroids[vq(residual, centroids)[0]]
+            centroids, _ = scipy.cluster.vq.kmeans2(
+                residual, min(size, len(residual)), _KMEANS_ITERATIONS, minit="points", rng=rng
+            )
+        residual = residual - centroids[scipy.cluster.vq.vq(residual, centroids)[0]]
         found.append(1 - float(np.square(residual, dtype=np.float64).sum()) / spread)
     return found
 

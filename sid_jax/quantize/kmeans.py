@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
+import scipy
 
 from sid_jax.one_thread import one_blas_thread
 from sid_jax.quantize.losses import squared_error

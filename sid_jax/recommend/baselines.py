@@ -7,7 +7,7 @@ same constants are used for all data sets.
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 from sid_jax.data.histories import Histories, item_counts
 from sid_jax.recommend.batch import HistoryBatch, history_shares
@@ -100,7 +100,7 @@ class ItemKNN:
         )
 
 
-def _recent(batch: HistoryBatch, num_items: int, decay: float) -> sparse.csr_array:
+def _recent(batch: HistoryBatch, num_items: int, decay: float) -> scipy.sparse.csr_array:
     """Returns the weights of each history's items, `[B, N]`: `decay` ** age, where the last item has age 0.
 
     A repeated item has the weight of its last occurrence.
@@ -110,7 +110,9 @@ def _recent(batch: HistoryBatch, num_items: int, decay: float) -> sparse.csr_arr
     weights = np.where(age >= 0, float(decay) ** np.maximum(age, 0), 0.0)
     again = np.triu(items[:, :, None] == items[:, None, :], 1) & (age >= 0)[:, None, :]
     users, columns = np.nonzero((age >= 0) & ~again.any(axis=2))
-    return sparse.csr_array((weights[users, columns], (users, items[users, columns])), shape=(len(items), num_items))
+    return scipy.sparse.csr_array(
+        (weights[users, columns], (users, items[users, columns])), shape=(len(items), num_items)
+    )
 
 
 class Transitions:
@@ -147,7 +149,7 @@ class Transitions:
         return top_items(scores.toarray(), count, exclude)
 
 
-def cosine_neighbors(train: Histories, num_neighbors: int, shrinkage: float = 0.0) -> sparse.csr_array:
+def cosine_neighbors(train: Histories, num_neighbors: int, shrinkage: float = 0.0) -> scipy.sparse.csr_array:
     """Returns the similarities of each item to its nearest neighbors.
 
     The similarity of two items is the cosine of their columns in the binary user-item matrix, with shrinkage:
@@ -169,12 +171,12 @@ def cosine_neighbors(train: Histories, num_neighbors: int, shrinkage: float = 0.
         _nearest(by_item[start : start + _BLOCK_ITEMS] @ matrix, start, num_users, num_neighbors, shrinkage)
         for start in range(0, len(num_users), _BLOCK_ITEMS)
     ]
-    return sparse.vstack(blocks, format="csr")
+    return scipy.sparse.vstack(blocks, format="csr")
 
 
 def _nearest(
-    shared: sparse.csr_array, first_item: int, num_users: np.ndarray, num_neighbors: int, shrinkage: float
-) -> sparse.csr_array:
+    shared: scipy.sparse.csr_array, first_item: int, num_users: np.ndarray, num_neighbors: int, shrinkage: float
+) -> scipy.sparse.csr_array:
     """Returns the nearest neighbors of n items, from the numbers `[n, N]` of users that two items have in common."""
     table = shared.tocoo()
     others = table.row + first_item != table.col
@@ -185,11 +187,11 @@ def _nearest(
     order = np.lexsort((columns, -similarities, rows))
     rows, columns, similarities = rows[order], columns[order], similarities[order]
     near = np.arange(len(rows)) - np.searchsorted(rows, rows) < num_neighbors
-    return sparse.csr_array((similarities[near], (rows[near], columns[near])), shape=shared.shape)
+    return scipy.sparse.csr_array((similarities[near], (rows[near], columns[near])), shape=shared.shape)
 
 
-def _binary_matrix(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:
-    matrix = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
+def _binary_matrix(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> scipy.sparse.csr_array:
+    matrix = scipy.sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
     matrix.sum_duplicates()
     matrix.data[:] = 1
     return matrix

@@ -11,8 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.spatial import cKDTree
+import scipy
 
 from sid_jax.one_thread import one_blas_thread
 
@@ -56,7 +55,7 @@ class Layout:
 def lay_out(codebooks: Sequence[np.ndarray], num_colors: int = len(COLORS)) -> Layout:
     """Returns the layout of L codebooks `[K, Z]`."""
     islands = _spread(_embed(np.asarray(codebooks[0], np.float64)))
-    tree = cKDTree(islands)
+    tree = scipy.spatial.cKDTree(islands)
     distances, near = tree.query(islands, k=min(_NEIGHBORS + 1, len(islands)))
     distances, near = distances.reshape(len(islands), -1), near.reshape(len(islands), -1)
     spacing = distances[:, 1] if distances.shape[1] > 1 else np.ones(1)
@@ -76,7 +75,9 @@ def _embed(points: np.ndarray) -> np.ndarray:
         # The first iterations use early exaggeration, so that clusters form before they spread.
         for exaggeration, iterations in ((4.0, 60), (1.0, 200)):
             options = {"maxiter": iterations}
-            found = minimize(_divergence, places.ravel(), (near * exaggeration,), "L-BFGS-B", jac=True, options=options)
+            found = scipy.optimize.minimize(
+                _divergence, places.ravel(), (near * exaggeration,), "L-BFGS-B", jac=True, options=options
+            )
             places = found.x.reshape(-1, 2)
     return places
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.sparse
+import scipy
 
 from sid_jax.data.blocks import in_blocks
 from sid_jax.streams import stream_rng

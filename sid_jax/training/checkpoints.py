@@ -6,16 +6,17 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
-import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from sid_jax.buckets.mirror import mirror_above
 from sid_jax.errors import UserError
 from sid_jax.training.processes import agreed
+
+if TYPE_CHECKING:
+    import orbax.checkpoint
 
 CHECKPOINTS_FOLDER = "checkpoints"
 
@@ -79,27 +80,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, train: ConfigDict, *, read_only: bool = False):
         self._folder = folder
-
-        def metric_of(metrics: dict[str, Any]) -> Any:
-            return metrics[train.best_metric]
-
-        best = preservation_policy.BestN(
-            n=max(1, train.keep_checkpoints - 1),
-            get_metric_fn=metric_of,
-            reverse=train.best_mode == "min",
-            keep_checkpoints_without_metrics=False,
-        )
-        self._manager = ocp.CheckpointManager(
-            folder.absolute(),
-            item_handlers=ocp.StandardCheckpointHandler(),
-            options=ocp.CheckpointManagerOptions(
-                best_fn=metric_of,
-                best_mode=train.best_mode,
-                preservation_policy=preservation_policy.AnyPreservationPolicy([preservation_policy.LatestN(1), best]),
-                cleanup_tmp_directories=not read_only,
-                read_only=read_only,
-            ),
-        )
+        self._manager = _manager(folder, train, read_only)
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -118,7 +99,7 @@ class Checkpoints:
         with agreed():
             self._refuse_full_disk(state)
         with self._saving():
-            self._manager.save(step, args=ocp.args.StandardSave(state), metrics=scalars, force=True)
+            self._manager.save(step, args=_arguments().StandardSave(state), metrics=scalars, force=True)
         if (mirror := mirror_above(self._folder)) is not None:
             self.wait()
             mirror.sync()
@@ -156,7 +137,7 @@ class Checkpoints:
         """
         try:
             self._refuse_other_shapes(step, like)
-            return self._manager.restore(step, args=ocp.args.StandardRestore(like))
+            return self._manager.restore(step, args=_arguments().StandardRestore(like))
         except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
             reason = " ".join(str(error).split())[:300]
             raise UserError(
@@ -200,3 +181,39 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     named = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
     return {name: tuple(leaf.shape) for name, leaf in named.items() if hasattr(leaf, "shape")}
+
+
+# Orbax is imported where it is used, since its import takes a fifth of a short command's time, and runs in memory and
+# appends need no checkpoint.
+def _manager(folder: Path, train: ConfigDict, read_only: bool) -> orbax.checkpoint.CheckpointManager:
+    """Returns the manager that keeps the last checkpoint and the best ones."""
+    import orbax.checkpoint as ocp
+    from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+    def metric_of(metrics: dict[str, Any]) -> Any:
+        return metrics[train.best_metric]
+
+    best = preservation_policy.BestN(
+        n=max(1, train.keep_checkpoints - 1),
+        get_metric_fn=metric_of,
+        reverse=train.best_mode == "min",
+        keep_checkpoints_without_metrics=False,
+    )
+    return ocp.CheckpointManager(
+        folder.absolute(),
+        item_handlers=ocp.StandardCheckpointHandler(),
+        options=ocp.CheckpointManagerOptions(
+            best_fn=metric_of,
+            best_mode=train.best_mode,
+            preservation_policy=preservation_policy.AnyPreservationPolicy([preservation_policy.LatestN(1), best]),
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
+        ),
+    )
+
+
+def _arguments() -> Any:
+    """Returns Orbax's classes of arguments."""
+    import orbax.checkpoint as ocp
+
+    return ocp.args

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 from sid_jax.data.histories import Histories, item_counts
 
@@ -14,7 +14,7 @@ _LONGEST_GAP = 60
 
 def transition_graph(
     train: Histories, *, gap_decay: float, back: float, from_power: float, to_power: float, next_bonus: float = 0.0
-) -> sparse.csr_array:
+) -> scipy.sparse.csr_array:
     """Returns the transition graph, `[N, N]` float64: the strength of each item as a follower of each other item.
 
     The strength of item j as a follower of item i is (forward + back * backward) / (count_i ** from_power * count_j **
@@ -29,21 +29,21 @@ def transition_graph(
       next_bonus: added to the count of an item that directly follows another.
     """
     counts = np.maximum(item_counts(train), 1)
-    from_items, to_items = (sparse.diags_array(counts**-power) for power in (from_power, to_power))
+    from_items, to_items = (scipy.sparse.diags_array(counts**-power) for power in (from_power, to_power))
     forward = _pairs(train, 1, _LONGEST_GAP, gap_decay)
     graph = forward + back * forward.T
     if next_bonus:
         graph = graph + next_bonus * _pairs(train, 1, 1, gap_decay)
-    return sparse.csr_array(from_items @ graph @ to_items)
+    return scipy.sparse.csr_array(from_items @ graph @ to_items)
 
 
-def _pairs(train: Histories, first_gap: int, last_gap: int, gap_decay: float) -> sparse.csr_array:
+def _pairs(train: Histories, first_gap: int, last_gap: int, gap_decay: float) -> scipy.sparse.csr_array:
     """Returns `[N, N]` float64: how often one item comes after another, weighted by `gap_decay` ** (items between)."""
     users = np.repeat(np.arange(len(train)), train.lengths)
-    graph = sparse.csr_array((len(train.item_ids),) * 2)
+    graph = scipy.sparse.csr_array((len(train.item_ids),) * 2)
     for gap in range(first_gap, min(int(train.lengths.max(initial=0)), last_gap + 1)):
         first = np.flatnonzero(users[:-gap] == users[gap:])
         one, other = train.items[first], train.items[first + gap]
         weights = np.where(one == other, 0.0, gap_decay ** (gap - 1))
-        graph = graph + sparse.csr_array((weights, (one, other)), shape=graph.shape)
+        graph = graph + scipy.sparse.csr_array((weights, (one, other)), shape=graph.shape)
     return graph

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from flax import nnx
-from scipy import sparse
 
 from sid_jax.data.histories import Histories
 from sid_jax.recommend.batch import HistoryBatch, user_numbers
@@ -92,7 +92,7 @@ def fit_blend(
     return blend.weighed(weights)
 
 
-def _strongest(graph: sparse.csr_array, most: int) -> tuple[np.ndarray, np.ndarray]:
+def _strongest(graph: scipy.sparse.csr_array, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns the columns and values `[N, k]` of each row's largest entries; k is at most `most`."""
     rows = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))
     order = np.lexsort((graph.indices, -graph.data, rows))
