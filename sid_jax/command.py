@@ -66,8 +66,9 @@ def run_with_words(main: Callable[[list[str]], None], about: str | None, setting
     gc.set_threshold(10_000, 20, 20)
     # Models and IDs are computed in 32 bits, even if the user's environment enables 64 bits for other programs.
     os.environ["JAX_ENABLE_X64"] = "0"
-    # Libraries log a lot, even the errors that they raise, so their logs are hidden. Messages for the user are printed.
+    # Libraries log a lot, even the errors that they raise, so their logs are hidden. This package's are printed.
     logging.set_verbosity(logging.FATAL)
+    _print_own_warnings()
     for name in ("asyncio", "jax._src.xla_bridge"):
         standard_logging.getLogger(name).setLevel(standard_logging.CRITICAL)
     warnings.showwarning = _one_line(warnings.showwarning)
@@ -145,6 +146,21 @@ def _current_words(argv: Sequence[str], suitable: Iterable[str]) -> list[str]:
         if name and not name.endswith(".py") and "/" not in name:
             words[place] = f"{flag}{equals}{presets.__file__}:{value}"
     return words
+
+
+class _WarningPrinter(standard_logging.Handler):
+    """Prints each record as one line of standard error."""
+
+    def emit(self, record: standard_logging.LogRecord) -> None:
+        print(f"warning: {record.getMessage()}", file=sys.stderr, flush=True)
+
+
+def _print_own_warnings() -> None:
+    """Gives the logger "sid_jax" its own level and handler, since the root logger's level hides all warnings."""
+    logger = standard_logging.getLogger("sid_jax")
+    logger.addHandler(_WarningPrinter())
+    logger.setLevel(standard_logging.WARNING)
+    logger.propagate = False
 
 
 def _one_line(show: Callable[..., None]) -> Callable[..., None]:

@@ -26,6 +26,7 @@ from sid_jax.ids.table import IdTable
 from sid_jax.messages import Messages
 from sid_jax.presets import preset
 from tests.append.conftest import made_vectors, make_export, write_vectors
+from tests.commands import run
 
 SILENT = Messages.silent()
 PADDED = [f"{number:06}" for number in range(40, 50)]
@@ -145,6 +146,18 @@ def test_bad_rows_and_unknown_items_are_dropped_in_evaluate(padded, tmp_path, ca
         evaluate_ids(str(padded), vectors=path, on_bad_rows="drop", messages=SILENT)
     figures = evaluate_ids(str(padded), vectors=path, on_bad_rows="drop", on_unknown="drop", messages=SILENT)
     assert figures["num_items"] == 9 and "1 of 11 rows" in caplog.text and "1 of 10 items" in caplog.text
+
+
+def test_a_command_prints_what_it_dropped_as_warnings(padded, tmp_path):
+    vectors = made_vectors(range(11))
+    vectors[3] = np.nan
+    path = write_vectors(tmp_path / "items.parquet", [*PADDED, "x"], vectors)
+    result = run(
+        "-m", "sid_jax", "evaluate", f"--ids={padded}", f"--vectors={path}", "--on_bad_rows=drop", "--on_unknown=drop"
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    bad, unknown = result.stderr.splitlines()
+    assert bad.startswith("warning: 1 of 11 rows ") and unknown.startswith("warning: ") and "1 of 10 items" in unknown
 
 
 def test_of_two_tables_that_write_ids_otherwise_that_is_said(padded, tmp_path, caplog):

@@ -70,7 +70,7 @@ def own_text_vectors(settings: ConfigDict) -> VectorSet:
     wanted = list(dict.fromkeys([*text_columns, *exported]))
     ids, columns = read_own_tables(settings.path, settings.id_column, wanted)
     texts = template.item_texts(text_columns, [python_values(columns[name]) for name in text_columns])
-    return _described(ids, texts, {name: columns[name] for name in exported}, settings, settings.path)
+    return _described(ids, texts, text_columns, {name: columns[name] for name in exported}, settings, settings.path)
 
 
 def column_names(setting: str) -> list[str]:
@@ -94,15 +94,21 @@ def _amazon_vectors(settings: ConfigDict) -> VectorSet:
             raise UserError(f"{products.source}: no column {name!r}; its columns are {', '.join(there)}")
     texts = template.item_texts(text_columns, [products.items[name].to_pylist() for name in text_columns])
     shown = {name: products.items[name] for name in exported}
-    return _described(products.item_ids, texts, shown, settings, f"{settings.source} from {products.source}")
+    source = f"{settings.source} from {products.source}"
+    return _described(products.item_ids, texts, text_columns, shown, settings, source)
 
 
 def _described(
-    ids: np.ndarray, texts: list[str], columns: Mapping[str, Values], settings: ConfigDict, source: str
+    ids: np.ndarray,
+    texts: list[str],
+    text_columns: list[str],
+    columns: Mapping[str, Values],
+    settings: ConfigDict,
+    source: str,
 ) -> VectorSet:
     if not any(texts):
         raise UserError(
-            f"{source}: no item has text in {settings.text_column}; set other columns with --config.data.text_column"
+            f"{source}: no item has text in {', '.join(text_columns)}; set other columns with --config.data.text_column"
         )
     vectors = encode_texts(texts, settings.text_encoder, cache_dir=settings.cache_dir)
     return VectorSet(
