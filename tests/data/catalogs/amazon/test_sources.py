@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,9 @@ import pytest
 from sid_jax.data.catalogs.amazon import sources
 from sid_jax.data.catalogs.amazon.sources import load_amazon
 from sid_jax.data.catalogs.names import AMAZON
+from sid_jax.data.load import load_vectors
 from sid_jax.errors import UserError
+from sid_jax.presets import preset
 from tests.data.catalogs.amazon.files import NAMES, write_edition, write_prepared
 from tests.data.catalogs.conftest import CLOSED, serving_folder
 
@@ -160,3 +163,13 @@ def test_every_name_has_addresses():
         name = sources.AmazonName.of(source)
         for address in sources.ADDRESSES[name.edition]:
             assert name.files in address.format(name.files)
+
+
+def test_texts_that_say_nothing_are_refused_by_the_names_of_the_default_columns(tmp_path: Path):
+    folder = write_prepared(tmp_path / "p")
+    lines = [json.loads(line) for line in (folder / "items.jsonl").read_text().splitlines()]
+    (folder / "items.jsonl").write_text("\n".join(json.dumps({**line, "text": ""}) for line in lines))
+    config = preset("amazon:beauty,2014").data
+    config.path, config.cache_dir = str(folder), str(tmp_path / "cache")
+    with pytest.raises(UserError, match="no item has text in text; set other columns"):
+        load_vectors(config)
