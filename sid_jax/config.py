@@ -291,8 +291,8 @@ _TRAIN: Declaration = {
     ),
     "part_dropout": Setting(
         0.25,
-        "Share of an item's parts (`data.parts`) that are masked in training, until the encoder is frozen, so that "
-        "items that lack a part also get good codes. At least one part of each item is not masked.",
+        "Share of the parts of items (`data.parts`) that each training step masks until the encoder is frozen. Because "
+        "of the masking, items that lack a part also get good codes. At least one part of each item is not masked.",
         range=(0, 0.99),
     ),
     "precision": Setting(
@@ -340,8 +340,8 @@ _TRAIN: Declaration = {
     ),
     "revive_every_epochs": Setting(
         1.0,
-        "Number of epochs between resets. A code that no item got since the last reset is set to a residual with a "
-        "large error. 0: no resets.",
+        "Number of epochs between resets. The codeword of each code that no item got since the last reset is set to a "
+        "residual with a large error. 0: no resets.",
         range=NOT_NEGATIVE,
     ),
     "revive_until": Setting(

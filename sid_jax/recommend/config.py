@@ -300,9 +300,9 @@ _JOINT: Declaration = {
     "balance_weight": SHARED["balance_weight"],
     "target_gradient": Setting(
         1.0,
-        "Weight of the gradient with respect to an item's assignment to the codes of the first level, from the "
-        "positions where the item is the target. The gradient from the positions where the item is an input has "
-        "weight 1.",
+        "Weight of the target gradient. An item's assignment to the codes of the first level gets two gradients: one "
+        "from the positions where the item is an input, with weight 1, and one from the positions where it is the "
+        "target, with this weight.",
         range=NOT_NEGATIVE,
     ),
     "temperature": SHARED["temperature"],
