@@ -15,7 +15,8 @@ from tests.commands import COMPILE_QUICKLY
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# Most objects live as long as the session, so fewer garbage collections save time. `sid_jax.command` does the same.
+# Most objects live as long as the session, so fewer garbage collections save time. Commands have the same
+# thresholds (`sid_jax.command`).
 gc.set_threshold(10_000, 20, 20)
 
 # Programs that one test has compiled are reused by later tests and their commands. The folder is removed after the
@@ -73,7 +74,7 @@ def _strict_jax():
 
 @pytest.fixture(autouse=True, scope="module")
 def _forget_programs():
-    """Clears compiled programs before their memory maps reach Linux's limit of 65,530 and the compiler crashes."""
+    """Clears compiled programs, since the compiler crashes if their memory maps exceed Linux's limit of 65,530."""
     yield
     maps = Path("/proc/self/maps")
     if not maps.exists() or maps.read_text().count("\n") > 30_000:

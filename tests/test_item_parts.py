@@ -142,7 +142,8 @@ def test_the_setting_reads_files_by_id_and_weighs_labels(tmp_path):
     assert data.layout.names == ("vectors", "image", "genres", "price")
     np.testing.assert_array_equal(data.vectors[[3, 0], 3:5], vectors[:2, :2])
     assert np.isnan(data.vectors[1:3, 3:5]).all()
-    # All three items with labels have the label "a". Only one has "b", so "b" is not a feature.
+    # Column 5 is the label "a". A label that only one item has, such as "b", is not a feature. All three items with
+    # labels have "a", so its weight is sqrt(log(1 + 3 / 3)).
     weight = np.sqrt(np.log(2))
     np.testing.assert_allclose(data.vectors[:, 5], [weight, weight, weight, np.nan], rtol=1e-6)
     np.testing.assert_allclose(data.vectors[:, 6], [0, 1, np.nan, 0.5], atol=1e-6)
@@ -197,8 +198,8 @@ def test_one_part_of_an_item_is_always_seen_and_others_by_their_share(key):
     there = jnp.tile(jnp.array([[True, True, False], [False, True, False]]), (2000, 1))
     seen = np.asarray(_seen_parts(key, there, 0.4))
     assert not (seen & ~np.asarray(there)).any() and seen.any(axis=1).all()
-    # Of two parts, that with the larger draw is always seen. Both are seen if both draws are above .4, which has the
-    # probability .6^2.
+    # A number is drawn for each part of an item. A part is seen if its number is the largest, or is at least .4. Two
+    # parts are both seen if both numbers are at least .4, which has the probability .6^2.
     assert seen[::2, :2].all(axis=1).mean() == pytest.approx(0.36, abs=0.03) and seen[1::2, 1].all()
     assert (np.asarray(_seen_parts(key, there, 0.0)) == np.asarray(there)).all()
 

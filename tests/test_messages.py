@@ -111,8 +111,8 @@ def test_without_a_terminal_progress_is_a_line_every_half_minute_with_the_time_l
     with Messages.to_console(console).progress(" testing [x]", 2000) as bar:
         for completed in (100, 600, 900, 1300, 2000):
             bar.move(completed)
-    # At the first line, 500 items have taken 25 s since the first move, so the remaining 1,400 items take 70 s. At the
-    # second line, 1,200 items have taken 60 s, so the remaining 700 items take 35 s.
+    # The time is measured from the first call of `move`. When the first line is printed, 500 items have taken 25 s, so
+    # the remaining 1,400 items take 70 s. At the second line, 1,200 items have taken 60 s, so the other 700 take 35 s.
     assert console.file.getvalue().splitlines() == [
         "testing [x]: 600 of 2,000  about 70 s left",
         "testing [x]: 1,300 of 2,000  about 35 s left",

@@ -237,7 +237,7 @@ def _assert_undisturbed(world: World, command: str, out: Path) -> None:
         assert _figures(out) == _figures(undisturbed), "the metrics differ from those of the undisturbed run"
         for name in ("parameters.safetensors", "items.safetensors", "ids.parquet"):
             ours, theirs = ((each / "recommender" / name).read_bytes() for each in (out, undisturbed))
-            assert ours == theirs, f"{name} differs from that of the undisturbed run"
+            assert ours == theirs, f"{name} differs from the same file of the undisturbed run"
     else:
         assert _content(out) == _content(undisturbed), "the export differs from the undisturbed one"
         assert (out / "report.html").exists(), "the report is missing"

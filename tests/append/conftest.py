@@ -27,14 +27,14 @@ def made_model(seed=0):
 
 
 def made_vectors(number, seed=0):
-    """Returns a vector for each item number; all multiples of 3 have the same vector, and so the same codes."""
+    """Returns a vector for each item number; items whose number is a multiple of 3 have the same vector and codes."""
     return np.stack([np.random.default_rng([seed, each % 3 and each]).normal(size=FEATURES) for each in number]).astype(
         np.float32
     )
 
 
 def make_export(folder: Path, ids, vectors, *, scheme="relocate", capacity=1, columns=None, sharded=False, seed=0):
-    """Writes an export of these items."""
+    """Writes an export of the items `ids`, whose vectors are `vectors`."""
     model = made_model(seed)
     ids = np.array(ids, None if isinstance(ids[0], int) else object)
     # The vectors are padded, so that only one program is compiled.

@@ -97,7 +97,8 @@ def test_new_items_that_are_unlike_all_others_make_it_due_and_the_sum_goes_on(tm
     assert first["new_items"]["collide"] == first["new_items"]["moved"] == 1.0
     assert second["since_training"]["num_items"] == 11
     assert second["new_items"]["r2"] < 0 and second["verdict"]["retraining_is_due"]
-    # The expected R^2 is 1 minus the error of the decoded codes, divided by the spread of the first version's vectors.
+    # The expected R^2 is 1 - error / spread, with the error of the decoded codes, and with the spread of the vectors of
+    # the first version.
     export = load_export(tmp_path / "v3")
     codes, given = export.table.codes[-10:], 20 + made_vectors(range(50, 60))
     error = np.square(given - np.asarray(export.model.reconstruct(codes))).sum(axis=1).mean()

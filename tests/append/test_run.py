@@ -197,7 +197,7 @@ def test_a_damaged_or_edited_export_is_refused(tmp_path):
 
 
 def test_neither_the_files_times_nor_what_the_manifest_calls_its_time_matter(first, tmp_path, monkeypatch):
-    """The clock of the second append is years before the time of the export."""
+    """During the second append, the clock shows a time that is years before that of the first export."""
     import sid_jax.export.manifest as manifest
 
     class Earlier(manifest.datetime.datetime):
@@ -278,7 +278,7 @@ def test_in_memory_the_next_version_is_what_the_command_writes(tmp_path, scheme)
     write_export(made, tmp_path / "written")
     names = [path.name for path in (tmp_path / "v2").iterdir() if path.name != "manifest.json"]
     assert all((tmp_path / "v2" / name).read_bytes() == (tmp_path / "written" / name).read_bytes() for name in names)
-    # A removed item returns with its ID, both to a version in memory and to one on disk.
+    # A removed item that is added again gets its retired ID back, after a version in memory or on disk.
     again, read = (append_items(each, [50, 9], made_vectors([50, 51])) for each in (made, wanted))
     assert again.table.semantic_id(9) == before.table.semantic_id(9)
     assert again.table.to_arrow().equals(read.table.to_arrow())

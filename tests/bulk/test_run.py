@@ -91,7 +91,7 @@ def test_the_run_needs_neither_its_data_nor_one_file(trained, tmp_path):
 
 
 def renamed(source, out, seed=0):
-    """Writes and returns the IDs that a model with another numbering of the codes would give."""
+    """Permutes the code numbers of each level of an ID table, writes the new IDs to `out`, and returns them."""
     table, random = read_id_table(source), np.random.default_rng(seed)
     names = [random.permutation(8) for _ in range(3)]
     codes = np.stack([name[level] for name, level in zip(names, table.semantic_ids.T, strict=True)], axis=1)
@@ -165,7 +165,7 @@ def test_a_run_that_does_not_say_how_large_its_data_was(trained, tmp_path):
 
 
 # An export divides the work of each stage into pieces. Here, each piece first creates a file whose name begins with the
-# process id, and then takes half a second longer.
+# process id, and then waits for half a second.
 _RAY = """
 import functools, os, sys, time, uuid
 from pathlib import Path
@@ -212,7 +212,7 @@ def test_on_ray_with_a_worker_killed_the_table_is_the_same(trained, tmp_path):
     assert process.returncode == 0, errors
     pieces = [path.name for path in began.iterdir()]
     assert len({name.split("-")[0] for name in pieces}) >= 3, pieces
-    # The work of the killed worker was started again.
+    # The piece of the killed worker was started again.
     assert len(pieces) > 12
     files = sorted((tmp_path / "local" / "ids.parquet").iterdir())
     assert len(files) > 1

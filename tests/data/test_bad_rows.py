@@ -28,7 +28,7 @@ KEPT = [row for row in range(303) if row not in BAD]
 
 
 def spoilt() -> np.ndarray:
-    """Returns the rows of `GOOD` with three bad rows among them."""
+    """Returns the 300 rows of `GOOD` and three bad rows, at the positions `BAD`."""
     vectors = np.zeros((303, 12), np.float32)
     vectors[KEPT] = GOOD
     vectors[3, [5, 7]], vectors[17, 0], vectors[250, 11] = np.nan, np.inf, -np.inf

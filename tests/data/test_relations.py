@@ -48,5 +48,6 @@ def test_more_pairs_than_whole_numbers_keep_their_shares():
 def test_weights_that_round_up_do_not_overflow_and_those_that_round_to_nothing_keep_the_items_share(monkeypatch):
     monkeypatch.setattr("sid_jax.data.relations._LARGEST", 10)
     partners = Partners.of(pair_counts(make(*[[0, 1], [2, 3], [4, 5]] * 3, num_items=6)))
-    # The weights sum to 18 and are scaled to 10, so the cumulative sums of the items are 1.67, 3.33, 5, ...
+    # Each item has one pair, of weight 3. The total of 18 is scaled to 10, so the cumulative sums of the weights are
+    # 1.67, 3.33, 5, ... before they are rounded.
     np.testing.assert_array_equal(partners.bounds, [0, 2, 3, 5, 7, 8, 10])

@@ -26,7 +26,8 @@ choices = st.fixed_dictionaries(
 
 def test_global_scaling_by_hand():
     scaling = fit_scaling(VECTORS, unit_norm=False, center=True, standardize="global")
-    # The means are 2 and 4. The squared deviations of the 6 numbers are 4, 4, 0 and 4, 4, 16, in total 32.
+    # The features have the means 2 and 4. The squared deviations are 4, 4 and 0 for the first feature, and 4, 4 and 16
+    # for the second one, in total 32.
     np.testing.assert_allclose(scaling.mean, [2, 4])
     np.testing.assert_allclose(scaling.scale, np.sqrt([32 / 6, 32 / 6]), rtol=1e-6)
     assert np.mean(np.square(apply_scaling(scaling, VECTORS))) == pytest.approx(1)

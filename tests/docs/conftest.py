@@ -1,4 +1,4 @@
-"""The files that the pages use: small files with the same names, and the output of the README's commands."""
+"""Makes the files that the pages read: small files under the names in the pages, and the README's output."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def readme(real_cache, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def place(readme, real_cache, tmp_path, monkeypatch):
-    """Prepares the folder of a page: the files, and the README's output except what the page creates itself."""
+    """A function that prepares a page's folder: small files, and the README's output that the page does not create."""
 
     def make(page: Path) -> Path:
         monkeypatch.setenv("SID_JAX_CACHE", str(real_cache))

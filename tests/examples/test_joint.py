@@ -32,7 +32,7 @@ def items(examples):
 
 @pytest.fixture(scope="module")
 def exports(examples, items, tmp_path_factory):
-    """The folder with the exports of the pure functions."""
+    """The folder with the exports that examples/joint/pure_functions.py writes."""
     folder = tmp_path_factory.mktemp("exports")
     examples["pure_functions"].main(num_items=N, num_steps=STEPS, out=str(folder))
     return folder

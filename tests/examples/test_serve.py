@@ -1,4 +1,4 @@
-"""examples/serve: answers during a change of the catalog, and the catalog of each answer."""
+"""The service in examples/serve answers while its catalog changes, and each answer names the catalog that it used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The encoder as an ONNX graph and as StableHLO: both give the codes of JAX, and later versions include both."""
+"""The encoder as an ONNX graph and as StableHLO: both give the codes of JAX, and an append writes both again."""
 
 import importlib.util
 import re
@@ -97,8 +97,8 @@ def test_the_manifest_lists_them_and_they_give_the_codes_of_the_table(first):
 def test_the_next_version_has_them_too_and_a_retry_knows_it(first, new, tmp_path):
     folder = first[2]
     for programs in ((), (), BOTH):
-        # The previous version has both programs, so each append writes both. The third append, which names both, is a
-        # retry like the second one.
+        # The previous version has both programs, so an append writes both, even if it names none. All three appends
+        # have the same result, so the second and the third one are retries of the first one.
         append(folder, tmp_path / "v2", [new], programs=programs, messages=SILENT)
     for name in FILES:
         assert (tmp_path / "v2" / name).read_bytes() == (folder / name).read_bytes()

@@ -40,7 +40,7 @@ def test_it_is_stable_and_does_not_depend_on_the_order(num_items, seed):
     assert len(set(chosen.tolist())) == num_items and chosen.min() >= 0
     shuffled = random.permutation(num_items)
     assert settle(costs[shuffled], rank=shuffled).tolist() == chosen[shuffled].tolist()
-    # No free ID is cheaper for an item than its own.
+    # No free ID costs an item less than the ID that it got.
     empty = np.setdiff1d(np.arange(costs.shape[1]), chosen)
     assert (costs[np.arange(num_items), chosen] <= costs[:, empty].min(axis=1)).all()
 

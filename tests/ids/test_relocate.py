@@ -18,7 +18,7 @@ def numbered(sizes):
 
 
 class Line:
-    """Alternatives of items on a line, where tuple number n is at position n: the nearest tuples come first."""
+    """Alternative tuples for items on a line: tuple number n is at position n, and the nearest tuples come first."""
 
     def __init__(self, positions, sizes):
         self.positions, self.sizes, self.all = positions, sizes, numbered(sizes)
@@ -49,8 +49,8 @@ def test_who_would_lose_most_stays_and_the_others_go_to_the_nearest_free_tuple()
     positions = np.array([2.1, 2.4, 3.0])
     codes = np.array([[0, 2], [0, 2], [0, 3]], np.int32)
     moved = relocate(codes, np.array(["a", "b", "c"], object), sizes, Line(positions, sizes))
-    # Of the two items in tuple 2, the item at 2.1 moves to tuple 1, since tuple 3 is occupied. Its error increases less
-    # than that of the item at 2.4 would.
+    # The items at 2.1 and 2.4 both have tuple 2. Tuple 3 is occupied, so one of them moves to tuple 1. This increases
+    # the error of the item at 2.1 less, so this item moves.
     assert moved.tolist() == [[0, 1], [0, 2], [0, 3]]
 
 
@@ -109,7 +109,8 @@ def test_more_items_alike_than_the_widest_beam_has_tuples(sizes):
     if len(sizes) > 2:
         assert (moved[:, :-2] == 1).all()
     if sizes == (8, 1024):
-        # Items fill all IDs with their first code, then those with the next best first code, and so on.
+        # Of the items, 1,024 fill all IDs with their own first code, 1. The other items fill the IDs with first code 0,
+        # the cheapest other one, and then get IDs with first code 2.
         assert np.bincount(moved[:, 0], minlength=8).tolist() == [1024, 1024, 952, 0, 0, 0, 0, 0]
 
 

@@ -36,7 +36,7 @@ def make_tables():
 
 
 def model_loss(output, tables):
-    """Returns the loss of a model whose consecutive items should have similar embeddings."""
+    """Returns a loss that is low if consecutive items have similar embeddings."""
     sums = output.embeddings(tables).sum(axis=-2)
     return jnp.mean(jnp.square(sums[:, 1:] - sums[:, :-1])) + output.loss
 
@@ -93,8 +93,8 @@ def test_schedules_as_computed_by_hand():
     temperatures = [float(course.temperature(step)) for step in (0, 50, 100, 200)]
     np.testing.assert_allclose(temperatures, [0.5, 0.05**0.5, 0.1, 0.1], rtol=1e-5)
     assert [course.last_step(group) for group in ("encoder", "codebooks", "decoder")] == [80, 90, 90]
-    # The learning rate warms up from 2/11 to 2 in 10 steps. Then it falls in half a cosine wave, over the 70 or 80
-    # steps until the last step of the group.
+    # The learning rate of a group of parameters warms up from 2/11 to 2 in 10 steps. Then it falls in half a cosine
+    # wave until the group's last step: in 70 steps for the encoder, and in 80 steps for codebooks and decoder.
     for group, half in (("encoder", 45), ("codebooks", 50), ("decoder", 50)):
         rate = course.rate(2.0, group)
         np.testing.assert_allclose([rate(0), rate(10), rate(half)], [2 / 11, 2, 1], rtol=1e-5)

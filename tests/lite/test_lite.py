@@ -1,4 +1,4 @@
-"""An export read with NumPy alone: the same codes, the same look-ups, the same free IDs."""
+"""An export that is read with NumPy alone gives the same codes, look-ups and free IDs as the tokenizer in JAX."""
 
 import itertools
 import os
@@ -26,7 +26,10 @@ def vectors():
 
 @pytest.fixture(scope="module")
 def fitted(vectors, tmp_path_factory):
-    """A tokenizer of 400 items with 512 possible IDs, and the folder of its export; a CSV file has to quote its ids."""
+    """A tokenizer of 400 items with 512 possible IDs, and the folder of its export.
+
+    The item ids contain quotes, commas and line breaks, which a CSV file has to quote.
+    """
     ids = [f'item "{row}",\nü' for row in range(len(vectors))]
     settings = {
         "num_levels": 3,

@@ -31,7 +31,7 @@ WORDS, END = 7, 1
 
 
 def made_tokens(ids, sizes, markers=(False, False)):
-    """Tokens of a table, numbered after 7 words and the markers."""
+    """Returns the tokens of a table; their numbers follow those of 7 words and of the markers."""
     tokens = id_tokens(IdTable(np.arange(len(ids)), np.asarray(ids, np.int32), sizes=sizes, shared=True))
     begin = WORDS if markers[0] else -1
     end = WORDS + markers[0] if markers[1] else -1
@@ -75,7 +75,7 @@ def allowed_by_definition(tokens, answer, before, *, num_ids, text):
 
 
 def random_case(seed):
-    """A random table, with or without markers, and rows of words, codes, and whole and cut IDs."""
+    """Draws the tokens of a random table, rows of tokens that may end in a part of an ID, and a prompt length."""
     random = np.random.default_rng(seed)
     sizes = random.integers(1, 6, random.integers(1, 5)).tolist()
     number = random.integers(1, 25)

@@ -71,7 +71,8 @@ def test_two_users_by_hand(tmp_path):
     tests = {(row["task"], row["user_id"]): row for row in rows_of(tmp_path / "d", "test")}
     assert tests[("next_id", 1)]["prompt"] == question.format(three + one)
     assert (tests[("next_id", 1)]["completion"], tests[("next_id", 1)]["item_id"]) == (two, 20)
-    # Item 20 has no title. So user 1 has no test row whose answer is a title, and histories of titles omit item 20.
+    # Item 20 has no title, and is the test target of user 1. So user 1 has no test row whose answer is a title. Prompts
+    # with titles omit item 20.
     assert set(tests) == {("next_id", 1), ("next_id", 2), ("next_title", 2)} | {
         ("next_id_by_titles", user) for user in (1, 2)
     }

@@ -101,7 +101,7 @@ def test_an_added_error_moves_latents_and_codewords_along_it_alone(key):
     np.testing.assert_allclose(of_latent, np.eye(4) - np.outer(unit, unit), atol=1e-5)
     np.testing.assert_allclose(of_quantized, np.outer(unit, unit), atol=1e-5)
     noisy = add_error(latent, quantized, key, 0.5)
-    # The noisy error has the length of the error and another direction.
+    # The noise changes the direction of the quantization error, but not its length.
     np.testing.assert_allclose(jnp.linalg.norm(noisy - latent), jnp.linalg.norm(quantized - latent), rtol=1e-5)
     assert np.abs(noisy - quantized).max() > 1e-3
 

@@ -31,7 +31,7 @@ def test_each_term_moves_one_side_alone():
 
 
 def test_the_contrastive_loss_by_hand():
-    """The lengths of vectors do not matter, and the partners of the two other vectors are negatives."""
+    """The negatives of each vector are the partners of the two other vectors. The lengths of vectors do not matter."""
     vectors = jnp.array([[2.0, 0.0], [0.0, 3.0], [0.0, -1.0]])
     partners = jnp.array([[5.0, 0.0], [0.0, 0.5], [-1.0, 0.0]])
     losses = contrastive_loss(vectors, partners, jnp.array([0, 1, 2]), jnp.array([3, 4, 5]), 0.5)

@@ -15,7 +15,7 @@ def test_the_worst_cluster_is_cut_across_its_length():
 
 
 def test_a_long_axis_between_the_features_is_found():
-    """Most variance is along (1, 1), which neither feature shows alone."""
+    """Most of the variance is along (1, 1), between the axes of the two features."""
     rng = np.random.default_rng(0)
     points = rng.normal(size=(400, 1)) * [3, 3] + rng.normal(size=(400, 1)) * [0.3, -0.3]
     one, two = centroids_by_splitting(points.astype(np.float32), 2)

@@ -15,7 +15,7 @@ NUM_ITEMS = 40
 
 @pytest.fixture
 def world(tmp_path: Path) -> Path:
-    """A folder with `sequences.txt` and two ID tables: `ids.npy`, and `shuffled.npy`, its IDs in random order."""
+    """A folder with `sequences.txt`, the ID table `ids.npy`, and `shuffled.npy`, the same IDs in random order."""
     random = np.random.default_rng(0)
     lines = []
     for user in range(120):

@@ -45,7 +45,7 @@ def test_what_is_held_out_does_not_matter_and_is_exported(config, corpus, tmp_pa
     np.testing.assert_array_equal(np.delete(one, [3, 299], axis=0), np.delete(two, [3, 299], axis=0))
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["data"]["num_cold"] == 2
-    # R^2 of the cold items by hand, from vectors of length 1 and relative to their own mean.
+    # R^2 of the cold items by hand: vectors have length 1, and the variance is taken around the mean of the cold items.
     run = restore_run(tmp_path / "two")
     two = run.data.vectors[[3, 299]] / np.linalg.norm(run.data.vectors[[3, 299]], axis=1, keepdims=True)
     error = np.square(two - np.asarray(run.model.reconstruct(run.model.assign(two)))).sum()

@@ -50,7 +50,7 @@ def words(folder, name, *flags):
 
 @pytest.fixture(scope="module")
 def trained(folder):
-    """A function from a number of processes to the workdir of their run, which is trained at the first call."""
+    """A function that trains a run with a number of processes, unless it did so before, and returns the workdir."""
 
     @functools.cache
     def workdir(num_processes, name="run", *flags):

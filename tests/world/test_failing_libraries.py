@@ -163,7 +163,7 @@ def test_ids_are_the_same_where_jax_computes_in_64_bits():
 
 
 def in_a_command(work, *numbers):
-    """Runs `work` as a command does, with a function that sends the signals `numbers` to this process."""
+    """Runs `work` as a command does, and gives it a function that sends the signals `numbers` to this process."""
     with signals.stopping():
         work(lambda: [signal.raise_signal(number) for number in numbers])
 

@@ -64,7 +64,7 @@ def test_whole_numbers_are_appended_to_text_that_is_written_as_they_are(tmp_path
         (["0", "1", "2"], np.arange(1, 11), "numbered from 0, but the catalog is numbered from 1, .* drop no items"),
         (["B07", "B08"], NUMBERS, r"no id matches, .* ids of another kind \(text; the catalog has numbers\)"),
         (["x", "1", "2"], NUMBERS, r"1 of 3 items are unknown: drop them \(on_unknown=\"drop\"\), or add them"),
-        # If a list contains the catalog's first item, both are assumed to be numbered from the same number.
+        # The list contains the catalog's first item, 0, so its ids seem to be numbered from 0, as in the catalog.
         (["10", "0", "1"], NUMBERS, "drop them"),
     ],
     ids=[

@@ -99,7 +99,7 @@ def test_a_lock_whose_process_was_killed_is_taken_over(tmp_path):
 
 @pytest.fixture(params=["no locks", "no such module"])
 def without_locks(request, monkeypatch):
-    """Makes file locks fail, as on a file system like Lustre, or removes them, as on Windows."""
+    """Makes file locks fail, as on a file system like Lustre, or removes the module for file locks, as on Windows."""
 
     def refuse(*_):
         raise OSError(errno.ENOSYS, "Function not implemented")

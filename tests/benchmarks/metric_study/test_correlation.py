@@ -7,7 +7,7 @@ from scipy.stats import kendalltau, spearmanr
 
 
 def outcomes_of(worth: np.ndarray, noise: float, *, seeds: int = 2, users: int = 50, seed: int = 0) -> list[np.ndarray]:
-    """Returns outcomes of tables: the true values `worth`, plus noise for each seed and user."""
+    """Returns outcomes `[seeds, users]` of each table: the table's true value, from `worth`, plus random noise."""
     random = np.random.default_rng(seed)
     return [each + noise * random.normal(size=(seeds, users)) for each in worth]
 
@@ -16,7 +16,8 @@ def test_correlations_by_hand():
     outcomes = [np.full((1, 4), mean) for mean in (0.1, 0.2, 0.3, 0.4)]
     figures = np.array([[1, 2, 3, 4], [4, 3, 2, 1], [1, 3, 2, 4], [5, 5, 5, 5]])
     found = rank_correlations(figures, outcomes, samples=10)
-    # The third row exchanges two adjacent ranks: rho is 1 - 6 * 2 / (4 * 15), and five of six pairs are in order.
+    # In the third row of `figures`, two adjacent ranks are exchanged. So rho is 1 - 6 * 2 / (4 * 15), and five of the
+    # six pairs are in order.
     assert found.spearman == pytest.approx([1, -1, 0.8, 0])
     assert found.kendall == pytest.approx([1, -1, (5 - 1) / 6, 0])
 
@@ -80,7 +81,8 @@ def test_reliability_is_the_share_of_the_spread_that_is_no_noise(seeds):
     # true values have 3 / 4 of the total variance.
     noise = np.sqrt(50 * seeds / 3)
     found = reliability(outcomes_of(worth, noise, seeds=seeds), samples=20)
-    # With two seeds, each half has one seed and half of the users. This is a quarter of the data, so the noise has the
-    # variance 4 / 3. The Spearman-Brown correction assumes half of the data, so it only halves this variance, to 2 / 3.
+    # The outcomes are split into two halves. With two seeds, each half has one seed and half of the users: a quarter of
+    # the data, in which the noise has the variance 4 / 3. The Spearman-Brown correction assumes half of the data. So it
+    # halves this variance, to 2 / 3.
     assert found == pytest.approx({1: 1 / (1 + 1 / 3), 2: 1 / (1 + 2 / 3)}[seeds], abs=0.06)
     assert reliability(outcomes_of(worth, 0.0), samples=2) == pytest.approx(1)

@@ -15,7 +15,10 @@ NUM_ITEMS, NUM_USERS, NUM_KINDS = 60, 40, 4
 
 
 def made_tables():
-    """Returns ratings of users who like two of four kinds of films; on average, one rating in ten is flipped."""
+    """Returns the kinds of the films, and the users, items, stars and times of ratings.
+
+    Each user likes two of the four kinds of films. On average, one rating in ten says the opposite.
+    """
     random = np.random.default_rng(0)
     kind = np.arange(NUM_ITEMS) % NUM_KINDS
     taste = random.permuted(np.tile([True, True, False, False], (NUM_USERS, 1)), axis=1)

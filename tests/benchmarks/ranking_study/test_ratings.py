@@ -1,4 +1,4 @@
-"""User features before each rating, compared with a plain loop; and the draw of cold items."""
+"""The features of a user before each rating equal those from a plain loop; and cold items are drawn as requested."""
 
 import jax
 import numpy as np
@@ -13,7 +13,7 @@ from tests.benchmarks.ranking_study.conftest import NUM_ITEMS, made_catalog
 @pytest.fixture(scope="module")
 def ratings():
     catalog = made_catalog()
-    # Several ratings get the same time.
+    # The division gives several ratings the same time.
     catalog.ratings["timestamp"] //= 5
     return make_ratings(catalog, liked_from=4, until=1.0, train_share=0.8)
 

@@ -33,7 +33,7 @@ def console():
 
 @pytest.fixture
 def cold_config(config, world):
-    """A config with three cold items. Item vectors are on a circle; neighbors on it are consecutive in histories."""
+    """A config with three cold items. Item vectors are on a circle, in the order of the items in histories."""
     angles = 2 * np.pi * np.arange(NUM_ITEMS) / NUM_ITEMS
     np.save(world / "vectors.npy", np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
     (world / "cold.txt").write_text("".join(f"{item}\n" for item in COLD))

@@ -58,7 +58,7 @@ def test_pieces_fill_the_fullest_row_that_they_fit_into():
 
 
 def sequences_of_users() -> st.SearchStrategy[list[list[int]]]:
-    """Sequences in which every interaction has a different item, which determines its user and position."""
+    """Sequences in which no item occurs twice, so that an item determines the user and the position in the sequence."""
     lengths = st.lists(st.integers(0, 40), max_size=12)
     return lengths.map(lambda found: [list(range(100 * user, 100 * user + n)) for user, n in enumerate(found)])
 

@@ -13,7 +13,10 @@ from sid_jax.training.quantizer import train
 
 @pytest.mark.parametrize(("weight", "features"), [(0.5, 6 + 2), (0.0, 6)])
 def test_what_histories_gave_an_export_is_found_again_where_its_files_now_are(joint_config, tmp_path, weight, features):
-    """The export's run used histories in its vectors, or only in a loss; the recommender's config sets neither."""
+    """The export's run used histories in its vectors and in a loss, or only in a loss.
+
+    The recommender's config does not set the weights of these two uses.
+    """
     old, new = tmp_path / "old", tmp_path / "new"
     old.mkdir()
     np.save(old / "items.npy", np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32))

@@ -272,8 +272,8 @@ def test_the_loss_over_all_items_and_its_gradients_are_those_of_a_plain_cross_en
 
 
 def test_a_sample_of_all_items_has_the_loss_over_all_items():
-    # The sample has each item once, which is its expected count, so the estimate is exact. A target in the sample
-    # counts only once.
+    # The sample has each item once. The expected number of times that an item is drawn is also 1, so the estimate is
+    # exact. A target that is also in the sample counts only once.
     random = np.random.default_rng(0)
     hidden, items = (jnp.asarray(random.normal(size=shape), jnp.float32) for shape in ((2, 3, 5), (len(IDS), 5)))
     targets, weights = random.integers(0, len(IDS), (2, 3)), np.ones((2, 3), np.float32)

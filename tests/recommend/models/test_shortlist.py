@@ -90,7 +90,7 @@ def test_lists_and_scores_are_those_of_all_items(short, blend):
 
 def test_an_item_with_many_transitions_is_found_whatever_its_vector(short):
     blend = a_blend()
-    # The only follower of a history's last item is the item to which the model gives the lowest score.
+    # According to the blend, only one item follows a history's last item: the one with the model's lowest score.
     batch = histories()
     last = batch.items[:, -1]
     table = np.asarray(ranker(0.5).vectors)

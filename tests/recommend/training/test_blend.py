@@ -65,8 +65,8 @@ def test_terms_are_those_of_hand_arithmetic():
     heard = hear(batch_of([0, 1], [3]), evidence)
     found = {name: np.asarray(term) for name, term in terms(heard, evidence, 0, 4).items()}
     assert tuple(found) == TERMS
-    # The last item, 1, has the follower 2 with strength 2. The item before it, 0, has the followers 1 and 2 with
-    # strengths 3 and 1, which count with weight .65.
+    # The history is 0, 1. Item 2 follows item 1 with strength 2. Items 1 and 2 follow item 0 with strengths 3 and 1,
+    # which are multiplied by .65, since item 0 is not the last item.
     shares = np.array([0, 0.65 * 3, 2 + 0.65, 0]) / (2 + 0.65 * 4)
     np.testing.assert_allclose(found["transitions"], [np.log1p(4 * shares), [0] * 4], rtol=1e-6)
     user = np.array([0.8, 1]) / np.hypot(0.8, 1)
