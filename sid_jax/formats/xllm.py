@@ -13,7 +13,7 @@ from sid_jax.formats.content import Content
 
 
 def write_xllm(folder: Path, content: Content) -> None:
-    """Writes `rec_vocab.bin`, little-endian. Each of several items that share an ID has its own record."""
+    """Writes `rec_vocab.bin`, little-endian. Every item has its own record, even if it shares its ID with others."""
     records = np.empty(len(content.table), [("item", "<i8"), ("tokens", "<i4", (3,))])
     records["item"] = content.integer_ids(folder)
     records["tokens"] = content.vocabulary.token_ids(content.table.semantic_ids)

@@ -25,7 +25,7 @@ _TABLES: weakref.WeakKeyDictionary[IdTokens, dict[torch.device, TokenTrie]] = we
 
 @dataclasses.dataclass(frozen=True)
 class _Level:
-    """The edges of a trie from the n nodes of one depth.
+    """The edges of a trie that start at the n nodes of one depth.
 
     Attributes:
       children: `[n, K]` int32, the child of each node by each code, -1 for none; None if this array would be too large.
@@ -56,11 +56,11 @@ class _Level:
 class TokenTrie:
     """The prefix trie of an ID table as tensors on one device: dense for the first levels, CSR for the other levels.
 
-    The layout is that of STATIC (Su et al., 2602.22647). The state of a row is computed from its last tokens instead of
-    being carried from step to step, so a beam search may reorder rows.
+    The layout is the same as in STATIC (Su et al., 2602.22647). The position of a row in the trie is computed from the
+    row's last tokens in each step, and is not stored between steps. A beam search may therefore reorder rows.
 
     Args:
-      tokens: the tokens and their IDs.
+      tokens: the IDs and their tokens.
       device: the device of the tensors.
     """
 

@@ -69,10 +69,10 @@ def evaluate_generation(
 ) -> GenerationReport:
     """Evaluates the next items that a model generates, with 95 % bootstrap confidence intervals over users.
 
-    The protocol is that of `sid-jax recommend`: each user's last item is the test target, and the item before it is the
-    validation target. Popularity and item-kNN are fitted to all earlier items. Recall@k and NDCG@k are computed for
-    items; items that share an ID get consecutive ranks. The mean reciprocal rank is computed over lists of 50 items.
-    With fewer than 50 beams, the lists are shorter, and a target that is not in the list counts as 0.
+    The protocol is the same as in `sid-jax recommend`: each user's last item is the test target, and the item before it
+    is the validation target. Popularity and item-kNN are fitted to all earlier items. Recall@k and NDCG@k are computed
+    for items; items that share an ID get consecutive ranks. The mean reciprocal rank is computed over lists of 50
+    items. With fewer than 50 beams, the lists are shorter, and a target that is not in the list counts as 0.
 
     Args:
       model: a transformers model with the tokens.

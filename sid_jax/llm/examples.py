@@ -113,7 +113,10 @@ class Examples:
         return users[kept], first[kept], last[kept]
 
     def texts(self, rows: Rows, split: str, part: slice) -> tuple[list[str], list[str], np.ndarray]:
-        """Returns questions and answers of rows `part` of a split, and the ID table's row of each answer's item."""
+        """Returns questions and answers of some rows, and the item of each answer as its row number in the ID table.
+
+        `rows` are all rows of `split`, and the slice `part` selects some of them.
+        """
         columns = (rows.tasks, rows.first, rows.last, rows.wording)
         pairs = [
             self._pair(self._tasks[task], first, last, wording, split)

@@ -36,7 +36,7 @@ def add_tokens(
     """Adds one token for each code of each level to a tokenizer and a model, both in place.
 
     The embeddings of new tokens, in the input and the output matrix, are computed by `initial_embeddings` from the
-    items' titles. Without titles, they are drawn at random around the mean of the old embeddings, with their spread.
+    items' titles. Without titles, they are drawn at random with the mean and the spread of the old embeddings.
     Tokens that were already added for an earlier version of the export keep their embeddings.
 
     Args:
@@ -75,11 +75,13 @@ def add_tokens(
 
 
 def _missing(tokenizer: Any, tokens: IdTokens, wanted: int | None) -> list[str]:
-    """Returns the markers and codes that the tokenizer lacks; `wanted` is the required token id of the first code.
+    """Returns the texts of the tokens that the tokenizer lacks: markers, and tokens of codes.
+
+    `wanted` is the required token id of the first code; None allows any token id.
 
     Raises:
-      UserError: if the tokenizer has some of the codes but not as its last tokens, or if the first code would have
-        another token id than `wanted`.
+      UserError: if the tokenizer has some of the codes' tokens but not as its last tokens, or if the first code would
+        have another token id than `wanted`.
     """
     vocabulary = tokenizer.get_vocab()
     markers = [text for text in tokens.markers if text and text not in vocabulary]
@@ -103,7 +105,7 @@ def _add_to_model(model: Any, tokenizer: Any, tokens: IdTokens, num_old: int, se
     """Adds embeddings of the new tokens to a model; `num_old` is the number of tokens before the new ones."""
     first = tokens.vocabulary.first_id
     if model.get_input_embeddings().weight.shape[0] < num_old:
-        # The tokens had been added only to the tokenizer, so all of them are new to the model.
+        # An earlier call added the tokens to the tokenizer but not to the model, so every token is new to the model.
         num_old = first - sum(first - 2 <= number < first for number in tokens.marker_ids)
     _grow(model, first + len(tokens.vocabulary))
     for matrix in _matrices(model):
@@ -142,7 +144,7 @@ def _grow(model: Any, size: int) -> None:
 
 
 def _matrices(model: Any) -> Sequence[torch.Tensor]:
-    """Returns the matrices `[V, E]` of input and output embeddings; one if both are tied or there is no output."""
+    """Returns the matrices `[V, E]` of input and output embeddings; one matrix if they are tied or no output exists."""
     layers = filter(None, (model.get_input_embeddings(), model.get_output_embeddings()))
     return list({layer.weight.data_ptr(): layer.weight for layer in layers}.values())
 

@@ -16,8 +16,9 @@ from sid_jax.errors import UserError
 class Task:
     """A task: prompt templates with fields, and the field that is the answer.
 
-    The fields are `{history}` and `{titles}`, the Semantic IDs or the titles of a user's items in time order, and
-    `{id}`, `{title}` and `{description}` of one item. If the prompt has a history, the answer is the next item.
+    The field `{history}` contains the Semantic IDs of a user's items in time order, and `{titles}` contains the titles
+    of these items. The fields `{id}`, `{title}` and `{description}` describe one item. If the prompt has `{history}` or
+    `{titles}`, the answer is the ID or title of the next item.
 
     Attributes:
       prompts: alternative prompt templates; validation and test use the first one.

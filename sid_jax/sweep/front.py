@@ -50,7 +50,8 @@ def plot_front(
 ) -> None:
     """Plots all complete trials and the front in a PNG file; `trials`, `front` and `most` are as for `print_front`.
 
-    `own` has the config's own values of the searched settings. Their trial is marked; None if there is no such trial.
+    `own` has the config's own values of the searched settings; None if a value is outside the search space. The trial
+    with these values is marked.
     """
     # The figure is made without pyplot, since pyplot has global state and may open a window.
     from matplotlib.figure import Figure

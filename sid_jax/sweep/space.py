@@ -18,7 +18,10 @@ _FUNCTION = "sweep_space"
 
 @dataclasses.dataclass(frozen=True)
 class Between:
-    """A number from `low` to `high`, inclusive; an integer if both bounds are integers. `log` samples log-uniformly."""
+    """A number from `low` to `high`, inclusive; an integer if both bounds are integers.
+
+    `log=True` samples the number log-uniformly.
+    """
 
     low: float
     high: float

@@ -29,17 +29,19 @@ def initial_embeddings(
     num_content_levels: int | None = None,
     seed: int = 0,
 ) -> np.ndarray:
-    """Returns an initial embedding per token, such that the sum over an ID's tokens approximates the item's embedding.
+    """Returns an initial embedding per token, such that the tokens of an ID together approximate the item's embedding.
 
-    In this sum, each embedding is replaced by its deviation from the mean embedding of all items.
+    The deviation of an embedding is its difference from the mean embedding of all items. The deviations of an ID's
+    tokens sum to approximately the deviation of the item.
 
     The token of a first code gets the mean embedding of the items with this code. The token of a later code gets the
     mean of all items plus the mean residual of the items with this code, since codes quantize residuals. An item's
-    residual is its deviation from the mean minus the deviations of its earlier tokens. A plain mean would be nearly the
-    same for all later codes, since the items of a later code are spread over all first codes. Tokens without content
-    are codes without items and the tokens of the suffix. Their embeddings are drawn at random around the mean of all
-    items, with the spread of the other tokens. Items with embeddings that are not finite, such as the mean over an
-    empty title, are excluded from all means.
+    residual is its deviation minus the deviations of its earlier tokens. A plain mean would be nearly the same for all
+    later codes, since the items of a later code are spread over all first codes.
+
+    Tokens without content are the tokens of codes without items, and the tokens of the suffix. Their embeddings are
+    drawn at random around the mean of all items, with the spread of the other tokens. Items with embeddings that are
+    not finite, such as the mean over an empty title, are excluded from all means.
 
     Args:
       semantic_ids: `[N, L]` integers.
@@ -51,7 +53,7 @@ def initial_embeddings(
         have small norms. The array is read twice, in slices.
       num_content_levels: number of levels with content; None for all. With the scheme "suffix", the last level has no
         content.
-      seed: seed of the random tokens.
+      seed: seed of the random embeddings.
 
     Returns:
       `[T, E]` float32, in the order of `sid_jax.tokens.vocabulary.Vocabulary`.
@@ -92,10 +94,10 @@ def center_and_spread(embeddings: Rows) -> tuple[np.ndarray, float]:
 def tally(
     blocks: Iterable[tuple[np.ndarray, np.ndarray | None]], sizes: Sequence[int]
 ) -> tuple[scipy.sparse.csr_array, np.ndarray]:
-    """Counts, for each pair of tokens, the items with both, and sums, for each token, the vectors of its items.
+    """Returns, for each pair of tokens, the number of items that have both; and for each token, its items' vector sum.
 
     Args:
-      blocks: pairs of Semantic IDs `[n, L]` and vectors `[n, E]` (or None) of blocks of items.
+      blocks: for each block of n items, their Semantic IDs `[n, L]`, and their vectors `[n, E]` or None.
       sizes: K of each level.
 
     Returns:

@@ -34,7 +34,7 @@ class _Notation:
       codes: returns the expression for any one of the given codes of a level.
       marker: returns the expression of a marker, given its text and its token id.
       sequence: the separator of consecutive expressions.
-      group: the brackets of alternatives, which are separated by "|".
+      group: the brackets around alternatives. "|" separates the alternatives.
       whole: the grammar, with {} for the expression of an ID.
     """
 
@@ -65,14 +65,14 @@ def grammar_text(
     Args:
       trie: the trie.
       vocabulary: the tokens of its codes.
-      kind: for a grammar over text, "regex", a regular expression, or "ebnf", a notation that llama.cpp, XGrammar and
-        llguidance read; for a grammar over token ids, "xgrammar" or "llguidance", the notation of this engine. In all
-        kinds but "regex", the rule of one ID is named `id`.
+      kind: "regex" is a regular expression over text. "ebnf" is a grammar over text, in a notation that llama.cpp,
+        XGrammar and llguidance read. "xgrammar" and "llguidance" are grammars over token ids, in the notation of the
+        engine of this name. In all kinds but "regex", the rule of one ID is named `id`.
       markers: texts of the tokens before and after each ID; "" for none.
       marker_ids: token ids of the markers; -1 for no marker, or if the id is unknown.
 
     Raises:
-      UserError: if the kind does not exist, or needs token ids of markers that are unknown.
+      UserError: if the kind does not exist, or if it needs the token id of a marker and this token id is unknown.
     """
     check_grammars([kind])
     notation = _NOTATIONS[kind](vocabulary)
@@ -96,7 +96,7 @@ def check_grammars(kinds: Iterable[str]) -> None:
 
 
 def _node(level: int, codes: list[int], rests: list[str], notation: _Notation) -> str:
-    """Returns the expression of a node: its codes, each followed by the expression of the child."""
+    """Returns the expression of a node: its codes, each followed by the expression of the code's child node."""
     together: dict[str, list[int]] = {}
     for code, rest in zip(codes, rests, strict=True):
         together.setdefault(rest, []).append(code)

@@ -24,11 +24,11 @@ _LARGEST_ID = np.iinfo(np.int32).max
 class Vocabulary:
     """The T tokens of L levels of K codes, in the order of levels and codes.
 
-    The token of code c of level l has the token id `offsets[l] + c`. Its text is the pattern with {letter} replaced by
-    a, b, …, z, aa, ab, … or {level} by 1, 2, … for the level, and {code} by c.
+    The token of code c of level l has the token id `offsets[l] + c`. Its text is the pattern with its fields
+    replaced: {letter} by the level as a, b, …, z, aa, ab, …; {level} by the level as 1, 2, …; and {code} by c.
 
     Attributes:
-      sizes: K of each level. With a suffix, the last level is the suffix.
+      sizes: K of each level. If the IDs have a suffix, the last level is the suffix.
       first_id: token id of the first new token, which is the number of tokens of the language model.
       pattern: pattern of the tokens' text.
 

@@ -31,7 +31,7 @@ from sid_jax.whole_file import write_json
 TOKENS_FILE, ITEMS_FILE, EMBEDDINGS_FILE = "tokens.json", "items.parquet", "embeddings.safetensors"
 # Number of rows of the ID table in memory at a time.
 _ROWS = 65_536
-# Number of tokens decoded at a time.
+# Number of tokens whose mean latent vectors are decoded in one call.
 _TOKENS_A_CALL = 2048
 
 
@@ -46,12 +46,12 @@ def write_tokens(
 ) -> None:
     """Writes an export's IDs as tokens of a language model, atomically.
 
-    If the export's table is in several files, `items.parquet` is a folder of files with the same rows. The codes of all
-    items, one or two bytes per code, and their trie are in memory; nothing else grows with N.
+    If the export's table is in several files, `items.parquet` is a folder with one file for each of these files. The
+    codes of all items, one or two bytes per code, and their trie are in memory; nothing else grows with N.
 
     Args:
       folder: the export.
-      out: destination: a new path, an empty folder, or a folder with the same files.
+      out: destination: a new path, an empty folder, or the folder of an earlier call that wrote the same files.
       pattern, first_id: see `Vocabulary`.
       grammars: kinds of `grammar_text`.
       messages: where to print; standard output if None.
@@ -139,7 +139,7 @@ def _rows(path: Path, id_column: str, num_levels: int) -> Iterator[tuple[pa.Arra
 def _write_embeddings(
     folder: Path, semantic_ids: np.ndarray, sizes: tuple[int, ...], codebooks: list[np.ndarray], model: RQVAE
 ) -> None:
-    """Writes each token's codeword, the decoded mean of its items' quantized vectors, and the number of its items."""
+    """Writes the codeword of each token, the number of its items, and the decoded mean of their quantized vectors."""
     codewords = np.concatenate(codebooks)
     content = slice(0, len(codewords))
     together, _ = tally(((rows, None) for _, rows in in_blocks(semantic_ids)), sizes)

@@ -33,8 +33,8 @@ class ColdRanker:
       ranker: the model's ranker of its training items.
       cold: the trie of the cold items.
       content: `[N, D]` float32 vectors of length 1 of all items.
-      back_off: parameters of the back-off score. None is possible only for a model that generates IDs. Items are then
-        scored by the log-probability of their full IDs, although the model was not trained on these IDs.
+      back_off: parameters of the back-off score. If it is None, items are scored by the log-probability of their full
+        IDs, although the model was not trained on these IDs. None is possible only for a model that generates IDs.
     """
 
     def __init__(self, ranker: ModelRanker, cold: Trie, content: np.ndarray, back_off: BackOff | None):
@@ -100,8 +100,8 @@ class SlotRanker:
       name: name of the ranker in tables.
       known: the ranker of warm items.
       cold: the ranker of cold items.
-      slots: number of slots for cold items in every `places` positions of a list.
-      places: number of positions that contain `slots` slots; 1 or more.
+      slots: number of slots for cold items in each block of `places` positions of a list.
+      places: number of positions in a block; 1 or more.
     """
 
     def __init__(self, name: str, known: Ranker, cold: Ranker, slots: int, places: int = PLACES):
@@ -141,7 +141,7 @@ def slot_rankers(config: ConfigDict, candidates: Candidates, ranker: ModelRanker
 
 
 def rankers_by_kind(config: ConfigDict, candidates: Candidates, ranker: ModelRanker) -> tuple[ModelRanker, ColdRanker]:
-    """Returns the model's ranker of its training items, and its back-off ranker of cold items.
+    """Returns two rankers of the model: one of its training items, and one of cold items by back-off scores.
 
     Args:
       config, candidates, ranker: see `slot_rankers`.
@@ -152,7 +152,7 @@ def rankers_by_kind(config: ConfigDict, candidates: Candidates, ranker: ModelRan
 
 
 def with_cold(known: np.ndarray, cold: np.ndarray, count: int, slots: int, places: int = PLACES) -> np.ndarray:
-    """Merges lists of warm and cold items: the last `slots` of every `places` positions are for cold items.
+    """Merges lists of warm and cold items. In each block of `places` positions, the last `slots` are for cold items.
 
     This is TIGER's rule (Rajput et al., 2305.05065, section 4.3). If there are too few items of one kind, the items
     after the gaps move up. At most `slots` of the first `places` items are cold, unless there are too few warm items.
@@ -161,8 +161,8 @@ def with_cold(known: np.ndarray, cold: np.ndarray, count: int, slots: int, place
       known: `[B, M]` int32 warm items, the best first, -1 for none.
       cold: `[B, n]` int32 cold items, the best first, -1 for none.
       count: k, length of the lists.
-      slots: number of slots for cold items, from 0 to `places`.
-      places: number of positions that contain `slots` slots; 1 or more.
+      slots: number of slots for cold items in each block, from 0 to `places`.
+      places: number of positions in a block; 1 or more.
 
     Returns:
       `[B, k]` int32; -1 past the last item.
@@ -185,7 +185,10 @@ def slot_order(known: np.ndarray, cold: np.ndarray, slots: int, places: int) -> 
 
 
 def _places(number: int, first: int, width: int, places: int) -> np.ndarray:
-    """Returns list positions of `number` items, int64: `first` to `first + width - 1` of every `places` positions."""
+    """Returns the list positions of `number` items, int64.
+
+    In each block of `places` positions, the items get `width` positions, from position `first` of the block on.
+    """
     if not width:
         # Items without a slot come after all other items.
         return np.arange(number) + np.iinfo(np.int32).max

@@ -6,11 +6,11 @@ codes. The model also predicts which warm items come next. The score of a cold i
   score(u | h) = w log p(first codes of u | h) + log sum_i q(i | h) k(u | i)
 
 w is a weight. p is the model's probability of the codes; for a model that scores items, p is its probability of u among
-the cold items. q is a distribution over warm items. It is a mixture of two distributions: the model's, truncated to its
-most likely items, and one over the items of the history, in which later items have higher weights. k is the similarity
-weight exp(b * cosine) of the items' content vectors, normalized over the cold items, so a warm item that is similar to
-many cold items contributes little to each of them. The sum is the Nadaraya-Watson estimate of the distribution over
-cold items.
+the cold items. q is a distribution over warm items. It is a mixture of two distributions: the model's distribution over
+the next item, truncated to the most likely items, and a distribution over the items of the history, in which later
+items have higher weights. k is the similarity weight exp(b * cosine) of the items' content vectors, normalized over the
+cold items, so a warm item that is similar to many cold items contributes little to each of them. The sum is the
+Nadaraya-Watson estimate of the distribution over cold items.
 """
 
 from __future__ import annotations

@@ -18,10 +18,11 @@ class Blend:
 
     Attributes:
       weights: `[1 + T]` float32, of the model's score and of each used term, in the order of `TERMS`.
-      followers: `[N, k]` int32, the strongest followers of each item in the transition graph, padded with `NOBODY`.
-      strengths: `[N, k]` float32, their strengths, padded with 0. `followers` and `strengths` are None without the term
-        "transitions".
-      projection: `[D, d]` float32, projection of content vectors; None without the term "content".
+      followers: `[N, k]` int32, the followers of each item: the items to which its strongest transitions lead. Padded
+        with `NOBODY`. None without the term "transitions".
+      strengths: `[N, k]` float32, the strengths of these transitions, padded with 0. None if `followers` is None.
+      projection: `[D, d]` float32, the projection of content vectors onto their first d principal directions. None
+        without the term "content".
       popularity: whether the term "popularity" is used.
     """
 

@@ -81,9 +81,9 @@ class Candidates:
         return bool(self.cold[self.available].any())
 
     def most_popular(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the most popular items, `[count]` int32, and the logarithms of their shares of the interactions.
+        """Returns the most popular items, `[count]` int32, and the logarithm of each item's share of the interactions.
 
-        Tied items are in the order of the table.
+        Equally popular items are in the order of the table.
         """
         counts = self.popularity[self.available]
         order = np.argsort(-counts, kind="stable")[:count]
@@ -114,7 +114,7 @@ class Candidates:
         if not (~self.cold[ours]).any():
             raise UserError(
                 f"{newer.name}: has none of the items that the recommender was trained on; give a newer version of "
-                "its ID table"
+                "the recommender's ID table"
             )
         return Candidates(
             _followed_by(old, newer, new),
@@ -159,7 +159,8 @@ def _refuse_unknown_codes(newer: IdTable, new: np.ndarray, sizes: tuple[int, ...
         raise UserError(
             f"{newer.name}: {number} new items have codes that the recommender was not trained with; the first one is "
             f"{newer.item_ids[[new[row]]].tolist()[0]!r}, whose code {newer.semantic_ids[new[row], level]} at level "
-            f"{level} is not below {sizes[level]}; train on this version, or drop these items"
+            f"{level} is not one of the {sizes[level]} codes that the recommender has at this level; train on this "
+            "version, or drop these items"
         )
 
 

@@ -21,7 +21,7 @@ def content_of(config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray) -> np
     Returns None if nothing needs vectors, or if the config names no vectors and the test does not need them.
 
     Raises:
-      UserError: if the test needs vectors and there are none, or an item has none.
+      UserError: if the test needs vectors and the config names none, or if an item has no vector.
     """
     if not needs_content(config) and not (uses_content(config, bool(cold.any())) and names_content(config)):
         return None
@@ -47,7 +47,7 @@ def names_content(config: ConfigDict) -> bool:
 
 
 def content_settings(config: ConfigDict) -> ConfigDict:
-    """Returns the settings of the content vectors, the `data` section of a quantizer.
+    """Returns the settings from which the content vectors are loaded: the section `data` of a quantizer's config.
 
     Raises:
       UserError: if the config names no vectors.
@@ -82,11 +82,12 @@ def load_content(
       config: from `sid_jax.recommend.config`.
       item_ids: `[N]` ids of the catalog.
       cold: `[N]` bool, items that are excluded from the center.
-      available: `[n]` row numbers of the items that may be recommended, which must have a vector; None for all. Any
-        other item without a vector gets a zero vector, whose cosine with every item is 0.
+      available: `[n]` row numbers of the items that may be recommended, which must have a vector; None for
+        all items. An item that may not be recommended and has no vector gets a zero vector, whose cosine with every
+        item is 0.
 
     Returns:
-      `[N, D]` float32 vectors of length 1 (or 0).
+      `[N, D]` float32 vectors of length 1, or zero vectors.
 
     Raises:
       UserError: if there are no vectors, or an available item has none.

@@ -43,8 +43,8 @@ class PrefixExamples:
     Attributes:
       histories: `[E, W]` int32 items, left-aligned, padded with 0.
       lengths: `[E]` int32.
-      users: `[E]` int32, a number for each user.
-      targets: `[E]` int32.
+      users: `[E]` int32, the number of each example's user.
+      targets: `[E]` int32, the next item after each history.
     """
 
     histories: Array
@@ -111,12 +111,14 @@ def pack_rows(train: Histories, window: int, row_length: int) -> PackedRows:
 
 
 def prefix_examples(train: Histories, window: int, users: np.ndarray) -> PrefixExamples:
-    """Returns one example for each item of a history after the first: the item is the target of all earlier items.
+    """Returns one example for each item of a history except the first item.
+
+    The item is the target of the example, and all earlier items are the example's history.
 
     Args:
       train: histories of U users.
       window: W, maximum history length; older items are dropped.
-      users: `[U]` int32, a number for each user.
+      users: `[U]` int32, the number of each user.
     """
     first = np.repeat(train.offsets[:-1], train.lengths)
     places = np.arange(len(train.items))

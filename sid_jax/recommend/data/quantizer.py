@@ -20,8 +20,9 @@ from sid_jax.training.quantizer import train
 def quantizer_config(config: ConfigDict) -> ConfigDict:
     """Returns the quantizer's settings in a recommender's config.
 
-    The seed and the cold items are those of the recommender. If the quantizer's settings name no data, or name the same
-    catalog as the settings of the histories, the quantizer is trained on that catalog.
+    The seed and the cold items are taken from the recommender's settings. If the histories come from a named catalog,
+    such as movielens-100k, and the quantizer's settings name no data or the same catalog, then the quantizer is trained
+    on this catalog.
     """
     settings = fill(default_config(), config.quantizer.to_dict())
     settings.seed = config.seed
@@ -32,9 +33,10 @@ def quantizer_config(config: ConfigDict) -> ConfigDict:
 
 
 def share_catalog(data: ConfigDict, of_histories: ConfigDict) -> None:
-    """Fills in unset settings of the quantizer's section `data` from `of_histories`, the recommender's `data`.
+    """Fills in unset settings of the quantizer's section `data` from the recommender's section `data`.
 
-    The source and the paths are filled in only if `of_histories` has a named catalog, such as movielens-100k.
+    `data` is the quantizer's section, and `of_histories` the recommender's section. The source and the paths
+    are filled in only if `of_histories` names a catalog, such as movielens-100k.
     """
     data.cache_dir = data.cache_dir or of_histories.cache_dir
     if of_histories.source not in CATALOGS:

@@ -49,7 +49,7 @@ class Split:
     """Histories, split for training and evaluation.
 
     Attributes:
-      train: the training histories of U users, some of which may be empty.
+      train: the training histories of U users. A history may be empty.
       validation: each user's second-to-last item as the target, with the items before it as the history.
       test: each user's last item as the target, with all items before it as the history, including the validation
         target.
@@ -140,7 +140,11 @@ def _without_items(histories: Histories, unwanted: np.ndarray) -> Histories:
 
 
 def _examples(histories: Histories, known: Histories, back: int) -> EvaluationExamples:
-    """Returns examples with the histories in `known`. Targets are the items at index `-back` of the whole histories."""
+    """Returns one example for each user whose history in `known` is not empty.
+
+    `histories` has the whole histories, and `known` a part of each of them. The target is the item at index `-back` of
+    the user's whole history.
+    """
     asked = known.lengths > 0
     targets = histories.items[histories.offsets[1:][asked] - back]
     return EvaluationExamples(known.keep_users(asked), targets, left_out=int((~asked).sum()))

@@ -8,7 +8,7 @@ import scipy
 from sid_jax.data.histories import Histories, item_counts
 
 # Maximum distance between the two items of a transition. Transitions at larger distances are not counted, since their
-# weight, at most .9 ** 60, is nearly 0.
+# weight is nearly 0: at most .9 ** 60, if `gap_decay` is .9.
 _LONGEST_GAP = 60
 
 
@@ -19,14 +19,14 @@ def transition_graph(
 
     The strength of item j as a follower of item i is (forward + back * backward) / (count_i ** from_power * count_j **
     to_power). `forward` counts how often j comes after i in a history, and `backward` how often j comes before i. Each
-    of these pairs counts `gap_decay` ** (number of items in between). An item never follows itself.
+    occurrence is weighted by `gap_decay` ** (number of items in between). An item never follows itself.
 
     Args:
       train: histories of N items.
       gap_decay: decay of a transition's weight per item in between.
       back: weight of backward transitions relative to forward ones.
       from_power, to_power: exponents of the items' interaction counts.
-      next_bonus: added to the count of an item that directly follows another.
+      next_bonus: added to `forward` for each time that j directly follows i.
     """
     counts = np.maximum(item_counts(train), 1)
     from_items, to_items = (scipy.sparse.diags_array(counts**-power) for power in (from_power, to_power))

@@ -99,7 +99,7 @@ def _refuse_repetitions(lists: np.ndarray) -> None:
         )
 
 
-# Number of bootstrap draws in memory at a time; they take tens of megabytes.
+# Maximum number of drawn users, over all bootstrap samples, that are in memory at a time. They take tens of megabytes.
 _DRAWS = 2_000_000
 
 
@@ -138,7 +138,7 @@ def mean_interval(
 def paired_difference(
     a: np.ndarray, b: np.ndarray, *, seed: int = 0, samples: int = 1000, level: float = 0.95
 ) -> tuple[float, float, float]:
-    """Returns the mean difference of `a` and `b` on the same users, and the ends of its paired bootstrap interval.
+    """Returns the mean difference `a - b` on the same users, and the two ends of its paired bootstrap interval.
 
     Each sample has the same users for `a` and `b`, since targets that one recommender misses are often missed by the
     other. Seeds are resampled separately, because two different recommenders with the same seed have nothing in common.
@@ -149,7 +149,7 @@ def paired_difference(
       seed, samples, level: see `bootstrap_interval`.
 
     Raises:
-      ValueError: if the users differ in number.
+      ValueError: if `a` and `b` have different numbers of users.
     """
     if a.shape[1:] != b.shape[1:]:
         raise ValueError(f"a and b must have shape [S, U] with the same users, not {list(a.shape)} and {list(b.shape)}")

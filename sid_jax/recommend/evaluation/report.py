@@ -30,10 +30,11 @@ _NAMES = 15
 class EvaluationReport:
     """Test results of a recommender and of baselines, as text, as HTML and as numbers.
 
-    The metrics are those under the rule of `eval.exclude_seen` for seen items; `other` has those under the other rule.
+    The metrics are computed under the rule of `eval.exclude_seen` for seen items. `other` has the results under the
+    other rule.
 
     Attributes:
-      evaluations: the evaluation of the recommender, and then those of the baselines.
+      evaluations: the evaluation of the recommender, followed by one evaluation per baseline.
       num_items: N, the size of the catalog.
       samples: number of bootstrap samples.
     """
@@ -69,7 +70,7 @@ class EvaluationReport:
         return {each.name: each.metrics for each in self.evaluations[1:]}
 
     def __repr__(self) -> str:
-        """Returns one line per recommender and rule for seen items."""
+        """Returns a header and one line per recommender, under each rule for seen items."""
         rows = [
             f"{each.name}: "
             + ", ".join(f"{name} {cell}" for name, cell in _column(each, self.samples) if name in _SHOWN)

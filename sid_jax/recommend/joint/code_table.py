@@ -27,8 +27,9 @@ class CodeTable:
 
     Attributes:
       codes: `[N, L]` int32.
-      prefixes: `[N, L]` int32, the index of an item's first l codes among all prefixes of that length.
-      followers: L arrays `[min(N, K_1 ... K_l), ceil(K / 32)]` uint32: bit k is set if code k follows the prefix.
+      prefixes: `[N, L]` int32. Column l (from 0) has the index of each item's prefix among all prefixes of l codes.
+      followers: L arrays uint32. Array l (from 0) has one row of bits for each prefix of l codes, and the shape
+        `[min(N, K_1 ... K_l), ceil(K / 32)]`. Bit k of a row is set if code k follows the prefix.
     """
 
     codes: jax.Array
@@ -70,7 +71,7 @@ def allowed_codes(table: CodeTable, items: jax.Array, level: int, size: int) -> 
 def code_loss(logits: jax.Array, table: CodeTable, items: jax.Array, level: int) -> jax.Array:
     """Returns the cross-entropy of items' codes, `[...]`, from logits `[..., K]`.
 
-    The loss is the one of `sid_jax.recommend.models.catalog.code_loss`.
+    It is the same loss as `sid_jax.recommend.models.catalog.code_loss`.
     """
     allowed = allowed_codes(table, items, level, logits.shape[-1])
     return cross_entropy(jnp.where(allowed, logits.astype(jnp.float32), MASKED), table.codes[items, level])
@@ -106,7 +107,7 @@ def most_items(examples: PackedRows, batch_size: int) -> int:
 
 
 def items_of(batch: PackedRows, vectors: jax.Array, size: int) -> BatchItems:
-    """Returns the distinct items of a batch, padded to `size` (static). `vectors` `[N, D]` are those of all items."""
+    """Returns the distinct items of a batch, padded to `size` (static). `vectors` `[N, D]` are all items' vectors."""
     taken = jnp.where(batch.segments > 0, jnp.stack([batch.inputs, batch.targets]), _NONE)
     rows, places = jnp.unique(taken, size=size, fill_value=_NONE, return_inverse=True)
     inputs, targets = places.reshape(taken.shape).astype(jnp.int32)

@@ -247,7 +247,7 @@ def revive_unused(
     codes: jax.Array,
     key: jax.Array,
 ) -> tuple[nnx.State, optax.OptState]:
-    """Resets dead codes to residuals with large errors, and their optimizer moments to 0.
+    """Sets the codewords of dead codes to residuals with large errors, and their optimizer moments to 0.
 
     It works like `sid_jax.training.optimizer.revive_unused`, but a code is dead if no item of the catalog has it.
 
@@ -257,7 +257,7 @@ def revive_unused(
       opt_state: state of the RQ-VAE's optimizer.
       vectors: `[N, D]`, the vectors of all items.
       codes: `[N, L]` int32, the codes of all items.
-      key: PRNG key of the draw.
+      key: PRNG key of the draw of residuals.
     """
     model: RQVAE = nnx.merge(recipe.quantizer, params, statistics)
     forget: Any = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[:1] + (1,) * (leaf.ndim - 1), bool), params)

@@ -83,9 +83,9 @@ def _recommender_loss(
 ) -> tuple[jax.Array, jax.Array]:
     """Returns each level's cross-entropy (`[L]`, sums over the targets), and the total weight of the targets.
 
-    At the first level the loss includes a term that acts only through its gradient. Its value is 0, and its gradient is
-    that of the negative mutual information between the soft assignments of the targets and the histories. Only the
-    assignments get this gradient.
+    At the first level the loss includes a term that acts only through its gradient. The value of the term is 0. Its
+    gradient is the gradient of the negative mutual information between histories and the soft assignments of their
+    targets. Only the assignments get this gradient.
     """
     tables = [table[...] for table in model.embedding.levels]
     embeddings = jnp.sum(code_embeddings(seen.weights, tables), axis=-2).astype(model.embedding.dtype)
@@ -102,9 +102,10 @@ def _recommender_loss(
 
 
 def _lack_of_information(logits: jax.Array, weights: jax.Array) -> jax.Array:
-    """Returns `log p(k) - log p(k | history)` of each code k, `[B, P, K]`, from logits and weights of the targets.
+    """Returns `log p(k) - log p(k | history)` of each code k at each target, `[B, P, K]`.
 
-    p(k) is the mean of p(k | history) over the batch's targets, with the weights `[B, P]`.
+    p(k | history) is the softmax of the target's logits. p(k) is the mean of p(k | history) over the batch's targets,
+    with the weights `[B, P]`.
 
     With `-log p(k | history)` alone, items would move to common codes, since fewer codes are easier to predict. This is
     how plain joint training collapses. The mutual information of codes and histories is greatest with all codes in use.

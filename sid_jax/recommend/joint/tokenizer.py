@@ -22,7 +22,7 @@ def load_tokenizer(config: ConfigDict, folder: Path) -> TrainedRun:
     The vectors are loaded with the export's settings; `config.quantizer.data` may give the current location of files.
 
     Raises:
-      UserError: if the folder is not an export of a training run, or the vectors are not those of the export.
+      UserError: if the folder is not an export of a training run, or if the export was made from other vectors.
     """
     if not folder.is_dir():
         raise UserError(f"config.ids is {config.ids!r}, but joint training needs the folder of an export, or 'rqvae'")
