@@ -108,12 +108,12 @@ WRONG_FILES: dict[str, tuple[Files, str]] = {
     ),
     "wrong dimension": (
         both(npy(VECTORS), npy(VECTORS[:, :5], "b.npy")),
-        "b.npy: vectors have 5 features, but those of",
+        "b.npy: vectors have 5 features, but the vectors of",
         "a.npy have 12",
     ),
     "wrong dimension, parquet": (
         both(parquet([1], [[1.0, 2.0]]), parquet([2], [[1.0]], "b.parquet")),
-        "b.parquet: vectors have 1 features, but those of",
+        "b.parquet: vectors have 1 features, but the vectors of",
     ),
     "one dimension": (npy(VECTORS[0]), "expected an array [N, D] with a row per item, found shape [12]"),
     "three dimensions": (npy(VECTORS[None]), "found shape [1, 300, 12]"),

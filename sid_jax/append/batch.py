@@ -95,7 +95,7 @@ def batch_of_files(parts: VectorParts | None, model: RQVAE, there: pa.ChunkedArr
     """Reads and encodes the items of the input files. Their vectors are kept in a file in `scratch`, not in memory.
 
     `parts` lists ranges of rows of the input files; None if there are no items. `there` `[N]`, int64 or string, are the
-    ids of the previous version.
+    item ids of the previous version.
 
     Raises:
       UserError: if a file cannot be read, an id occurs twice or does not fit the type of `there`, or a vector is not

@@ -102,9 +102,10 @@ def fit_of(reference: Reference | None, errors: np.ndarray, own_spread: float) -
     """Returns how well the codes represent new items, compared with the first version's items (the reference).
 
     R^2 is 1 - (mean squared error of the new items) / (spread of the first version's items). The R^2 of the reference
-    has the same denominator, so the two values of R^2 differ only if the errors differ. Other denominators would
-    distort the comparison. The spread of similar new items is small, and R^2 would be too low. The squared distance of
-    the new items to the training items' mean is large if the new items are far from it, and R^2 would be too high.
+    has the same denominator, so the two values of R^2 differ only if the errors differ. Two other denominators would
+    distort the comparison. With the spread of the new items, R^2 would be too low if the new items are similar to each
+    other. With their mean squared distance to the mean of the training items, R^2 would be too high if they are far
+    from this mean.
 
     Args:
       reference: the reference; None if there is none.
@@ -122,7 +123,8 @@ def code_shift(new: Sequence[np.ndarray], old: Sequence[np.ndarray]) -> list[dic
     """Returns, for each level, the distance between the code distributions of new and old items, from counts `[K]`.
 
     "distance" is the Jensen-Shannon distance in base 2: 0 for equal distributions, 1 for no common code. "by_chance" is
-    the 99th percentile of this distance for random samples of the old distribution, of the same size as the new items.
+    the 99th percentile of this distance for random samples from the old distribution. Each sample has as many items as
+    there are new items.
     """
     random, found = stream_rng(0, "code_shift"), []
     for ours, theirs in zip(new, old, strict=True):

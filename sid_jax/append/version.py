@@ -29,7 +29,7 @@ class Policy:
     Attributes:
       reuse_removed: whether the IDs of removed or moved items may be given to other items.
       on_known: for input items that have an ID. "keep" keeps the ID, whatever the item's current vector. "move" gives
-        an item whose codes have changed a new ID, and reserves its old ID. "error" rejects such items.
+        a new ID to each item whose codes have changed, and reserves the old ID. "error" rejects items that have an ID.
       on_returned: for input items that were removed earlier. "accept" gives them their old ID. "error" rejects them,
         for example because the input could be an old file.
       on_unknown: for items to remove that were never in the catalog. "error" rejects them. "drop" ignores them, with a
@@ -249,7 +249,7 @@ def _with_columns(table: IdTable, rows: np.ndarray, values: pa.Table, chosen: np
     Args:
       table: N items.
       rows: `[k]`, the rows to update.
-      values: columns with the same names and types.
+      values: new values, in columns with the names and types of the table's columns.
       chosen: `[k]`, the row of `values` for each row to update.
     """
     columns, updated = table.columns, np.zeros(len(rows), bool)

@@ -111,8 +111,8 @@ def _encode(
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Returns codes `[B, L]`, hashes of the vectors, whether each vector is finite `[B]`, and moments.
 
-    The hashes are `[B, 2]` uint32, the high and the low half of a 64-bit hash for each vector. The moments are those of
-    `_moments`, over every `sample_every`th of the first `num_items` vectors, starting at `first_sampled`.
+    The hashes are `[B, 2]` uint32, the high and the low half of a 64-bit hash for each vector. `_moments` computes the
+    moments, from every `sample_every`th of the first `num_items` vectors, starting at `first_sampled`.
     """
     model = jax.tree.unflatten(structure, leaves)
     codes = model.assign(vectors)

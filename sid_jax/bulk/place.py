@@ -60,8 +60,8 @@ def place_group(job: Job, group: Group) -> dict[str, Any]:
 def admit_leaving(job: Job, groups: Sequence[Group], counts: np.ndarray, leaving: np.ndarray) -> list[dict[str, Any]]:
     """Gives the leaving items IDs under other first codes, after `place_group` has run for all groups.
 
-    The new codes are written to additional `placed` files, numbered after those of the groups. `counts` `[K]` is the
-    number of items with each first code, and `leaving` `[K]` is the number of these items that leave.
+    The new codes are written to additional `placed` files, whose numbers follow the groups' numbers. `counts` `[K]` is
+    the number of items with each first code, and `leaving` `[K]` is the number of these items that leave.
     """
     homeless = joined([items_of(read_columns(job.file("leaving", group.number))) for group in groups])
     everyone = np.arange(len(homeless.part))

@@ -66,8 +66,8 @@ def export_files(
 ) -> None:
     """Encodes the vectors in files with a run's model, and writes the export atomically.
 
-    The IDs are the same as those of `sid_jax.export.run.export`. Memory does not grow with N: data of size N are kept
-    in files in the export's folder.
+    `sid_jax.export.run.export` gives the same IDs. Memory does not grow with N: data of size N are kept in files in
+    the export's folder.
 
     Args:
       workdir: the run's folder; the run's own data are not read.

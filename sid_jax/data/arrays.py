@@ -19,7 +19,7 @@ from sid_jax.data.arrow_columns import as_float32, ids_as_array, ids_from_arrow,
 from sid_jax.errors import UserError, reason, shown
 
 _VECTORS = "an array [N, D], an Arrow or pandas column of lists, a table of numbers, a list of lists, or a path"
-# Types whose order is arbitrary, so that their values cannot be matched to rows or times.
+# Types whose values have no defined order, so that the values cannot be matched to rows or times.
 UNORDERED = (set, frozenset)
 _IDS = "expected ids that are strings or integers, all of one type"
 
@@ -210,7 +210,8 @@ def _is_number(dtype: np.dtype) -> bool:
 def _safely_mapped(array: np.ndarray) -> np.ndarray:
     """Returns the array itself, or a copy in memory if it is a private memory map.
 
-    `blocks.in_blocks` releases the pages that it has read; changed pages of a private map would be lost.
+    `blocks.in_blocks` releases the pages that it has read. Changes to a private map are only in these pages, not in the
+    file, and would be lost.
     """
     base: Any = array
     while isinstance(base, np.ndarray):
@@ -221,7 +222,7 @@ def _safely_mapped(array: np.ndarray) -> np.ndarray:
 
 
 def _stacked(rows: Sequence[Any] | np.ndarray, where: str) -> np.ndarray:
-    """Returns N rows as `[N, D]` float32; rows are converted one by one, so that there is only one copy."""
+    """Returns N rows as `[N, D]` float32. Each row is converted directly into the result, without another copy."""
     if not len(rows):
         raise UserError(f"{where}: empty; give at least one vector")
     stacked = np.empty((0, 0), np.float32)

@@ -142,9 +142,9 @@ def vectors_from_arrow(
     Args:
       column: the vectors.
       where, first_row: see `plain_ids`.
-      num_features: D of the column's file; None for the length of the first vector. If it is given, invalid rows become
-        rows that are not finite: NaN for a null row or a row with a null value, infinity for a vector of another
-        length.
+      num_features: the number D of features that each vector must have; None for the length of the first vector. If it
+        is given, invalid rows become rows that are not finite: NaN for a null row or a row with a null value, infinity
+        for a vector of another length.
 
     Raises:
       UserError: if the column has another type; without `num_features`, also if a vector or a value in it is null, or a
@@ -160,7 +160,9 @@ def vectors_from_arrow(
 
 
 def usual_length(column: pa.ChunkedArray, where: str) -> int:
-    """Returns the most frequent length of a column's vectors (the first one on ties); 0 if all are empty or null.
+    """Returns the most frequent length of a column's vectors; 0 if all are empty or null.
+
+    Of several lengths that are equally frequent, it returns the one that occurs first.
 
     Raises:
       UserError: if the column has another type.

@@ -21,9 +21,9 @@ def collaborative_vectors(catalog: MovieLens, *, view: str, dimension: int, hold
     """Returns `[N, D]` float32 vectors of the films (view "item") or users (view "user").
 
     Args:
-      catalog: its ratings fill the matrix, films by users or users by films; a missing rating is 0.
-      view: "item" or "user".
-      dimension: D, below the matrix's smaller side.
+      catalog: the films, the users, and the ratings, which form a matrix. A missing rating is 0.
+      view: "item" or "user"; the rows of the matrix are films or users accordingly.
+      dimension: D, less than the number of films and less than the number of users.
       holdout: number of each user's last ratings that are excluded. With a leave-one-out split, the last rating is the
         test target and the second-to-last rating is the validation target. Vectors that include these ratings would
         leak the targets.
@@ -156,7 +156,7 @@ def cooccurrence_vectors(counts: scipy.sparse.csr_array, dimension: int) -> np.n
 def _positive_information(counts: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
     """Returns max(0, log(P(i, j) / (P(i) P(j)))), the positive pointwise mutual information of items and contexts.
 
-    The contexts j are items, too. To compute P(j), their counts are raised to the power `_CONTEXT_POWER`.
+    The contexts j are items, too. To compute P(j), the count of each context is raised to the power `_CONTEXT_POWER`.
     """
     totals = counts.sum(axis=1)
     contexts = totals**_CONTEXT_POWER

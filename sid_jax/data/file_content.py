@@ -11,14 +11,17 @@ from sid_jax.errors import UserError
 
 _GZIP = b"\x1f\x8b"
 _LOOKED_AT = 512
-# Endings of files that are not text. Any other ending, such as .csv, .json or .txt, is that of text.
+# Endings of files that are not text. A file with any other ending, such as .csv, .json or .txt, should be text.
 _BINARY = (".parquet", ".feather", ".arrow", ".npy", ".npz", ".pt", ".safetensors", ".array_record")
 # Endings of other programs' files. Their content is not checked, since it has no recognizable first bytes.
 _UNKNOWN = (".bin", ".tfrecord", ".tfrecord.gz")
 
 
 class _Content(NamedTuple):
-    """A kind of content: its name, its first bytes, the endings of files that may have it, and what to do otherwise."""
+    """A kind of content: its name, its first bytes, and the endings of files that may have it.
+
+    `remedy` says what to do with a file that has this content but another ending.
+    """
 
     name: str
     starts: tuple[bytes, ...]

@@ -17,7 +17,7 @@ class Histories:
     Attributes:
       user_ids: `[U]` int64 or object (str), unchanged and distinct.
       offsets: `[U + 1]` int64: user u's interactions are `items[offsets[u] : offsets[u + 1]]`.
-      items: `[T]` int32 row numbers in `item_ids`, each user's in time order.
+      items: `[T]` int32, the item of each interaction as a row number in `item_ids`; a user's items are in time order.
       item_ids: `[N]` the catalog's ids, int64 or object (str).
       num_unknown: number of interactions that were dropped because their items are not in the catalog.
       num_tied: number of interactions with the same time as another interaction of the same user, counted when the
@@ -132,5 +132,5 @@ def keep_active(histories: Histories, min_interactions: int) -> Histories:
 
 
 def offsets_of(counts: np.ndarray | list[int]) -> np.ndarray:
-    """Returns `[U + 1]` int64: the starts of U consecutive slices of these lengths, and the end of the last slice."""
+    """Returns `[U + 1]` int64: the starts of U consecutive slices of lengths `counts`, and the last slice's end."""
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])

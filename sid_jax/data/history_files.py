@@ -50,7 +50,7 @@ class HistoryFile:
     option: str = 'on_unknown="drop"'
 
     def read(self, item_ids: np.ndarray, on_unknown: str = "error") -> Histories:
-        """Returns the histories over a catalog `[N]`; see `read_histories`."""
+        """Reads the file, see `read_histories`; `item_ids` are the `[N]` ids of the catalog."""
         columns = self.user_column, self.item_column, self.time_column
         return read_histories(self.path, item_ids, columns, on_unknown=on_unknown, option=self.option)
 

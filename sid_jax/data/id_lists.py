@@ -158,7 +158,7 @@ def dropped(on_unknown: str) -> bool:
 
 
 def some_unknown(ids: np.ndarray, known: np.ndarray) -> list[str]:
-    """Returns, as text, the ids whose rows are not among the rows `known`: all of them, or the first 10,000."""
+    """Returns the ids as text, without those at the positions `known`; if more than 10,000 remain, the first 10,000."""
     return list(map(str, np.delete(ids, known)[:_MOST_COMPARED].tolist()))
 
 
@@ -203,7 +203,7 @@ def _other_base(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray)
         if unknown[0] == str(name) and missed not in has:
             return (
                 f"ids seem to be numbered from {first}, but the catalog is numbered from {low}, so every id would name "
-                "another item: number input and catalog from the same start, and drop no items"
+                "another item: number the items of the input and of the catalog from the same start, and drop no items"
             )
     return ""
 

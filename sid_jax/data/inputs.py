@@ -57,9 +57,9 @@ def vector_set(
       histories: interaction histories, see `as_histories`, for IDs that also depend on co-occurrence; None for the
         histories that `settings.histories` names.
       cold: items that are excluded from training: `[N]` bool, item ids, or a path, see `settings.cold_items`.
-      settings: the `data` section of a config. Arguments replace its settings. If it names a catalog, `vectors` also
-        replaces the parts and histories of this catalog. With `on_bad_rows="drop"`, rows that are not finite are
-        dropped.
+      settings: the `data` section of a config. An argument takes precedence over the setting for the same input. If the
+        section names a catalog, `vectors` also replaces the parts and histories of this catalog. With
+        `on_bad_rows="drop"`, rows that are not finite are dropped.
       weights: weights of parts, by name.
       on_unknown: see `as_histories`.
       with_partners, with_collaborative, resident_bytes: see `data.load.load_vectors`.
@@ -188,7 +188,10 @@ def _in_memory(vectors: Any, item_ids: Any, settings: ConfigDict) -> VectorSet:
 
 
 def _columns_of_table(table: Any, item_ids: Any, settings: ConfigDict) -> tuple[Any, Any]:
-    """Returns a table's column of vectors, or the table itself if it has no such column, and the ids."""
+    """Returns the vectors and the ids of a table.
+
+    The vectors are the table's column of vectors, or the table itself if it has no such column.
+    """
     names = list(table.schema.names if isinstance(table, (pa.Table, pa.RecordBatch)) else table.columns)
     if item_ids is None:
         item_ids = ids_in_index(table, settings.id_column)

@@ -41,11 +41,11 @@ def set_of_parts(
     """Returns N items with named parts that are in memory or in files.
 
     Args:
-      parts: the parts by name. A part has either values for all items, in the order of the items, see
-        `part_sources.fit_part`; or ids by which it is joined: a pair of values and ids, a mapping of ids to values, a
-        table, or a path of vectors with ids.
+      parts: the parts by name. A part without ids has one row per item, in the order of the items; see
+        `part_sources.fit_part`. A part with ids is joined by them: it is a pair of values and ids, a mapping of ids to
+        values, a table, or the path of a file of vectors with ids.
       item_ids: `[N]`; None for the union of the parts' ids, or the row numbers if no part has ids.
-      weights: weights of parts by name; 1 for a part without one.
+      weights: weights of parts by name; a part that is not named has the weight 1.
       settings: the `data` section of a config.
 
     Raises:

@@ -74,5 +74,5 @@ def _literal(line: bytes, where: str) -> Any:
         return ast.literal_eval(line.decode().strip())
     # `literal_eval` raises a TypeError for a set of dicts.
     except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        # The parser's own message is omitted, since it has the address of an object, but no position.
+        # The parser's own message is omitted: it has an object's memory address, but no position in the line.
         raise UserError(f"{where}: neither JSON nor a Python dict; download the file again") from error

@@ -19,7 +19,7 @@ class ItemPart:
     Attributes:
       name: for example "text" or "image".
       num_features: D_p.
-      weight: the part's share of the variance of a scaled vector, relative to the weights of the other parts.
+      weight: in scaled vectors, the variance of each part is proportional to its weight.
       unit_norm: whether the part's vectors are scaled to length 1.
     """
 

@@ -100,7 +100,7 @@ def with_histories(
       with_partners, with_collaborative: see `load_vectors`.
 
     Raises:
-      UserError: if there are no such histories, or they have no co-occurrences.
+      UserError: if the items are users, or the histories cannot be read or have no co-occurrences.
     """
     if data.id_name == "user_id":
         raise UserError(
@@ -157,7 +157,7 @@ def load_histories(
       path: path of a named catalog, if `settings.path` is empty.
 
     Raises:
-      UserError: if there is no such data, or it cannot be used.
+      UserError: if the histories are missing, or cannot be used.
     """
     path = settings.path or path
     if settings.source in MOVIELENS:

@@ -143,7 +143,7 @@ def _keeping(histories: Histories, known: np.ndarray) -> Histories:
 def in_catalog(
     histories: Histories, item_ids: np.ndarray, what: str, on_unknown: str = "error", option: str = ""
 ) -> Histories:
-    """Converts histories over any catalog to histories over another one.
+    """Converts histories over one catalog to histories over another catalog.
 
     Args:
       histories: the histories; their items are matched by the text of their ids.

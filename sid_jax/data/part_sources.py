@@ -60,7 +60,7 @@ def part_vectors(about: About, values: Any, where: str) -> np.ndarray:
 
     Args:
       about: from `fit_part`.
-      values: see `fit_part`; a part of categories or numbers also accepts vectors as this function returns them.
+      values: see `fit_part`; a part of categories or numbers also accepts the vectors that this function returns.
       where: name of the part in error messages.
 
     Raises:
@@ -118,7 +118,8 @@ def _fit_number(numbers: np.ndarray, where: str) -> About:
     known = numbers[np.isfinite(numbers)]
     if not len(known) or known.min() == known.max():
         raise UserError(f"{where}: all items have the same number; remove this part, or use another column")
-    # Several quantiles are equal if many items have the same number; `np.interp` then returns the rank of the last one.
+    # Several quantiles are equal if many items have the same number. For this number, `np.interp` returns the rank of
+    # the last of these quantiles.
     quantiles = np.quantile(known, np.linspace(0, 1, _QUANTILES))
     return {"quantiles": quantiles.tolist()}
 

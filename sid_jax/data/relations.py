@@ -34,14 +34,17 @@ class Partners:
     def of(cls, counts: scipy.sparse.csr_array) -> Partners:
         """Returns the pairs of `[N, N]` co-occurrence counts from `data.collaborative.pair_counts`."""
         sums = np.cumsum(counts.data, dtype=np.float64)
-        # Not the weights but their cumulative sums are rounded. If the total would exceed int32, the weights are scaled
-        # down, and rounding would turn weights below 0.5 into 0.
+        # The cumulative sums are rounded, and the weights are not. If the total would exceed int32, the weights are
+        # scaled down, and rounding would turn scaled weights below 0.5 into 0.
         ends = np.rint(min(_UNIT, _LARGEST / sums[-1]) * sums).astype(np.int32)
         bounds = np.concatenate([[0], ends])[counts.indptr]
         return cls(counts.indices.astype(np.int32), ends, bounds.astype(np.int32))
 
     def among(self, kept: np.ndarray) -> Partners:
-        """Returns the pairs, renumbered for the items that a mask `[N]` bool selects; others must have no pairs."""
+        """Returns the pairs, with row numbers that count only the items that a mask `[N]` bool selects.
+
+        The other items must have no pairs.
+        """
         new_row = np.cumsum(kept) - 1
         bounds = np.append(np.asarray(self.bounds)[:-1][kept], self.bounds[-1])
         return Partners(new_row[self.rows].astype(np.int32), self.ends, bounds)

@@ -175,7 +175,7 @@ def moments(
     """Returns each feature's mean, its variance and the number of items that have it, each `[D]` float64.
 
     Two passes are used, since a single pass loses small variances. With a layout, items that lack a part do not count
-    for its features; a part that no item has gives 0.
+    for its features; for a part that no item has, all three results are 0.
     """
     total = np.nansum if layout is not None else np.sum
     blocks = functools.partial(_prepared_blocks, vectors, unit_norm, layout)

@@ -40,8 +40,8 @@ _ATOMIC_TYPES = {"float": pa.float64(), "token_seq": pa.list_(pa.string()), "flo
 
 _SETTINGS = ": set --config.data.id_column, --config.data.text_column and --config.data.columns to some of these"
 
-# A `token_seq` column of a RecBole file is a text if its name, or the last word of its name (as in movie_title), is one
-# of these. Columns with other names usually list entries.
+# A `token_seq` column of a RecBole file holds either texts or lists of labels, such as categories. It is read as texts
+# if its name is one of these words, or ends with one of them after an underscore, as movie_title does.
 _WORDS = ("title", "name", "text", "description", "brand", "store", "author")
 
 # A column of N values: a `pa.ChunkedArray`, or a list of JSON values, which may be of several types.
@@ -279,8 +279,8 @@ def _text(path: File, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
             return column  # Bytes that are not UTF-8 text, such as images.
     if ending(path, TABLE_ENDINGS) in _ATOMIC and kind == _ATOMIC_TYPES["token_seq"]:
         texts = pc.binary_join(column, " ")
-        # `sid-jax convert` writes a list as one text, with ", " between its entries. So a ", " shows that the column is
-        # text.
+        # `sid-jax convert` writes a list as one text, with ", " between its entries. A column with ", " is therefore
+        # read as text.
         is_text = name.rpartition("_")[2] in _WORDS or pc.any(pc.match_substring(texts, ", ")).as_py()
         return texts if is_text else column
     return column
@@ -315,7 +315,7 @@ def _read_records(path: Path, id_column: str, names: Sequence[str]) -> tuple[np.
 
 
 def _joined(parts: list[Values]) -> Values:
-    """Returns the concatenation of one column of several files."""
+    """Concatenates the values that several files have in one column."""
     arrow = [part for part in parts if isinstance(part, pa.ChunkedArray)]
     if len(arrow) == len(parts) and len({part.type for part in arrow}) == 1:
         return pa.chunked_array([chunk for part in arrow for chunk in part.chunks], arrow[0].type)

@@ -56,7 +56,7 @@ def treat_bad_rows(
     """Drops or lists bad rows, or leaves them in place, so that the reader of the rows rejects them.
 
     Args:
-      parts: all rows.
+      parts: the parts (ranges of rows) of the files.
       how: "error" returns the parts unchanged. The reader of the rows then calls `refuse_bad_rows` when it finds a bad
         row, so that no row is read twice if all are good. "drop" reads all rows, and returns the parts without bad
         rows. "report" reads all rows, prints bad rows as CSV, and raises UserError if there are any.

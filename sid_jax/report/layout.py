@@ -125,7 +125,10 @@ def _joint_probabilities(points: np.ndarray, perplexity: float) -> np.ndarray:
 
 
 def _divergence(flat: np.ndarray, near: np.ndarray) -> tuple[float, np.ndarray]:
-    """Returns KL(p || q) up to a constant, and its gradient; q is from Student's t with one degree of freedom."""
+    """Returns t-SNE's loss, KL(p || q) up to a constant, and its gradient.
+
+    p is `near`. q follows from the distances between the positions `flat`, by Student's t with one degree of freedom.
+    """
     places = flat.reshape(-1, 2)
     squares = np.square(places).sum(axis=1)
     distances = np.maximum(squares[:, None] + squares[None] - 2 * places @ places.T, 0)

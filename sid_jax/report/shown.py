@@ -156,8 +156,8 @@ def telling_words(semantic_ids: np.ndarray, columns: Sequence[pa.ChunkedArray]) 
 
     Args:
       semantic_ids: `[N, L]`, in ascending order.
-      columns: N values each. Texts are split at "|" if any text of the column contains it, otherwise into words. Lists
-        are lists of labels.
+      columns: N values each. Texts are split at "|" if any text of the column contains it, otherwise into words. The
+        entries of a list are not split.
 
     Returns:
       Words by prefix, written as "12" or "12-4".

@@ -207,7 +207,7 @@ def _same_codes(manifest: dict[str, Any]) -> list[Figure]:
         return []
     beside = "of the items have the codes that they had in the last training step"
     if metrics.get("near_ties"):
-        beside += f"; for {percent(metrics['near_ties'])} of the items, two codes are so close that rounding decides"
+        beside += f"; for {percent(metrics['near_ties'])} of the items, rounding may decide between two codes"
     remedy = (
         "a schedule in which noise and temperature reach their minimum, or a longer time with a frozen encoder "
         "(train.settle_share)"

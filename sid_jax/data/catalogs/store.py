@@ -61,7 +61,7 @@ def fetch(folder: Path, download: Download, *, seconds: int) -> Path:
 
 
 def check_digest(path: Path, download: Download) -> None:
-    """Raises UserError if a known digest of the download differs from that of the file."""
+    """Raises UserError if a known digest of the download differs from the file's digest."""
     for name, expected in (("sha256", download.sha256), ("md5", download.md5)):
         if not expected:
             continue

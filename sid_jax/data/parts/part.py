@@ -36,7 +36,8 @@ class Part:
       ids_path: the file of the ids, if they are not in `path`; "" otherwise, also if ids are row numbers.
       ids_offset: position of the first id in `ids_path`: a row number in a .npy file, a byte offset in a text file.
       left_out: rows that are skipped, counted from `first_row`, in ascending order.
-      num_features: D of the file, in a format that allows rows of different lengths; otherwise None.
+      num_features: for a format in which vectors may differ in length, the number D of features that each vector must
+        have; otherwise None.
     """
 
     path: str
@@ -176,7 +177,7 @@ DAMAGED_NPZ = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, SyntaxE
 
 @contextlib.contextmanager
 def reading(path: File, ending: str, *also: type[Exception]) -> Iterator[None]:
-    """Turns the errors that a library raises for a damaged file, and those in `also`, into a UserError."""
+    """Turns the errors that a library raises for a damaged file, and the errors in `also`, into a UserError."""
     damage = (OSError, ValueError, LookupError, TypeError, MemoryError, OverflowError, RuntimeError, pa.ArrowException)
     try:
         yield

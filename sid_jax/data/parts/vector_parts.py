@@ -173,7 +173,7 @@ def list_parts(
         "items/*.parquet", also several separated by commas; the files of a folder or pattern are sorted by name.
       id_column, vector_column: names in files that have columns or named arrays.
       ids_paths: for each file without ids of its own, a text file with one id per line, or a .npy file; patterns are
-        accepted. Empty, or "", if ids are row numbers.
+        accepted. Without any path, or with only "", the ids of such files are row numbers.
       rows: maximum number of rows of a part; only a row group of a Parquet file, which is not split, may have more.
       allow_empty: whether the files may hold no rows at all; the result then has no parts.
 
@@ -190,7 +190,7 @@ def list_parts(
         look = looks[path]
         if look.parts and parts and look.num_features != num_features:
             raise UserError(
-                f"{path}: vectors have {look.num_features} features, but those of {parts[0].path} have "
+                f"{path}: vectors have {look.num_features} features, but the vectors of {parts[0].path} have "
                 f"{num_features}; give vectors of one length"
             )
         parts += _with_ids(look.parts, ids_of.get(path, ""), num_rows)

@@ -164,7 +164,7 @@ def read_weights(settings: BertFolder) -> dict[str, Any]:
     """Returns a model's weights as float32 arrays.
 
     The arrays are "words" `[V, D]`, "positions" `[T, D]` with the first token type's vector added, and "norm". Each of
-    the "layers" has kernels `[in, out]`, bfloat16 if mixed; those of queries, keys and values are concatenated.
+    the "layers" has kernels `[in, out]`, bfloat16 if mixed; the kernels of queries, keys and values are concatenated.
 
     Raises:
       UserError: if the file is corrupt or lacks an array.

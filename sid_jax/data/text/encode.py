@@ -23,7 +23,7 @@ from sid_jax.data.text.encoders import Encode, Encoder, find_encoder
 from sid_jax.data.text.template import clean
 from sid_jax.errors import UserError, reason
 
-# Number of texts per call of the encoder, and number of texts after which their vectors are written to the cache.
+# Number of texts per call of the encoder, and number of texts whose vectors are written to the cache together.
 _BATCH = 512
 _KEPT_TOGETHER = 8192
 _DIGEST_BYTES = 20
@@ -163,7 +163,7 @@ class VectorCache:
     recently used files are removed.
 
     Args:
-      root: the folder of all encoders.
+      root: the folder in which each encoder has a subfolder.
       identity: everything that the vectors depend on, except the text.
       max_bytes, max_files: limits of all encoders' folders together.
     """

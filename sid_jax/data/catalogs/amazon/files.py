@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
 _NAMED = re.compile(rb"""["'](?:parent_)?asin["']\s*:\s*["']([^"']+)["']""")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _PRICE = re.compile(r"\$?\s*(\d[\d,]*(?:\.\d+)?)(?:\s*-\s*\$?\s*\d[\d,]*(?:\.\d+)?)?")
-# Some titles in the edition of 2018 are fragments of a web page's script; this text marks them.
+# Some titles in the edition of 2018 are fragments of a web page's script; they are recognized by this text.
 _NO_TITLE = "getTime"
 
 

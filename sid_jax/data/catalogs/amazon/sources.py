@@ -136,7 +136,7 @@ def _is_prepared(folder: Path) -> bool:
 
 
 def _read_prepared(folder: Path) -> Products:
-    """Reads a prepared folder; the order of users and items is that of the folder's files.
+    """Reads a prepared folder; users and items are in the order of the folder's files.
 
     Args:
       folder: has `items.jsonl`, one object per item with its id as `item_id` or `item` and descriptive fields (`title`,

@@ -144,10 +144,10 @@ def read_10m(path: Path) -> MovieLens:
 
 
 def read_csv(path: Path, folder: str) -> MovieLens:
-    """Reads MovieLens-20M or a later size from a folder or zip, with the files at its top level or in `folder`.
+    """Reads MovieLens-20M, 25M, 32M or latest-small from a folder or zip.
 
-    The files are movies.csv and ratings.csv, in UTF-8. There is no file of users; their ids come from the ratings.
-    Raises UserError if something is missing or damaged.
+    The files are movies.csv and ratings.csv, in UTF-8, at the top level or in `folder`. There is no file of users;
+    their ids come from the ratings. Raises UserError if something is missing or damaged.
     """
     where = f"{path}: movies.csv"
     text = _utf8(read_files(path, ["movies.csv"], optional=[], folder=folder)["movies.csv"], where)

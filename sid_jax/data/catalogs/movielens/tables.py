@@ -144,7 +144,7 @@ def locate(path: Path, names: list[str], *, optional: list[str], folder: str) ->
 
 
 def read_files(path: Path, names: list[str], *, optional: list[str], folder: str) -> dict[str, bytes]:
-    """Returns the content of files; arguments and errors are those of `locate`."""
+    """Returns the content of files; see `locate` for the arguments and errors."""
     found = locate(path, names, optional=optional, folder=folder)
     try:
         return {name: place.read_bytes() for name, place in found.items()}
