@@ -148,7 +148,7 @@ class Recommender:
 
     @property
     def num_unknown(self) -> int:
-        """Number of items in the histories of the last recommendation call that were skipped as not in the ID table."""
+        """Number of history items that the last recommendation call dropped because they are not in the ID table."""
         return 0 if self._server is None else self._server.num_unknown
 
     @in_32_bits
@@ -265,9 +265,9 @@ class Recommender:
           verbose: whether to show progress, see `fit`.
 
         Returns:
-          Recall, NDCG and MRR at item level over all users with 95 % bootstrap intervals, for the recommender,
-          popularity and item-kNN. Seen items are treated by the rule of `eval.exclude_seen`; the report's attribute
-          `other` has the results under the opposite rule.
+          Recall, NDCG and MRR over all users, with 95 % bootstrap intervals, for the recommender, popularity and
+          item-kNN. Seen items are treated by the rule of `eval.exclude_seen`; the report's attribute `other` has the
+          results under the opposite rule.
 
         Raises:
           UserError: if the recommender was loaded and no histories are given, or if the histories cannot be used.

@@ -128,7 +128,8 @@ def groups_of_hashes(hashes: np.ndarray) -> tuple[np.ndarray, list[tuple[int, np
     """Returns the sizes of the groups of equal hashes `[n]`, and the largest groups with more than one member.
 
     Returns:
-      `[G]`, the size of each group; and at most 50 groups, the largest first, each as its size and at most 20 rows.
+      `[G]`, the size of each group; and at most 50 groups, the largest first. Each of these groups has its size and the
+        indices of at most 20 members.
     """
     order = np.argsort(hashes, kind="stable")
     starts = np.flatnonzero(np.append(True, hashes[order][1:] != hashes[order][:-1]))
@@ -179,12 +180,12 @@ def _gini(sizes: np.ndarray, how_many: np.ndarray) -> float:
     For n sizes in ascending order it is `sum_i (2 i - n - 1) size_i / (n sum_i size_i)`, which is 0 for equal sizes.
     """
     ends = np.cumsum(how_many)
-    # The buckets of one size have the places a = end - how_many + 1 to b = end in the ascending order. The sum of
-    # 2 i - n - 1 over these places i is (b - a + 1)(a + b - n - 1).
+    # In the ascending order, the buckets of one size have the positions from a = end - how_many + 1 to b = end. The sum
+    # of 2 i - n - 1 over these positions i is (b - a + 1)(a + b - n - 1).
     weights = how_many * (2 * ends - how_many - ends[-1])
     return float((weights * sizes).sum() / (ends[-1] * (how_many * sizes).sum()))
 
 
 def _shares(counts: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Returns, for each level, the share of items with each code in use."""
+    """Returns, for each level and each of its codes in use, the share of items with this code."""
     return [level[level > 0] / level.sum() for level in counts]

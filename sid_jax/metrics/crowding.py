@@ -56,7 +56,7 @@ def _own_share(metrics: Mapping[str, Any]) -> float:
 
 
 def _load(share: float) -> float:
-    """Returns the number of items per tuple at which random codes give this ratio of distinct tuples to items.
+    """Returns the number of items per tuple at which random codes have `share` distinct tuples per item.
 
     N items assigned at random to M tuples have M (1 - exp(-N / M)) distinct tuples in expectation.
     """

@@ -125,7 +125,7 @@ def r2_by_part(layout: Layout, errors: np.ndarray, spreads: np.ndarray) -> dict[
 
 
 def kmeans_r2(inputs: np.ndarray, sizes: Sequence[int]) -> list[float]:
-    """Returns R^2 by depth of residual k-means: k-means of the inputs `[N, D]`, then of the residuals, and so on.
+    """Returns the R^2 of residual k-means for each depth: k-means of the inputs `[N, D]`, of the residuals, and so on.
 
     The codebooks are initialized with random items, and fitted to the same inputs in 10 iterations.
     """
@@ -146,10 +146,11 @@ def kmeans_r2(inputs: np.ndarray, sizes: Sequence[int]) -> list[float]:
 
 
 def random_r2(num_items: int, sizes: Sequence[int]) -> list[float]:
-    """Returns the expected R^2 by depth of random codes with the best codebooks for these codes.
+    """Returns, for each depth d = 1 to L, the expected R^2 of the first d codes if all codes are random.
 
-    The means of K random groups of N items explain (K - 1) / (N - 1) of the variance in expectation. The means of the
-    next level explain the same share of the remaining variance.
+    Each codeword is the mean of the level's inputs that have its code. The means of K random groups of N items explain
+    (K - 1) / (N - 1) of the variance in expectation. Each level explains this share of the variance that remains after
+    the earlier levels.
     """
     left, found = 1.0, []
     for size in sizes:

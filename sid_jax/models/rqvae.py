@@ -47,7 +47,7 @@ class RQVAE(nnx.Module):
       dropout: share of hidden activations dropped in training.
       shortcut: whether encoder and decoder have a linear map in parallel to their layers (see `MLP`).
       unit_norm: whether each input vector is scaled to length 1 first.
-      collaborative_dimension: C, the number of features that `align` returns; None for a model without this map.
+      collaborative_dimension: C, the number of features that `align` returns; None for a model that cannot align.
       quantization_method: training method of the quantizer (see `ResidualQuantizer`).
       layout: the parts of an input vector; None for vectors without parts.
       product: whether the model is an optimized product quantizer (`quantize.product`). Encoder and decoder are then a
@@ -200,7 +200,10 @@ class RQVAE(nnx.Module):
 
 
 def _seen_parts(key: jax.Array, there: jax.Array, dropout: jax.Array | float) -> jax.Array:
-    """Returns the parts that the encoder sees after part dropout, `[..., P]` bool: at least one of those present."""
+    """Returns the parts that the encoder sees after part dropout, `[..., P]` bool.
+
+    They are a subset of the parts that the item has (`there`), with at least one part.
+    """
     chance = jnp.where(there, jax.random.uniform(key, there.shape), -1.0)
     always = jax.nn.one_hot(jnp.argmax(chance, axis=-1), there.shape[-1], dtype=bool)
     return there & ((chance >= dropout) | always)

@@ -74,7 +74,10 @@ def _walk(
 
 
 def _best(scores: jax.Array, width: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the top `width` of scores `[B, C, K]` and their indices along C and along K, `[B, C']` each."""
+    """Returns the `width` highest of each row's scores `[B, C, K]`, and their indices along C and along K.
+
+    The three results are `[B, C']`. C' is the width, or C * K if that is smaller.
+    """
     rows, parents, size = scores.shape
     if width > _FEW:
         best, place = jax.lax.top_k(scores.reshape(rows, -1), min(width, parents * size))

@@ -79,6 +79,6 @@ def transform_basis(basis: jax.Array, transform: jax.Array) -> jax.Array:
 def basis_of(codewords: jax.Array, transform: jax.Array) -> jax.Array:
     """Returns the basis rows `[M, Z]` of codewords `[M, Z]`: the inverse of `transform_basis`, up to rounding.
 
-    The map must be invertible. It is initialized as the identity.
+    The linear map `transform` must be invertible. SimVQ initializes it as the identity.
     """
     return jnp.linalg.solve(transform.T, codewords.T).T

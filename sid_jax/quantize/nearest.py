@@ -42,8 +42,8 @@ def _inner_products_backward(kept: tuple[jax.Array, jax.Array], grads: jax.Array
     residuals, codebook = kept
     rows = residuals.reshape(-1, residuals.shape[-1])
     grads = written_once(grads)
-    # `rows` is transposed instead of `grads`, which is usually larger. On CPUs, the product of `grads.T` and `rows`
-    # would take twice as long.
+    # `rows` is transposed, and not `grads`, since `grads` is usually larger. On CPUs, the product of `grads.T` and
+    # `rows` would take twice as long.
     by_features = written_once(
         jnp.matmul(transposed(rows), grads.reshape(-1, len(codebook)), precision=jax.lax.Precision.HIGHEST)
     )
@@ -104,15 +104,15 @@ def largest_few(scores: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
 
 
 def nearest_codes(residuals: jax.Array, codebook: jax.Array) -> jax.Array:
-    """Returns the index of the codeword nearest to each residual `[..., Z]`: `[...]` int32; the lowest in ties."""
+    """Returns the index of the codeword nearest to each residual `[..., Z]`: `[...]` int32; the lowest one in ties."""
     return index_of_largest(code_scores(residuals, codebook))
 
 
 def assign_codes(latents: jax.Array, codebooks: Codebooks) -> jax.Array:
     """Returns the codes of latent vectors `[..., Z]`, assigned greedily level by level: `[..., L]` int32.
 
-    Each level selects the codeword nearest to the residual of all earlier levels (Zeghidour et al., 2107.03312,
-    algorithm 1). Training, evaluation, export and recommenders all assign codes with this function.
+    Each level selects the codeword nearest to its residual (Zeghidour et al., 2107.03312, algorithm 1). Training,
+    evaluation, export and recommenders all assign codes with this function.
     """
     residuals = latents.astype(jnp.float32)
     codes = []

@@ -142,8 +142,8 @@ def residual_quantize(
 def _take_code(remaining, residual, codebook, soft, noise, temperature, noise_scale, hard) -> dict[str, jax.Array]:
     """Returns one level's values of all fields of `QuantizerOutput` except `quantized`."""
     scores = code_scores(remaining, codebook)
-    # Temperature and noise are converted to the unit of the scores. The scores are not divided by the spacing instead,
-    # since rounding could make two scores equal that differ in `assign_codes`.
+    # Temperature and noise are in units of the codebook's spacing, and are therefore multiplied by the spacing. If the
+    # scores were divided by the spacing, rounding could make two scores equal that differ in `assign_codes`.
     spacing = codebook_spacing(codebook)
     unit = {"temperature": temperature * spacing, "noise_scale": noise_scale * spacing}
     nearest = index_of_largest(scores)
@@ -174,7 +174,7 @@ def _take_code(remaining, residual, codebook, soft, noise, temperature, noise_sc
 
 @jax.custom_vjp
 def _gradient_to_weights(weights: jax.Array, codebook: jax.Array) -> jax.Array:
-    """Returns zeros `[..., Z]` whose gradient to the weights `[..., K]` is that of their product with the codebook."""
+    """Returns zeros `[..., Z]` with a gradient to the weights `[..., K]`, the same as that of `weights @ codebook`."""
     return jnp.zeros((*weights.shape[:-1], codebook.shape[1]), codebook.dtype)
 
 

@@ -120,8 +120,8 @@ class Transitions:
 
     This is a variant of TGH (An Embarrassingly Simple Graph Heuristic, 2605.07125). TGH recommends the items that are
     one to three transitions from a history's last items, ordered by content and by transition counts. Here the order
-    depends on transitions alone. Transitions to later items than the next one count too, with a weight that falls with
-    the distance. Backward transitions, and transitions from or to popular items, have a lower weight. All items of the
+    depends on transitions alone. Transitions to items after the next one count too, with a weight that falls with the
+    distance. Backward transitions, and transitions from or to popular items, have a lower weight. All items of the
     history have an influence, which is greatest for the last item. Adding paths of two transitions made no difference
     in validation.
 
@@ -177,7 +177,10 @@ def cosine_neighbors(train: Histories, num_neighbors: int, shrinkage: float = 0.
 def _nearest(
     shared: scipy.sparse.csr_array, first_item: int, num_users: np.ndarray, num_neighbors: int, shrinkage: float
 ) -> scipy.sparse.csr_array:
-    """Returns the nearest neighbors of n items, from the numbers `[n, N]` of users that two items have in common."""
+    """Returns the similarities `[n, N]` of n items, from `first_item` on, to their nearest neighbors.
+
+    `shared` `[n, N]` is the number of users that each of the n items has in common with each of all N items.
+    """
     table = shared.tocoo()
     others = table.row + first_item != table.col
     rows, columns, counts = table.row[others], table.col[others], table.data[others]

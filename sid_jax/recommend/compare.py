@@ -49,8 +49,8 @@ class Compared:
     Attributes:
       name: the table's name.
       rule: the rule, in words.
-      places: `[S, E]` int32, the rank of each user's target in the list of each seed, from 1; 0 if the list does not
-        contain it.
+      places: `[S, E]` int32, for S seeds and E users: the rank of the user's target in the list of the seed's model,
+        from 1; 0 if the list does not contain the target.
       metrics: the metrics of each seed.
       num_invalid: number of generated IDs that belong to no item, over all seeds.
       other: the results under the other rule; None if it was not evaluated.

@@ -236,8 +236,9 @@ _EVAL: Declaration = {
     "bootstrap_samples": Setting(1000, "Number of resamples of the bootstrap confidence intervals.", range=ONE_OR_MORE),
     "cold_slots": Setting(
         0,
-        "Number of slots that are reserved for cold items among every ten slots of a list: the last ones of the ten "
-        "(TIGER, section 4.3). Cold items are scored by their vectors in `quantizer.data`; see docs/cold-start.md.",
+        "Number of slots that are reserved for cold items among every ten slots of a list. They are the last ones of "
+        "the ten (TIGER, section 4.3). Cold items are scored by their vectors in `quantizer.data`; see "
+        "docs/cold-start.md.",
         range=(0, PLACES),
     ),
 }
@@ -300,9 +301,9 @@ _JOINT: Declaration = {
     "balance_weight": SHARED["balance_weight"],
     "target_gradient": Setting(
         1.0,
-        "Weight of the target gradient. An item's assignment to the codes of the first level gets two gradients: one "
-        "from the positions where the item is an input, with weight 1, and one from the positions where it is the "
-        "target, with this weight.",
+        "Weight of the target gradient. An item's assignment to the codes of the first level gets two gradients from "
+        "the recommender. The first one, with weight 1, is from the positions where the item is an input. The second "
+        "one, the target gradient, is from the positions where the item is the target.",
         range=NOT_NEGATIVE,
     ),
     "temperature": SHARED["temperature"],

@@ -129,7 +129,10 @@ class ModelRanker:
         return mask
 
     def _num_excluded(self, exclude: np.ndarray | None, rows: np.ndarray, size: int) -> np.ndarray:
-        """Returns `[size]`: the number of excluded items in the trie, for the given rows; 0 for all other rows."""
+        """Returns the number of excluded items that are in the trie, for the given histories; 0 for other histories.
+
+        `rows` are the row numbers of the given histories in the batch. The result is `[size]`, for the whole batch.
+        """
         counts = np.zeros(size, np.int64)
         for row in rows if exclude is not None else ():
             assert exclude is not None
@@ -142,8 +145,8 @@ class ModelRanker:
         size, histories = len(batch.lengths), self.shared_out(batch)
         rank_all = False
         if self.scores_items:
-            # So many items are retrieved that at least `count` items remain without the excluded ones. The number is
-            # rounded up to a power of two, so that few shapes are compiled.
+            # Excluded items are removed from the retrieved ones, and at least `count` items must remain. The number of
+            # retrieved items is rounded up to a power of two, so that few shapes are compiled.
             num_beams = 1 << (count + (0 if exclude is None else exclude.shape[1]) - 1).bit_length()
         elif num_beams > self.num_beams:
             rank_all = num_beams >= min(_MOST_BEAMS, self.catalog.trie.first_item.shape[0] - 1)
@@ -193,9 +196,9 @@ class ModelRanker:
           item: a row of the catalog; the item must be one that may be recommended.
 
         Returns:
-          The log-probability; and a dict of the contributions to the item's logit, by the name of a component of the
-          item's vector or of a term of the blend. Each contribution is relative to its mean over all items that may be
-          recommended.
+          The log-probability; and the contributions to the item's logit by name. The names are those of the item
+          vector's components and the blend's terms. Each contribution is relative to its mean over all items that may
+          be recommended.
         """
         score, shares = _explain(self.graphdef, self.params, self.shared_out(batch), self.catalog, self.vectors, item)
         return float(score), {part: float(share) for part, share in shares.items()}

@@ -126,7 +126,11 @@ def train_configured(
 
 
 def ask_for_last_items(config: ConfigDict, task: Task, ranker: Ranker, messages: Messages | None = None) -> Evaluation:
-    """Evaluates a recommender on every user's last item under both rules for seen items, the config's rule first."""
+    """Evaluates a recommender on every user's last item, with seen items excluded and with seen items allowed.
+
+    The result is the evaluation by the rule that `config.eval.exclude_seen` sets. Its attribute `other` is the
+    evaluation by the opposite rule.
+    """
     return _ask(config, ranker, task.split.test, both_rules=True, messages=messages)
 
 

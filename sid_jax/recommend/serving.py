@@ -68,8 +68,7 @@ class Server:
       trained: the recommender.
 
     Attributes:
-      num_unknown: number of items in the histories of the last call that were skipped because they are not in the ID
-        table.
+      num_unknown: number of history items that the last call dropped because they are not in the ID table.
     """
 
     def __init__(self, trained: TrainedRecommender):
@@ -251,7 +250,7 @@ class Server:
 
 
 def _padded(rows: list[np.ndarray]) -> np.ndarray:
-    """Returns `[B, S]` int32: the row numbers of each history, padded with -1."""
+    """Returns the row numbers of each history's items as one array `[B, S]` int32, padded with -1."""
     items = np.full((len(rows), max(map(len, rows))), -1, np.int32)
     for place, each in enumerate(rows):
         items[place, : len(each)] = each

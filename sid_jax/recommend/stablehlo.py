@@ -49,8 +49,9 @@ def stablehlo_bytes(trained: TrainedRecommender, count: int) -> bytes:
     ranker, candidates, window = trained.ranker, trained.candidates, trained.config.model.window
     most = len(candidates.available) if ranker.scores_items else min(len(candidates.available), ranker.num_beams)
     if not 1 <= count <= most:
-        limit = "items that can be recommended" if most == len(candidates.available) else "beams (eval.num_beams)"
-        raise UserError(f"k is {count}; lists of {STABLEHLO} can have 1 to {most} items, the number of {limit}")
+        everything = most == len(candidates.available)
+        limit = f"only {most} items can be recommended" if everything else f"eval.num_beams is {most}"
+        raise UserError(f"k is {count}; for {STABLEHLO} it must be from 1 to {most}, because {limit}")
     used = (ranker.vectors, ranker.catalog.evidence) if ranker.scores_items else (ranker.params, ranker.catalog)
     if (size := sum(leaf.nbytes for leaf in jax.tree.leaves(used))) >= _MOST_BYTES:
         raise UserError(f"the recommender has {size:,} bytes, but {STABLEHLO} can have at most 2 GB; save without it")

@@ -125,7 +125,7 @@ class Checkpoints:
         return self._manager.best_step()
 
     def restore(self, step: int, like: Any) -> Any:
-        """Restores the checkpoint of a step directly onto the devices that `like` states.
+        """Restores the checkpoint of a step directly onto the devices of `like`.
 
         Args:
           step: one of `steps`.

@@ -52,7 +52,7 @@ def with_precision(config: ConfigDict, num_features: int, workdir: Path | None, 
 
 
 def _time_share(config: ConfigDict, num_features: int) -> float:
-    """Returns the time of the encoder's matrix products and their gradients in bfloat16, divided by that in float32."""
+    """Returns the time of the encoder's matrix products and their gradients in bfloat16, relative to float32."""
     model, rows = config.model, max(1, config.train.batch_size // jax.device_count())
     clock = time.perf_counter
     if jax.default_backend() == "cpu":

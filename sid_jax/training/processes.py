@@ -189,8 +189,8 @@ class SharedFlag:
         """Returns whether any process raised the flag in the previous call. All processes must call this equally often.
 
         `here` is whether this process raises the flag. A single process gets the value of `here` from the same call.
-        With several processes, the flags of the current call are combined on the devices after their running work, and
-        waiting for that would stall training.
+        With several processes, the devices combine the flags of a call after the training steps that they are running.
+        To wait for this result would stall training, so the result of the previous call is returned.
         """
         if jax.process_count() == 1:
             return here

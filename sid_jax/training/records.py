@@ -204,7 +204,7 @@ def _without_torch() -> Iterator[None]:
 
 
 def scalars(kind: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a row's numbers by their tags in dashboards: one per level for a list, and one per part for a dict."""
+    """Returns a row's numbers by their tags in dashboards. A list has one tag per level, and a dict one per part."""
     found: dict[str, Any] = {}
     for name, value in metrics.items():
         if isinstance(value, list):

@@ -59,7 +59,7 @@ class TrainedRun:
 
 
 def restore_run(workdir: Path, step: int | None = None) -> TrainedRun:
-    """Restores a run on all available devices, whose number may differ from that in training.
+    """Restores a run on all available devices. Training may have used another number of devices.
 
     Args:
       workdir: the run's folder.

@@ -234,7 +234,7 @@ class _Reporter:
             records.close()
 
     def trained(self, step: int, metrics: dict[str, Any]) -> None:
-        """Stores metrics of a `take_steps` call that may still be running, and records those of the previous call."""
+        """Records the metrics of the previous `take_steps` call; stores the new ones, which may not be computed yet."""
         self.first_steps = self.first_steps or time.monotonic()
         self.last_row()
         self._pending = (step, metrics)

@@ -29,7 +29,7 @@ def frozen(section: ConfigDict, *names: str) -> FrozenConfigDict:
 
 
 def num_epochs_of(train: ConfigDict, num_examples: int) -> float:
-    """Returns the number of epochs. If it is "auto", it is derived from the number N of examples.
+    """Returns `train.num_epochs`. If the setting is "auto", the number is derived from the number N of examples.
 
     With "auto", the number of examples seen in training is proportional to N up to N = 30,000, and to N^(1/3) above.
     Training on a million items therefore takes about three times as long as on 30,000.

@@ -25,8 +25,8 @@ def with_sizes(config: ConfigDict, num_items: int) -> ConfigDict:
     """Returns a config in which `model.num_levels` and `model.codebook_size` are numbers, derived from N if "auto".
 
     L is the smallest number of levels, at least 3, that gives at least 400 possible code tuples per item at 256 codes
-    per level. K is 256 for 2,048 items or more. For fewer items, K is the largest power of two that is at most N / 8,
-    or a larger power of two if this would give fewer than 4 possible code tuples per item.
+    per level. K is 256 for 2,048 items or more. For fewer items, K is the largest power of two that is at most N / 8.
+    If this K gives fewer than 4 possible code tuples per item, a larger power of two is chosen.
     """
     levels, size = config.model.num_levels, config.model.codebook_size
     if AUTO not in (levels, size):

@@ -114,8 +114,8 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """Takes one optimizer step on a batch of input vectors `[B, D]`.
 
-    In the metrics, `agreement` is the share of items whose training codes are those of the nearest codewords, as in an
-    export, and `counts` is the number of assignments of each code. The losses are those of `batch_loss`.
+    In the metrics, `agreement` is the share of items whose training code at every level is the nearest one,
+    as in an export. `counts` is the number of assignments of each code. `batch_loss` describes the losses.
     """
     inputs = recipe.augment(batch, state.step)
     if companions is not None and companions.partners is not None:
@@ -212,7 +212,7 @@ def train_on_batches(
 ) -> tuple[TrainState, Metrics]:
     """Takes one step on each of the batches `[S, B, D]`, whose axis B is sharded over the mesh's axis "data".
 
-    The arrays of `companions` also have a leading axis of S. The result is that of `train_steps`.
+    The arrays of `companions` also have a leading axis of S. The function returns what `train_steps` returns.
     """
 
     def take_step(state: TrainState, given: tuple[jax.Array, Companions | None]) -> tuple[TrainState, Metrics]:

@@ -44,7 +44,7 @@ def test_lists_are_those_of_recommend_for_any_batch_size(kind, tmp_path):
 
 def test_what_cannot_be_written_or_read_is_said(tmp_path, monkeypatch):
     recommender = made_recommender("decoder")
-    with pytest.raises(UserError, match=r"k is 21; .* 1 to 20 items, the number of beams \(eval.num_beams\)$"):
+    with pytest.raises(UserError, match=r"k is 21; .* must be from 1 to 20, because eval.num_beams is 20$"):
         recommender.save(tmp_path / "no", stablehlo=True, k=21)
     monkeypatch.setattr("sid_jax.recommend.stablehlo._MOST_BYTES", 1_000)
     with pytest.raises(UserError, match=r"can have at most 2 GB; save without it$"):

@@ -82,7 +82,7 @@ def candidate_mask(catalog: Catalog) -> jax.Array:
 
 
 def code_loss(logits: jax.Array, catalog: Catalog, items: jax.Array, level: int) -> jax.Array:
-    """Returns the cross-entropy of the items' codes at one level, over the codes that may follow their prefix.
+    """Returns the cross-entropy of each item's code at one level, over the codes that may follow the item's prefix.
 
     The sum over levels is the negative log-probability of an item's ID among existing IDs. IDs without an item have
     probability 0.

@@ -49,7 +49,7 @@ class CodeModel(Protocol):
 
 
 def choose_beams(beams: Beams, parents: jax.Array) -> Beams:
-    """Gathers the beams with the indices `parents` `[B, M']`, from leaves `[B, M, ...]` to `[B, M', ...]`."""
+    """Returns the beams with the indices `parents` `[B, M']`: each leaf `[B, M, ...]` becomes `[B, M', ...]`."""
     return jax.tree.map(lambda leaf: jax.vmap(lambda row, chosen: row[chosen])(leaf, parents), beams)
 
 

@@ -77,8 +77,10 @@ class Heard:
     """The data of the blend's terms for the last items of B histories. The data of unused terms are None.
 
     Attributes:
-      followers: `[B, w * k]` int32, the k followers of each of the w last items in the transition graph.
-      shares: `[B, w * k]` float32, the share of each follower in the total weight of the followers, times N.
+      followers: `[B, w * k]` int32, for each of the w last items its k followers: the items with the strongest
+        transitions from this item. An item may be a follower of several last items.
+      shares: `[B, w * k]` float32, the weight of the transition to each follower, divided by the sum of the history's
+        transition weights, times N.
       profile: `[B, d]` float32, the weighted sum of the last items' content, scaled to length 1.
     """
 
@@ -109,7 +111,7 @@ def blended(scores: jax.Array, heard: Heard, evidence: Evidence, first: jax.Arra
 
     Args:
       scores: `[B, n]`, the model's scores of n items, starting with item `first`.
-      heard: evidence from the histories.
+      heard: the result of `hear` for the histories.
       evidence: evidence of the catalog.
       first: row of the first of the n items.
     """
@@ -124,7 +126,7 @@ def blended_at(scores: jax.Array, heard: Heard, evidence: Evidence, shares: jax.
 
     Args:
       scores: `[n]`, the model's scores.
-      heard: evidence from the history, without a batch axis.
+      heard: the result of `hear` for the history, without a batch axis.
       evidence: evidence of the catalog.
       shares: `[n]`, the sum of each item's shares in `heard`.
       items: `[n]` int32 row numbers of the items.
@@ -143,8 +145,8 @@ def blended_at(scores: jax.Array, heard: Heard, evidence: Evidence, shares: jax.
 def terms(heard: Heard, evidence: Evidence, first: jax.Array | int, count: int) -> dict[str, jax.Array]:
     """Returns the terms by name, `[B, n]` or `[1, n]` float32, for n = `count` items, starting with item `first`.
 
-    `transitions` is log(1 + N * s), where s is the item's share of the total weight of the followers. `content` is the
-    cosine between the history's profile and the item's content. `popularity` is `log_popularity`.
+    `transitions` is log(1 + N * s), where N * s is the sum of the item's `shares` in `heard`. `content` is the cosine
+    between the history's profile and the item's content. `popularity` is `log_popularity`.
     """
     found: dict[str, jax.Array] = {}
     transitions, content, popularity = TERMS

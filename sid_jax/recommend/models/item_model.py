@@ -15,7 +15,7 @@ class ItemModel(Protocol):
     """A model that scores items. Models that generate IDs instead are `CodeModel`s."""
 
     def loss(self, batch: Any, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """Returns the loss of each of the model's outputs, summed over the targets, and the targets' total weight.
+        """Returns the loss `[1]`, summed over the targets, and the total weight of the targets.
 
         Args:
           batch: a batch of training examples, of the type that the model trains on.
@@ -42,6 +42,6 @@ class ItemModel(Protocol):
 
         Args:
           known: the result of `read`.
-          vectors: the rows, from the result of `item_vectors`, of the n items to score.
+          vectors: the rows of the n items to score, taken from the result of `item_vectors`.
         """
         ...

@@ -7,8 +7,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-# Size of a block's logits in bytes. On a CPU, the logits fit into the cache; on other devices, they are enough to keep
-# the device busy.
+# Size of a block's logits in bytes. On a CPU, the logits of a block fit into the cache. On other devices, a block is
+# large enough to keep the device busy.
 _BLOCK_BYTES = {"cpu": 16 << 20}
 _OTHER_BLOCK_BYTES = 1 << 30
 # Logits are clipped to at most this much above the target's logit, so that exp cannot overflow float32. A target that
@@ -19,7 +19,7 @@ _MOST_ABOVE_TARGET = 60.0
 def full_cross_entropy(
     hidden: jax.Array, items: jax.Array, targets: jax.Array, weights: jax.Array, smoothing: float
 ) -> jax.Array:
-    """Returns the cross-entropy of a softmax over all items, summed over positions by `weights`: a float32 scalar.
+    """Returns the cross-entropy of a softmax over all items, as a weighted sum over positions: a float32 scalar.
 
     Matrix products are computed in the dtype of `hidden`, with float32 sums; everything else is float32.
 
@@ -49,7 +49,7 @@ def sampled_cross_entropy(
     weights: jax.Array,
     smoothing: float,
 ) -> jax.Array:
-    """Returns the cross-entropy of a softmax over a sample, summed over positions by `weights`: a float32 scalar.
+    """Returns the cross-entropy of a softmax over a sample, as a weighted sum over positions: a float32 scalar.
 
     The softmax at a position is over the target and the sampled items. The logarithm of a sampled item's expected count
     in the sample is subtracted from its logit. The sum of exponentials over the sample then estimates the sum over all

@@ -159,7 +159,15 @@ def _by_coordinates(coordinates: jax.Array, shortlist: Shortlist, items: jax.Arr
 
 
 def _strongest(followers: jax.Array, shares: jax.Array, count: int) -> jax.Array:
-    """Returns `[count]` followers with the largest shares; duplicates and padding come last."""
+    """Returns the items that most strongly follow a history's last items in the training data, at most `count`.
+
+    Duplicates and padding come last.
+
+    Args:
+      followers: `[w * k]` int32, see `Heard`.
+      shares: `[N]` float32, the sum of each item's shares (see `Heard`).
+      count: maximum number of items; static.
+    """
     found = shares.at[followers].get(mode="fill", fill_value=-1.0)
     strengths = jnp.where(_is_first(followers, len(shares)), found, -1.0)
     return followers[jax.lax.top_k(strengths, min(count, len(followers)))[1]]

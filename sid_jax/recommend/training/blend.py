@@ -25,8 +25,8 @@ from sid_jax.training.processes import gathered
 
 # Parameters of the transition graph, chosen on the validation data of Amazon Beauty and MovieLens-100K together.
 _GRAPH = {"gap_decay": 0.9, "back": 0.6, "from_power": 0.5, "to_power": 0.5, "next_bonus": 1.0}
-# To limit memory, only the m strongest followers of each item in the transition graph are used. m is
-# `_FOLLOWERS_OF_ALL` divided by the number of items, but at least 128 and at most 512.
+# An item's followers are its neighbors in the transition graph. To limit memory, only the m strongest followers of each
+# item are used. m is `_FOLLOWERS_OF_ALL` divided by the number of items, but at least 128 and at most 512.
 _FOLLOWERS, _FOLLOWERS_OF_ALL = (128, 512), 2**21
 # Maximum number of principal directions onto which content vectors are projected.
 _MOST_FEATURES = 128
@@ -148,7 +148,7 @@ def _batches(ranker: ModelRanker, examples: EvaluationExamples, window: int, exc
 def _objective(
     ranker: ModelRanker, batches: list[_Batch], weights: np.ndarray, start: np.ndarray
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """Returns the penalized log-likelihood, its gradient `[1 + T]`, and minus its second derivatives."""
+    """Returns the penalized log-likelihood, its gradient `[1 + T]`, and its negative Hessian `[1 + T, 1 + T]`."""
     sums = [
         _moments(ranker.graphdef, ranker.params, ranker.catalog, ranker.vectors, weights.astype(np.float32), *batch)
         for batch in batches
