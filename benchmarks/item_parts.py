@@ -106,7 +106,12 @@ def _print(console: Console, config: ConfigDict, task: Task, places: dict[str, n
     everything = places[" + ".join(ITEM_PARTS)]
     for rule, title in enumerate(("seen items excluded", "seen items allowed")):
         table = Table(title=f"{title}, {len(everything)} seeds", title_justify="left")
-        for column in ("item vector", "recall@10", "ndcg@10", "ndcg@10 minus that of all components, paired by user"):
+        for column in (
+            "item vector",
+            "recall@10",
+            "ndcg@10",
+            "ndcg@10 minus the ndcg@10 with all components, paired by user",
+        ):
             table.add_column(column)
         for name, each in places.items():
             found = [mean_interval(of(each[:, rule], 10), samples=samples) for of in (recall_at, ndcg_at)]

@@ -6,8 +6,8 @@ python benchmarks/joint.py --config=configs/joint.py:beauty --config.ids=exports
 
 All methods start from the same export; "frozen" keeps its IDs. For each run, the checkpoint with the best validation
 metric is tested on every user's last item. Differences are paired by user, with 95 % intervals over users and seeds.
-The metrics of a finished run are saved in WORKDIR. The same command then trains only the missing runs, and it rejects
-other settings.
+The metrics of a finished run are saved in WORKDIR. If the command is repeated, it trains only the missing runs. It
+rejects a WORKDIR of a comparison with other settings.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ from sid_jax.whole_file import write_json
 
 _CONFIG = command.config_flag(["joint"])
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the runs and their metrics.", required=True)
-_WAYS = flags.DEFINE_list("ways", ["frozen", "gumbel", "ste", "soft"], "Gradient estimators, or frozen: the baseline.")
+_WAYS = flags.DEFINE_list(
+    "ways", ["frozen", "gumbel", "ste", "soft"], "Methods to compare: gradient estimators, and frozen (fixed IDs)."
+)
 _SEEDS = flags.DEFINE_integer("seeds", 5, "Number of runs per method, each with its own seed.")
 _VALIDATION = flags.DEFINE_boolean(
     "validation", False, "Print validation metrics but no test metrics, to choose settings."

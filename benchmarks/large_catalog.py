@@ -1,7 +1,7 @@
 """Measures memory, training time and users served per second of the scorer on a large synthetic catalog.
 
-Each user is served twice: from a shortlist, and from the scores of all items. The script also prints which share of the
-ten best items, according to the scores of all items, the list from the shortlist contains.
+Each user is served twice: from a shortlist, and from the scores of all items. The script also prints the share of the
+ten items with the highest scores that the list from the shortlist contains.
 
 python benchmarks/large_catalog.py --items 300000 --interactions 3000000
 """

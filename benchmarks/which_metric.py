@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _claim(folder: Path, known: int) -> None:
-    """Records `known` in the folder, or compares it with the record; a folder without a record is accepted.
+    """Records `known`, the value of --known, in the folder, or compares it with the folder's record.
 
     Raises:
       UserError: if the folder's results have another number of known items.

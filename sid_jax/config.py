@@ -70,8 +70,8 @@ _DATA: Declaration = {
     ),
     "on_unknown": Setting(
         "error",
-        "Treatment of items of histories and of `data.cold_items` that are not in the catalog. error: reject the file, "
-        "and show the likely cause. drop: drop these items, with a warning that states their number.",
+        "Treatment of items that are in the histories or in `data.cold_items`, but not in the catalog. error: reject "
+        "the file, and show the likely cause. drop: drop these items, with a warning that states their number.",
         choices=("error", "drop"),
     ),
     "cold_items": Setting(
@@ -258,9 +258,9 @@ _MODEL: Declaration = {
 _IDS: Declaration = {
     "unique": Setting(
         "relocate",
-        "How IDs are made unique. relocate: IDs keep L codes; one of the items with the same code tuple keeps it, and "
-        "each of the others gets a free ID that decodes to a vector near its own. suffix: one more code, as in TIGER. "
-        "none: items may share an ID.",
+        "How IDs are made unique. relocate: IDs have L codes. Of the items with the same code tuple, one keeps the "
+        "tuple, and each other item gets a free ID that decodes to a vector near the item's vector. suffix: one more "
+        "code, as in TIGER. none: items may share an ID.",
         choices=SCHEMES,
     ),
     "capacity": Setting(1, "relocate: maximum number of items per ID.", range=ONE_OR_MORE),

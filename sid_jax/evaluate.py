@@ -71,8 +71,8 @@ def evaluate_ids(
       vectors, vector_ids, id_column, vector_column: see `read_vector_files`; `vector_ids` is a file with the ids of
         the vectors, one per line.
       on_bad_rows: see `treat_bad_rows`.
-      on_unknown: for items of the vectors or histories without a Semantic ID: "error" rejects them, "drop" drops them
-        with a warning that states their number.
+      on_unknown: treatment of items that have a vector or a history but no Semantic ID: "error" rejects them, "drop"
+        drops them with a warning that states their number.
       codebooks: folder of an export. Its decoder reconstructs vectors from IDs.
       labels: see `read_labels`.
       histories: see `as_histories`; optional.

@@ -54,11 +54,11 @@ class Setting:
     """One setting.
 
     Attributes:
-      default: the default value; values have its type.
+      default: the default value; other values must have the same type, unless `any_type` is True.
       meaning: description for help and docs.
       choices: allowed values, or the allowed elements of a tuple; empty allows any value.
       range: minimum and maximum of a number.
-      any_type: whether values may have other types than the default.
+      any_type: whether values may have another type than the default.
       words: strings that are allowed instead of a number.
     """
 

@@ -113,10 +113,10 @@ def training_stopped() -> Stopped:
 
 
 class Interruption:
-    """A context manager in which the first signal only sets `asked`. A second signal acts as outside the context.
+    """A context manager in which the first signal only sets `asked`.
 
-    In a command, a second signal ends the process at once. Outside the main thread, where Python cannot set signal
-    handlers, the context manager has no effect.
+    A second signal is handled as it would be outside the context, except that in a command it ends the process at once.
+    Outside the main thread, where Python cannot set signal handlers, the context manager has no effect.
     """
 
     def __init__(self) -> None:

@@ -25,7 +25,7 @@ _PRIOR = 500.0
 
 
 def measure(world: World, made: Made) -> dict[str, float]:
-    """Returns all metrics of a table by name; names end in ", 1" for prefixes of one code, ", 2" for those of two."""
+    """Returns all metrics of a table by name. At the end of a name, ", 1" or ", 2" is the prefix length in codes."""
     ids, depth = made.semantic_ids, min(2, made.semantic_ids.shape[1])
     asked = np.arange(len(ids))
     near = neighbors_share_prefix(ids, nearest_items(world.vectors, asked, 10), asked)

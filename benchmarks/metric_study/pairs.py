@@ -1,4 +1,4 @@
-"""Metrics of whether items that co-occur in histories share prefixes."""
+"""Metrics that say how often items that co-occur in histories have the same prefix."""
 
 from __future__ import annotations
 

@@ -106,7 +106,10 @@ def _peer(contestant: str) -> Tokenizer:
 
 
 def _plain(family: str, codes_of: Callable[[World], np.ndarray], sizes: Sequence[int] | None = None) -> Tokenizer:
-    """Returns a tokenizer without training; codes get a suffix, and sizes default to one more than the largest code."""
+    """Returns a tokenizer that needs no training; its codes get a suffix.
+
+    `sizes` has K of each level; None takes one more than the level's largest code.
+    """
 
     def make(world: World, folder: Path) -> Made:
         codes = codes_of(world).astype(np.int32)
@@ -140,7 +143,7 @@ def _by_popularity(world: World) -> np.ndarray:
     return np.stack([rank // 144, rank // 12 % 12, rank % 12], axis=1)
 
 
-# The baseline of comparisons: configs/ml100k.py with other training settings.
+# The baseline of comparisons: configs/ml100k.py with the training settings of `_trained`.
 DEFAULT = "ste"
 TOKENIZERS = {
     "ste": _trained("sid_jax", "ste"),

@@ -8,7 +8,7 @@ import numpy as np
 
 from sid_jax.streams import stream_rng
 
-# Maximum number of weights that are in memory at once. So many weights take tens of megabytes.
+# Maximum number of weights in memory at once, which limits memory to tens of megabytes.
 _NUMBERS = 2_000_000
 
 

@@ -51,7 +51,7 @@ def measure(
       draws: the bootstrap samples, the same for all methods.
 
     Returns:
-      The AUC by slice: "all" of the test, its "seen" items and its "cold" items.
+      The AUC by slice: "all" test ratings, test ratings of "seen" items, and test ratings of "cold" items.
     """
     masks = {"all": np.ones((len(scores), len(items)), bool), "seen": ~cold[:, items], "cold": cold[:, items]}
     measured = {}

@@ -74,7 +74,7 @@ SETTINGS: Declaration = {
         ),
         "window": Setting(20, "Maximum number of ratings in a user's history, the last ones.", range=ONE_OR_MORE),
     },
-    # The settings of the quantizer of the IDs.
+    # The settings of the quantizer that assigns the IDs.
     "quantizer": {name: declared for name, declared in QUANTIZER_SETTINGS.items() if name != "seed"},
     "sides": {
         "kinds": Setting(
@@ -123,7 +123,7 @@ def check_config(config: ConfigDict) -> None:
     """Checks the values of a config.
 
     Raises:
-      UserError: if a value cannot be used; it names the setting, its value and the allowed ones.
+      UserError: if a value cannot be used; the message names the setting, its value and the allowed values.
     """
     check_values(config, SETTINGS)
     if config.sides.kinds and not config.sides.rows:

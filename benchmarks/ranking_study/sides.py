@@ -23,7 +23,7 @@ from sid_jax.settings import fill
 from sid_jax.streams import stream_rng
 from sid_jax.training.quantizer import train
 
-# Number of alternatives for training, each of which splits the IDs into pieces at other random cuts.
+# Number of ways to split the IDs into pieces in training, each with its own random cuts.
 _CUT_ANEW = 32
 
 
@@ -34,7 +34,7 @@ class Side:
     Attributes:
       num_rows: number of rows of the embedding table; 0 if there is no table.
       inputs: `[N, W]` int32 rows, padded with -1; or `[N, D]` float32 vectors if there is no table.
-      trained: `[S, N, ...]`, S alternatives of `inputs`, one of which each training step uses.
+      trained: `[S, N, ...]`, S alternatives of `inputs`; each training step uses one of them.
     """
 
     num_rows: int
@@ -84,7 +84,7 @@ def make_side(config: ConfigDict, kind: str, num_rows: int, table: IdTable, impr
 
 
 def _cut_at_random(features: PieceFeatures, table: IdTable, share: float, seed: int) -> np.ndarray:
-    """Returns rows of pieces that do not span random cuts, `[S, N, L]`."""
+    """Returns S alternatives of the items' rows, `[S, N, L]`, each from pieces that do not span new random cuts."""
     random, num_levels = stream_rng(seed, "cuts"), table.semantic_ids.shape[1]
     shape = (_CUT_ANEW, len(table.item_ids), num_levels - 1)
     return np.stack(

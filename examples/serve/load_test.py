@@ -2,7 +2,7 @@
 
 python examples/serve/load_test.py --ids=ids.txt --seconds=20 --clients=16 --reload_at=5
 
-The items of histories are those of `--ids`, a file with one id per line. With `--latest=exports/latest
+Histories are drawn from the items in `--ids`, a file with one id per line. With `--latest=exports/latest
 --next=exports/v2`, the link exports/latest is moved to the export exports/v2 before the reload.
 """
 

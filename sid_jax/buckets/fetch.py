@@ -36,7 +36,7 @@ class Found:
     Attributes:
       files: files by their names in the copy.
       version: digest of the content.
-      content: the manifest's content, by its file name; empty without a manifest.
+      content: maps the manifest's file name to the manifest's content; empty without a manifest.
       is_folder: whether the address is a prefix or a pattern, not a single file.
       lengths: for a run, the number of bytes of each file that belong to this version, since a later version may have
         appended more. JSON files are copied whole.

@@ -36,7 +36,7 @@ _ON_UNKNOWN = flags.DEFINE_enum(
     "on_unknown",
     "error",
     ["error", "drop"],
-    "Items of --vectors and --histories without a Semantic ID are rejected (error) or dropped (drop).",
+    "Items of --vectors and --histories that have no Semantic ID are rejected (error) or dropped (drop).",
 )
 _CODEBOOKS = flags.DEFINE_string("codebooks", None, "Folder of an export. Its decoder maps IDs back to vectors.")
 _LABELS = flags.DEFINE_string(

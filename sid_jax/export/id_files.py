@@ -35,7 +35,7 @@ from sid_jax.ids.convert import is_text
 # OpenOneRec writes <s_a_12>, RecTokens <item_L0_C12>.
 _TOKEN = re.compile(r"<(?:[A-Za-z]+_)+(?:L[0-9]+_C)?([0-9]{1,18})>")
 _JOINED_TOKENS = re.compile(rf"(?:{_TOKEN.pattern})+")
-# Separators between the codes in a .csv file: those of this package, and those of a list that pandas wrote.
+# Separators between the codes in a .csv file, as this package writes codes, and as pandas writes lists.
 _BETWEEN_CODES = re.compile(r"[-,\[\]()\s]+")
 _WHOLE_CODE = re.compile(r"[0-9]{1,18}")
 # A hyphen that does not follow a digit is a minus sign.
@@ -79,8 +79,8 @@ def read_ids(files: Sequence[Path], id_column: str | None = None) -> Content:
     """
     path = files[0]
     for file in files:
-        # The content of a file is compared only with a known ending. For any other ending, `kind_of` finds the file's
-        # kind from its first bytes.
+        # If the ending is known, the content must match it. For any other ending, `kind_of` finds the file's kind from
+        # its first bytes.
         if ending(file, _GZIPPED) in (*READABLE, *_GZIPPED):
             check_content(file)
     readers: dict[str, Callable[[], Content]] = {

@@ -57,7 +57,7 @@ def original_project_has(model: RQVAE) -> bool:
 
 
 def training_arrays(model: RQVAE) -> dict[str, np.ndarray]:
-    """Returns, by name, the arrays besides weights and codebooks that only training needs.
+    """Returns, by name, the arrays that only training needs, in addition to the weights and the codebooks.
 
     `quantizer.basis.0`, … and `quantizer.transform.0`, …: for "simvq", each level's basis and linear map, whose product
     is the codebook. `quantizer.count.0`, …: for "ema", the moving averages of the counts, `[K]`.

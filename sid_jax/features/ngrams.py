@@ -27,7 +27,9 @@ _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NgramFeatures:
-    """Features by n-gram: the most frequent n-grams have their own rows, or a hash maps all n-grams to rows.
+    """Features by n-gram: maps the n-grams of an item to rows of an embedding table.
+
+    Each of the most frequent n-grams has its own row, and other n-grams have none; or a hash maps all n-grams to rows.
 
     Attributes:
       num_rows: R.

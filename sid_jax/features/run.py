@@ -26,8 +26,8 @@ from sid_jax.paths import as_path, typed
 
 FEATURES_FILE = "features.parquet"
 _COUNTS = "impressions"
-# Fitted features may be applied to another ID table. Of the items that are in both tables, at most this share may get
-# other rows. If more get other rows, the tables seem to come from different quantizers, and the features are rejected.
+# Fitted features may be applied to another ID table. If more than this share of the items in both ID tables get rows of
+# the embedding table that differ from their rows before, the IDs seem to come from another quantizer, and are rejected.
 _MOST_MOVED = 0.1
 
 
@@ -152,9 +152,13 @@ def _refuse_other_training(
     remedy = "codes of different quantizers have different meanings; make new features, without --fitted"
     if not len(new) and here and there and here != there:
         raise UserError(
-            f"--fitted={fitted}: {ids} has other codebooks (SHA-256 {here[:12]}) than the fitted features; {remedy}"
+            f"--fitted={fitted}: {ids} has other codebooks (SHA-256 {here[:12]}) than the export that the features "
+            f"were fitted to; {remedy}"
         )
-    words = f"--fitted={fitted}: {num_other:,} of the {len(new):,} items in both ID tables have new IDs and other rows"
+    words = (
+        f"--fitted={fitted}: {num_other:,} of the {len(new):,} items in both ID tables have new IDs, and therefore "
+        "other rows of the embedding table than before"
+    )
     if num_other > _MOST_MOVED * len(new):
         raise UserError(f"{words}; {remedy}")
     if num_other:

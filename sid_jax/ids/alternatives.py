@@ -33,7 +33,7 @@ class CodeAlternatives:
     def tuples(
         self, rows: np.ndarray, own: np.ndarray, first_codes: np.ndarray, width: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns each item's nearest tuples under the given first code, their costs, and the cost of its own tuple."""
+        """Returns each item's nearest tuples under its given first code, their costs, and the cost of tuple `own`."""
 
         def search(vectors: jax.Array, own: jax.Array, first_codes: jax.Array) -> tuple[jax.Array, ...]:
             return _search(self._model, vectors, own, first_codes, width)

@@ -1,4 +1,4 @@
-"""Matches items to free Semantic IDs, and the code numbers of a new model to those of an old model."""
+"""Matches items to free Semantic IDs, and code numbers of a new model to code numbers of an old model."""
 
 from __future__ import annotations
 

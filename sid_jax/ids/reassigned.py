@@ -21,7 +21,7 @@ def num_reassigned(old: IdTable, new: IdTable) -> int:
 
 
 def num_reassigned_of_blocks(old: IdTable, blocks: Iterable[tuple[pa.ChunkedArray, np.ndarray]]) -> int:
-    """Returns `num_reassigned` for a new table in blocks of item ids `[n]` and Semantic IDs `[n, L]`."""
+    """Returns `num_reassigned` for a new table that is given as blocks of item ids `[n]` and IDs `[n, L]`."""
     before = _as_bytes(old.semantic_ids)
     names = np.unique(before)
     given, still = np.zeros(len(names), bool), np.zeros(len(names), bool)
@@ -42,7 +42,7 @@ def words_of_reassigned(alignment: Mapping[str, Any]) -> str:
     """Returns a command's warning about old IDs that belong to other items; `alignment` is from the manifest."""
     return (
         f"Warning: {alignment['num_reassigned']:,} IDs of {alignment['to']} now belong to other items. Every system "
-        "that stores IDs must replace all of them at the same time; sid-jax diff OLD NEW counts the changed IDs"
+        "that stores IDs must replace all its IDs at the same time; sid-jax diff OLD NEW counts the changed IDs"
     )
 
 

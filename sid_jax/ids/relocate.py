@@ -2,8 +2,8 @@
 
 A code tuple has as many *places* as its capacity. It is *crowded* if it has more items than places. Items keep their
 first code. Each first code is therefore processed independently, and a catalog of any size can be processed in parts
-with the same result. If a first code has more items than places, some of them move to other first codes after all other
-items are placed.
+with the same result. If a first code has more items than places, some of its items move to other first codes after all
+other items are placed.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def other_first_codes(rows: np.ndarray, ids: np.ndarray, free: np.ndarray, alter
     """Returns first codes with free places, `[M]` int32, for items that found no place under their own first code.
 
     Args:
-      rows, ids: `[M]`, the rows of the items for `alternatives`, and their ids.
+      rows, ids: `[M]` each, the rows of the items in `alternatives`, and the items' ids.
       free: `[K]`, free places under each first code; at least M in total.
       alternatives: gives the cost of each first code.
     """
@@ -163,12 +163,12 @@ class Placing:
         self._occupancy.add(names, self._staying)
 
     def settle(self) -> np.ndarray:
-        """Finds free tuples for the items that cannot keep their own; returns the rows for which none is left."""
+        """Moves each item that cannot keep its tuple to a free tuple; returns the rows of the items that found none."""
         crowded = np.flatnonzero(self._crowded[self._bucket])
         return self._find_places(crowded, self.codes[:, 0].copy(), some_stay=True)
 
     def admit(self, rows: np.ndarray, first_codes: np.ndarray) -> None:
-        """Moves rows `[M]` to free tuples under first codes `[M]`, for which there must be enough places."""
+        """Moves rows `[M]` to free tuples under the first codes `[M]`, which must have enough free places."""
         wanted = self.codes[:, 0].copy()
         wanted[rows] = first_codes
         if len(self._find_places(rows, wanted, some_stay=False)):

@@ -150,7 +150,7 @@ class IdTable:
     @overload
     def semantic_id(self, item: Many) -> np.ndarray: ...
     def semantic_id(self, item: Item | Many) -> tuple[int, ...] | np.ndarray:
-        """Returns the Semantic ID of one item as a tuple of L numbers, or those of n items as `[n, L]` int32.
+        """Returns the Semantic ID of one item as a tuple of L numbers, or the IDs of n items as `[n, L]` int32.
 
         Raises:
           KeyError: if an item is not in the table.

@@ -220,8 +220,8 @@ def leaf_places(trie: Trie, leaves: jax.Array, count: int) -> tuple[jax.Array, j
       count: number of items to return; static.
 
     Returns:
-      `[B, count]` int32 each: rows of the ID table, -1 after the last item, and the positions of their leaves in
-      `leaves`.
+      Two arrays `[B, count]` int32: the items as rows of the ID table, with -1 after the last item; and for each item
+      the position of its leaf in `leaves`.
     """
     first, end = _ranges(trie.first_item, leaves)
     filled = jnp.cumsum(end - first, axis=1)

@@ -18,9 +18,9 @@ def anchor_terms(
     codebook_weight: float,
     commitment_weight: float,
 ) -> dict[str, jax.Array]:
-    """Returns scalars by name: the quantizer's own loss (`anchor_loss`), and the terms whose weighted sum it is.
+    """Returns scalars by name: the terms of the quantizer's own loss, and the loss itself (`anchor_loss`).
 
-    The loss, but not its terms, is divided by the mean squared length of the inputs.
+    The loss is the weighted sum of the terms, divided by the mean squared length of the inputs.
 
     Args:
       quantizer: the RQ-VAE; its decoder is used.

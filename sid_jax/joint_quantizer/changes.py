@@ -21,7 +21,7 @@ class IdChanges:
     Attributes:
       churn: the share of items whose ID changed.
       churn_by_level: for each level, the share of items whose code changed.
-      usage: for each level, the share of its codes that items have.
+      usage: for each level, the share of the level's codes that at least one item has.
       distinct_rate: number of distinct code tuples divided by the number of items.
     """
 

@@ -27,7 +27,7 @@ class Course:
 
     Attributes:
       freeze_step: number of steps after which the quantizer is frozen.
-      warmup_steps: warm-up steps of the quantizer's learning rates.
+      warmup_steps: number of warm-up steps of the quantizer's learning rates.
       settings: temperature, min_temperature and noise_scale.
       settle_share: share of the steps, at the end, without noise on the choice of codes.
       hold: whether the encoder is frozen in the steps of `settle_share`, and codebooks and decoder in the second half

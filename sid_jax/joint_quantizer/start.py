@@ -30,7 +30,7 @@ from sid_jax.training.state import begin
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Origin:
-    """What the export of a jointly trained quantizer needs: its settings and the format of its input.
+    """What is needed to export a jointly trained quantizer: the quantizer's settings and the format of its vectors.
 
     Attributes:
       config: the model's settings, see `sid_jax.config`.

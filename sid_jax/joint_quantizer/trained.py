@@ -1,4 +1,4 @@
-"""Converts a trained quantizer for joint training, and a jointly trained one to a finished run for the export."""
+"""Converts a trained quantizer to a model for joint training, and a jointly trained quantizer to a finished run."""
 
 from __future__ import annotations
 

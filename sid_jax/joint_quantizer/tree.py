@@ -1,4 +1,4 @@
-"""The parameters of a `JointQuantizer` within the parameters, or the optimizer's state, of any model."""
+"""Finds a `JointQuantizer`'s parameters in the parameters of a larger model, or in the optimizer's state."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def own_params(state: Any) -> dict[str, Any]:
 
 
 def replace_levels(tree: Any, replaced: Callable[[int, jax.Array], jax.Array]) -> Any:
-    """Returns a tree in which `replaced(level, array)` replaces each level's codebook, or its moments."""
+    """Returns a tree with `replaced(level, array)` in place of each level's codebook, or of the codebook's moments."""
 
     def replace(path: tuple[Any, ...], leaf: Any) -> Any:
         names = _own_names(path)

@@ -159,7 +159,8 @@ def test_ids_of_another_training_get_no_rows_of_the_features_of_before(versions,
     make_features(str(versions / "v1"), tmp_path / "f1", num_rows=40, messages=SILENT)
     make_export(tmp_path / "other", NAMES[:30], made_vectors(range(30)), seed=1)
     for ids in (tmp_path / "other", tmp_path / "other" / "ids.csv"):
-        with pytest.raises(UserError, match="30 items in both ID tables have new IDs and other rows.*without --fitted"):
+        words = "30 items in both ID tables have new IDs, and therefore other rows .*without --fitted"
+        with pytest.raises(UserError, match=words):
             make_features(str(ids), tmp_path / "f2", fitted=tmp_path / "f1", messages=SILENT)
     # Without a common item, the codebooks are compared.
     make_export(tmp_path / "new", NAMES[30:], made_vectors(range(20)), seed=1)
@@ -169,4 +170,4 @@ def test_ids_of_another_training_get_no_rows_of_the_features_of_before(versions,
     moved[[0, 1]] = moved[[1, 0]]
     (tmp_path / "moved.json").write_text(json.dumps(dict(zip(NAMES, moved.tolist(), strict=False))))
     make_features(str(tmp_path / "moved.json"), tmp_path / "f3", fitted=tmp_path / "f1", messages=SILENT)
-    assert "2 of the 30 items in both ID tables have new IDs and other rows" in caplog.text
+    assert "2 of the 30 items in both ID tables have new IDs, and therefore other rows" in caplog.text
