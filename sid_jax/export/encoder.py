@@ -90,8 +90,8 @@ class Encoder:
         if wrong.any():
             row, level = np.argwhere(wrong)[0]
             raise UserError(
-                f"codes: row {row} (counted from 0) has the code {codes[row, level]} at level {level}; codes of this "
-                f"level are from 0 to {self._sizes[level] - 1}"
+                f"codes: row {row} (counted from 0) has the code {codes[row, level]} at level {level + 1}; codes of "
+                f"this level are from 0 to {self._sizes[level] - 1}"
             )
         vectors = np.empty((len(codes), self._num_features), np.float32)
         return self._in_batches(_decode, codes.astype(np.int32), vectors)

@@ -259,7 +259,7 @@ def _checked_sizes(semantic_ids: np.ndarray, sizes: Sequence[int] | None) -> tup
         raise ValueError(f"{len(known)} sizes are given for {len(largest)} levels; give one size per level")
     if semantic_ids.min() < 0:
         raise ValueError(f"a code is {semantic_ids.min()}; codes must be 0 or more")
-    for level, (code, size) in enumerate(zip(largest, known, strict=True)):
+    for level, (code, size) in enumerate(zip(largest, known, strict=True), start=1):
         if code >= size:
             raise ValueError(f"level {level} has the code {code}, but its size is {size}; codes must be below the size")
     return known

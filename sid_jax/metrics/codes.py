@@ -161,7 +161,7 @@ def code_counts(codes: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
             f"sizes are given for {len(sizes)} levels, but codes have {codes.shape[1]}; give one size per level"
         )
     counts = [np.bincount(level, minlength=size) for level, size in zip(codes.T, sizes, strict=True)]
-    for level, (found, size) in enumerate(zip(counts, sizes, strict=True)):
+    for level, (found, size) in enumerate(zip(counts, sizes, strict=True), start=1):
         if len(found) > size:
             raise ValueError(
                 f"level {level} has the code {len(found) - 1}, but its size is {size}; codes must be below the size"

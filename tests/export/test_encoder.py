@@ -107,8 +107,8 @@ def test_wrong_codes_are_refused():
         ([[0, 0]], r"codes have shape \[1, 2\]; this model decodes \[n, 3\]"),
         ([0, 0, 0], r"codes have shape \[3\]"),
         ([[0, 0, 0.5]], "have dtype float64"),
-        ([[3, 7, 3], [0, 8, 0]], r"row 1 .* has the code 8 at level 1; codes of this level are from 0 to 7"),
-        ([[0, 0, -1]], "has the code -1 at level 2"),
+        ([[3, 7, 3], [0, 8, 0]], r"row 1 .* has the code 8 at level 2; codes of this level are from 0 to 7"),
+        ([[0, 0, -1]], "has the code -1 at level 3"),
     ):
         with pytest.raises(UserError, match=words):
             encoder.decode(wrong)

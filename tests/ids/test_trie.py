@@ -148,7 +148,7 @@ def test_items_that_share_an_id_are_listed_by_falling_priority_and_then_by_row()
         ((np.zeros((0, 3), np.int32),), r"\(0, 3\)"),
         ((np.zeros((3, 0), np.int32),), r"\(3, 0\)"),
         ((np.array([[0, -2]]),), "-2"),
-        ((IDS, [2, 2]), "level 1 has the code 2, but its size is 2"),
+        ((IDS, [2, 2]), "level 2 has the code 2, but its size is 2"),
         ((IDS, [2, 3, 4]), "3 sizes are given for 2 levels"),
         ((IDS, None, np.zeros(4)), "N = 5"),
     ],

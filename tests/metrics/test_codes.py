@@ -70,7 +70,7 @@ def test_all_figures_are_ready_for_json():
 @pytest.mark.parametrize("sizes", [(4,), (4, 4, 4), (4, 3)])
 def test_sizes_that_do_not_fit_are_refused(sizes):
     with pytest.raises(
-        ValueError, match="sizes are given for .* levels, but codes have 2|level 1 has the code 3, but its size is 3"
+        ValueError, match="sizes are given for .* levels, but codes have 2|level 2 has the code 3, but its size is 3"
     ):
         usage(CODES, sizes)
 

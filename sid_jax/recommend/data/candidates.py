@@ -159,7 +159,7 @@ def _refuse_unknown_codes(newer: IdTable, new: np.ndarray, sizes: tuple[int, ...
         raise UserError(
             f"{newer.name}: {number} new items have codes that the recommender was not trained with; the first one is "
             f"{newer.item_ids[[new[row]]].tolist()[0]!r}, whose code {newer.semantic_ids[new[row], level]} at level "
-            f"{level} is not one of the {sizes[level]} codes that the recommender has at this level; train on this "
+            f"{level + 1} is not one of the {sizes[level]} codes that the recommender has at this level; train on this "
             "version, or drop these items"
         )
 

@@ -58,7 +58,7 @@ def test_another_table_is_refused(task):
         ),
         (
             newer_table(task, everyone, [[0, 8]]),
-            r"1 new items have codes .* is 100, whose code 8 at level 1 is not one of the 8 codes that the",
+            r"1 new items have codes .* is 100, whose code 8 at level 2 is not one of the 8 codes that the",
         ),
         (newer_table(task, [3], [[0, 0]]), "none of the items that the recommender was trained on"),
     ):
