@@ -9,7 +9,6 @@ import functools
 import hashlib
 import html
 import json
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
@@ -36,6 +35,7 @@ from sid_jax.ids.convert import (
     places,
     sid_text,
 )
+from sid_jax.ids.sorted_ids import SortedIds
 
 _ITEMS_SHOWN = 10
 
@@ -185,7 +185,7 @@ class IdTable:
                 f"{text!r} has {wanted.shape[1]} codes, but a Semantic ID of this table has {levels}; give {levels} "
                 "codes"
             )
-        first, end = self._runs(wanted)
+        first, end = self._sorted.ranges_of(wanted)
         for wrong, error, words in (
             (first == end, KeyError, "no item has the Semantic ID {text}; give the ID of an item"),
             (end - first > 1, UserError, "{count} items share the Semantic ID {text}; call items() to get all of them"),
@@ -193,7 +193,7 @@ class IdTable:
             if wrong.any():
                 row = int(np.flatnonzero(wrong)[0])
                 raise error(words.format(text=sid_text(wanted[row : row + 1])[0], count=end[row] - first[row]))
-        found = self.item_ids[self._order[first]]
+        found = self.item_ids[self._sorted.order[first]]
         return found.tolist()[0] if many is None else found
 
     def items(self, prefix: Codes) -> np.ndarray:
@@ -214,8 +214,8 @@ class IdTable:
                 f"{sid_text([wanted])[0]!r} has {len(wanted)} codes, but a Semantic ID of this table has {levels}; "
                 f"give at most {levels} codes"
             )
-        first, end = self._run(wanted)
-        return self.item_ids[self._order[first:end]]
+        first, end = self._sorted.range_of(wanted)
+        return self.item_ids[self._sorted.order[first:end]]
 
     def neighbors(self, item: Item, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """Returns the items that have the longest common prefixes with an item, the longest first.
@@ -236,22 +236,8 @@ class IdTable:
         if not isinstance(count, (int, np.integer)) or count < 0:
             raise UserError(f"count is {count!r}; it must be a number of items, 0 or more")
         row = self._row(item)
-        own = tuple(self.semantic_ids[row].tolist())
-        found, shared = [np.empty(0, np.intp)], [np.empty(0, np.int64)]
-        # In sorted order, `begin` to `end` is the range of the items whose common prefix is longer than `depth`. It is
-        # empty at first.
-        begin, end = [self._run(own)[0]] * 2
-        for depth in range(len(own), 0, -1):
-            first, last = self._run(own[:depth])
-            wanted = count - sum(map(len, found))
-            # On each side of this range, up to `wanted` + 1 rows are taken, since the item itself may be among them and
-            # is removed.
-            sides = ((low, min(high, low + wanted + 1)) for low, high in ((first, begin), (end, last)))
-            rows = np.concatenate([self._order[low:high] for low, high in sides])
-            found.append(rows[rows != row][:wanted])
-            shared.append(np.full(len(found[-1]), depth))
-            begin, end = first, last
-        return self.item_ids[np.concatenate(found)], np.concatenate(shared)
+        rows, shared = self._sorted.neighbors(row, tuple(self.semantic_ids[row].tolist()), count)
+        return self.item_ids[rows], shared
 
     def rows_of(self, items: Many) -> np.ndarray:
         """Returns the row of each of n items: `[n]` int64; -1 for an item that is not in the table."""
@@ -356,8 +342,7 @@ class IdTable:
 
     def _repr_html_(self) -> str:
         """Returns HTML for notebooks: sizes, metrics and ten items."""
-        distinct = int((self._sorted[:, 1:] != self._sorted[:, :-1]).any(axis=0).sum()) + min(len(self), 1)
-        figures = {"distinct Semantic IDs": distinct, **self.figures}
+        figures = {"distinct Semantic IDs": len(self) - len(self._sorted.repeated), **self.figures}
         lines = [
             f"<b>{html.escape(self.name)}</b>: {len(self):,} items, Semantic IDs of {_sizes_text(self.sizes)} codes",
             ", ".join(f"{html.escape(name)} {_figure(value)}" for name, value in figures.items()),
@@ -380,46 +365,14 @@ class IdTable:
         return rows
 
     @functools.cached_property
-    def _order(self) -> np.ndarray:
-        """`[N]`, the rows sorted by Semantic ID; rows with the same ID keep their order."""
-        return np.lexsort(self.semantic_ids.T[::-1])
-
-    @functools.cached_property
-    def _sorted(self) -> np.ndarray:
-        """`[L, N]`, the sorted Semantic IDs."""
-        # The IDs are stored by level, so that the next codes under a prefix are one sorted, contiguous block of memory.
-        levels = np.ascontiguousarray(self.semantic_ids[self._order].T)
-        shared = np.flatnonzero((levels[:, 1:] == levels[:, :-1]).all(axis=0))
-        if len(shared) and not self.shared:
-            one, other = self.item_ids[self._order[shared[0] : shared[0] + 2]].tolist()
-            text = sid_text(levels[:, shared[:1]].T)[0]
+    def _sorted(self) -> SortedIds:
+        found = SortedIds(self.semantic_ids)
+        if len(found.repeated) and not self.shared:
+            rows = found.order[found.repeated[0] :][:2]
+            one, other = self.item_ids[rows].tolist()
+            text = sid_text(self.semantic_ids[rows[:1]])[0]
             raise UserError(f"items {one!r} and {other!r} have the same Semantic ID {text}; make the IDs unique first")
-        return levels
-
-    @functools.cached_property
-    def _sorted_bytes(self) -> np.ndarray:
-        return _as_bytes(self._sorted.T)
-
-    def _run(self, prefix: tuple[int, ...]) -> tuple[int, int]:
-        """Returns the range of the items with a prefix, in the sorted order."""
-        first, end = 0, len(self)
-        for level, code in zip(self._sorted, prefix, strict=False):
-            first, end = bisect_left(level, code, first, end), bisect_right(level, code, first, end)
-        return first, end
-
-    def _runs(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns, for each of the Semantic IDs `[n, L]`, the range of its items in the sorted order, `[n]` each."""
-        if len(wanted) == 1:
-            run = self._run(tuple(wanted[0].tolist()))
-            return np.array(run[:1]), np.array(run[1:])
-        names = _as_bytes(wanted.clip(0, 2**31 - 1))
-        first = np.searchsorted(self._sorted_bytes, names)
-        if self.shared or not len(self):
-            end = np.searchsorted(self._sorted_bytes, names, "right")
-        else:
-            end = first + (self._sorted_bytes[np.minimum(first, len(self) - 1)] == names)
-        possible = ((wanted >= 0) & (wanted < 2**31)).all(axis=1)
-        return first, np.where(possible, end, first)
+        return found
 
     def _row(self, item: Item | np.integer) -> int:
         # In Python, True == 1 == 1.0, but bools and floats are not valid ids.
@@ -448,11 +401,6 @@ def joined(tables: Sequence[IdTable]) -> IdTable:
         columns=pa.concat_tables([each.columns.select(names) for each in tables]) if names else None,
         check=False,
     )
-
-
-def _as_bytes(semantic_ids: np.ndarray) -> np.ndarray:
-    """Converts `[N, L]` to byte strings `[N]` with the same sort order."""
-    return np.ascontiguousarray(semantic_ids, ">i4").view(np.dtype((np.void, 4 * semantic_ids.shape[1]))).reshape(-1)
 
 
 def _sizes_text(sizes: Sequence[int]) -> str:
