@@ -4,10 +4,10 @@ python benchmarks/item_parts.py --config=configs/recommend.py:beauty --config.da
     --config.quantizer.data.path=items.npy --config.quantizer.data.ids_path=ids.txt \
     --ids=exports/items,kmeans,letter.json+1,random --num_seeds=3 --workdir=runs/parts
 
-With the first ID table, the scorer is trained for each set of components. With each other table, it is trained with
-codes alone and with all components. The scorer has one member and no blend, so that only the item vectors differ.
-Metrics are also printed for groups of test targets by number of occurrences in training. A workdir that contains some
-of the runs is resumed.
+letter.json+1 is the ID table in letter.json, with 1 added to its item ids. With the first ID table, the scorer is
+trained for each set of components. With each other table, it is trained with codes alone and with all components. The
+scorer has one member and no blend, so that only the item vectors differ. Metrics are also printed for groups of test
+targets by number of occurrences in training. A workdir that contains some of the runs is resumed.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--levels", type=int, default=3)
     parser.add_argument("--codes", type=int, default=256)
     parser.add_argument("--seeds", default="0")
-    parser.add_argument("--labels", help="FILE:COLUMN of labels, for the purity of first codes; needs --ids")
+    parser.add_argument("--labels", help="FILE:COLUMN of labels, for the purity of the items' first codes; needs --ids")
     parser.add_argument("--ids", type=Path, help="a text file with one item id per line, as in the labels")
     parser.add_argument(
         "--only", default="", help=f"methods, separated by commas: {', '.join(CONTESTANTS)}; default: all"

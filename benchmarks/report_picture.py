@@ -1,4 +1,4 @@
-"""Makes the README's picture of a report: the top of the report page of a synthetic catalog of household items.
+"""Makes the README's picture of a report: the top of the report of a synthetic catalog of household items.
 
 python benchmarks/report_picture.py --out=docs/images/report.webp
 
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def photograph(page: Path) -> bytes:
-    """Returns a PNG of the top of a page, in light mode, after the page has reported that it is ready."""
+    """Returns a PNG of the top of a report, in light mode, after its script has set the mark that it is ready."""
     options = webdriver.ChromeOptions()
     for argument in ("--headless=new", "--no-sandbox", "--hide-scrollbars", f"--window-size={_WIDTH},{_HEIGHT + 200}"):
         options.add_argument(argument)

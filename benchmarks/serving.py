@@ -1,4 +1,4 @@
-"""Compares five runtimes that assign codes to one vector: installed size, time to the first codes, time per vector.
+"""Compares five runtimes that assign codes to one vector: installed size, time to the first result, time per vector.
 
 python benchmarks/serving.py --export=exports/items --vectors=vectors.npy
 
@@ -168,7 +168,8 @@ def main() -> None:
     wanted = codes[list(RUNTIMES).index("JAX: sid_jax")]
     print(f"{len(vectors):,} vectors of {vectors.shape[1]} features, {arguments.rounds} processes each, medians\n")
     print(
-        "| runtime | installed, MB | import and load, s | first codes, s | p50, ms | p99, ms | items with other codes |"
+        "| runtime | installed, MB | import and load, s | first result, s | p50, ms | p99, ms "
+        "| items with other codes |"
     )
     print("|---|---|---|---|---|---|---|")
     for (name, (_, package)), found in zip(RUNTIMES.items(), codes, strict=True):

@@ -1,4 +1,4 @@
-"""Hook of mkdocs: links in pages work on a code host and in the site alike.
+"""Hook of mkdocs: links in docs pages work on a code host and in the site alike.
 
 On a code host `[config.py](../sid_jax/config.py)` opens the file. The site has a copy of each such file in `source/`,
 and CONTRIBUTING.md and CHANGELOG.md as pages. A link that shows a page's file name shows its title in the site.

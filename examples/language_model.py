@@ -50,7 +50,7 @@ def tiny_model(texts: list[str]) -> tuple[Any, Any]:
 
 
 def main(folder: str = "llm", model_name: str = "", passes: int = 10, **settings: Any) -> float:
-    """Returns the share of the generated items that are of the user's kind; `settings` are for the tokenizer."""
+    """Returns the share of generated items that are of the user's kind; `SemanticIdTokenizer` gets the `settings`."""
     torch.manual_seed(0)
     vectors, kind, histories = make_catalog()
     titles = [f"item of kind {each}" for each in kind]

@@ -150,7 +150,7 @@ def measure(
       model: decodes prefixes of the IDs. Adds R^2, MSE and cosine for each prefix length; needs `vectors`.
       labels: N lists of labels. Adds the purity of prefixes.
       histories: interaction histories of these items. Adds the variance of co-occurrence vectors explained by prefixes.
-      other: IDs of the same items from another training run. Adds the stability of the first codes.
+      other: IDs of the same items from another training run. Adds the stability of the items' first codes.
 
     Raises:
       UserError: if the IDs or vectors do not match the model, or an item is missing in `other`.

@@ -1,4 +1,4 @@
-"""Loads a saved tokenizer (an export) or recommender."""
+"""Loads a saved Semantic ID tokenizer (an export) or recommender."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def load(folder: str | Path, *, verify: bool = False) -> SemanticIdTokenizer | Recommender:
-    """Loads a tokenizer or a recommender from the folder in which it was saved. Nothing is trained or written.
+    """Loads a Semantic ID tokenizer or a recommender from its folder. Nothing is trained or written.
 
     Args:
       folder: Written by `SemanticIdTokenizer.save`, `Recommender.save` or a command. A recommender can also be loaded
@@ -23,7 +23,7 @@ def load(folder: str | Path, *, verify: bool = False) -> SemanticIdTokenizer | R
       verify: Whether to compare the SHA-256 of every file with the manifest first.
 
     Raises:
-      UserError: If the folder contains neither a tokenizer nor a recommender, or a file is missing or damaged.
+      UserError: If the folder contains neither of the two, or a file is missing or damaged.
     """
     path = as_path(folder)
     if not path.is_dir():

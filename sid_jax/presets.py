@@ -100,7 +100,7 @@ def movielens(arg: str = "100k") -> ConfigDict:
     if "text" not in options:
         # Compared with text alone, genres and co-occurrence vectors raise a recommender's ndcg@10 from .096 to .108.
         # The weights of these parts were chosen on validation data. With weight 2 for co-occurrence vectors, ndcg@10 is
-        # the same, but the purity of first codes falls from .990 to .970.
+        # the same, but the purity of the movies' first codes falls from .990 to .970.
         config.data.parts = "genres=categories:genres*1.0"
         config.data.histories.source = config.data.source
         config.data.collaborative_weight = 1.5

@@ -295,7 +295,7 @@ class Recommender:
         the programs for `cold_slots` are compiled again.
 
         Args:
-          ids: the newer table, see `ids` of `load_recommender`, or a tokenizer that has this table.
+          ids: the newer table, see `ids` of `load_recommender`, or a `SemanticIdTokenizer` that has this table.
           vectors: see `load_recommender`.
           vector_ids: see `load_recommender`.
 

@@ -12,7 +12,7 @@ from tests.commands import ROOT
 from tests.docs import settings_page
 
 ALL_FIELDS = [name for config in (default_config, recommender_config, ranker_config) for name in field_names(config())]
-# Words that pages do not use, and the terms of docs/glossary.md for them.
+# Words that the docs pages do not use, and the terms of docs/glossary.md for them.
 AVOIDED = {
     r"films?": "movie",
     r"held[- ]out items?|unseen items?": "cold item",

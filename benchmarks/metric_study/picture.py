@@ -15,7 +15,7 @@ from metric_study.report import Judged
 from sid_jax.recommend.evaluation.metrics import mean_interval
 
 # The colors of the report's light theme (sid_jax/report/page/report.css). The plots have a light background, so that
-# they are also readable on a dark page.
+# they are also readable on a docs page with a dark theme.
 _PAGE, _CARD, _TEXT, _QUIET, _LINE, _ACCENT = "#f6f7f9", "#ffffff", "#1b1f27", "#5a6372", "#d9dde4", "#1f5fd0"
 _FAMILIES = {
     "sid_jax": ("sid_jax, content", _ACCENT),

@@ -82,7 +82,7 @@ def prepare(start, batches, **settings):
 
 
 def train_jointly(start, vectors, item_ids, batches, **settings):
-    """Trains model and quantizer; returns the model and the tokenizer of its final IDs."""
+    """Trains model and quantizer; returns the model and the final Semantic ID tokenizer."""
     quantizer, model, optimizer = prepare(start, batches, **settings)
     ids = None
     for step, items in enumerate(batches):
@@ -96,7 +96,7 @@ def train_jointly(start, vectors, item_ids, batches, **settings):
 
 
 def train_on_fixed_ids(tokenizer, vectors, batches):
-    """Trains the model on the IDs of a tokenizer; returns the model."""
+    """Trains the model on the IDs of a Semantic ID tokenizer; returns the model."""
     _, model, optimizer = prepare(tokenizer, batches)
     ids = jnp.asarray(tokenizer.table.semantic_ids)
     for step, items in enumerate(batches):
@@ -135,7 +135,7 @@ def recall(model, tokenizer, sequences, count=10):
 
 
 def main(num_items=3000, num_steps=300, num_users=6400, codebook_size=64, out="exports/joint"):
-    """Compares joint training with training on the initial IDs, and saves the jointly trained tokenizer."""
+    """Compares joint training with training on the initial IDs, and saves the jointly trained ID tokenizer."""
     vectors, item_ids, sequences = make_data(num_items, num_users)
     learned, tested = sequences[:-500], sequences[-500:]
     batches = learned[np.random.default_rng(0).integers(0, len(learned), (num_steps, 64))]

@@ -42,7 +42,7 @@ def linen_loss(model, embeddings, codes):
 
 
 def train_jointly(quantizer, model_loss, model, vectors, item_ids, batches):
-    """Trains a model and the quantizer; returns the parameters, the losses, and the tokenizer of the final IDs."""
+    """Trains a model and the quantizer; returns the parameters, the losses, and the final Semantic ID tokenizer."""
     params = {"model": model, "quantizer": quantizer.params}
     optimizer = quantizer.optimizer(optax.adam(3e-3))
 

@@ -14,16 +14,17 @@ from sid_jax.errors import UserError
 from sid_jax.paths import bucket_address, local_path
 from sid_jax.signals import Interruption, refuse_to_go_on
 
-# `_VERSION` is the argument `version` of `copy_of` for outputs. `_PROBE` is an object that is written to test whether
-# writing is possible.
+# Calls of `copy_of` for outputs have the argument `version=_VERSION`. `_PROBE` is the name of an object that is written
+# to test whether writing is possible.
 _VERSION, _PROBE = "out", ".writable"
 
 
 def output_folder(text: str | Path, *, unless: str = MANIFEST) -> Path:
-    """Returns the local folder that is uploaded to an address when the output is complete; for a path, the path itself.
+    """Returns the local folder to which an output is written.
 
-    If the address already has a finished folder (with a file named `unless`), its files are copied to the local folder,
-    so that a writer can compare them with its own output.
+    For a local path, it is this path. For an address, it is a folder in the cache, which is uploaded to the address
+    when the output is complete. If the address already has a finished folder (with a file named `unless`), its files
+    are copied to the local folder, so that a writer can compare them with its own output.
 
     Raises:
       UserError: if the address has other files, or cannot be read.

@@ -135,7 +135,8 @@ def _moments(model: RQVAE, vectors: jax.Array, codes: jax.Array, counted: jax.Ar
     """
     inputs, reconstructions = model.compared(vectors, codes)
     errors = squared_error(inputs, reconstructions)
-    # Vectors with several parts are compared after scaling. Their mean is then 0, and missing parts are 0 too.
+    # If an item has several vectors (the model has a layout), `compared` returns scaled vectors. Their mean is 0, and
+    # the features of a missing vector are 0.
     away = inputs if model.layout is not None else inputs - model.mean[...][None]
     counted = counted.astype(jnp.float32)
     scalars = [jnp.sum(counted), jnp.sum(counted * errors), jnp.sum(counted * jnp.sum(jnp.square(away), axis=1))]

@@ -1,6 +1,6 @@
 """The description of a bulk export, and the files that its stages write for later stages.
 
-A *part* is a range of rows of an input file. A *group* has all items with certain first codes.
+A *part* is a range of rows of an input file. A *group* has all items whose first code is in a range of codes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The last two stages of a bulk export: give crowded items unique IDs, and write the files of the ID table.
 
-A *group* has all items with certain first codes. An item is *crowded* if its code tuple has more items than the maximum
-number of items per ID. It *leaves* its first code if no ID under this first code is free. A *part* is a range of rows
-of an input file.
+A *group* has all items whose first code is in a range of codes. An item is *crowded* if its code tuple has more items
+than the maximum number of items per ID. It *leaves* its first code if no ID under this first code is free. A *part* is
+a range of rows of an input file.
 """
 
 from __future__ import annotations

@@ -23,7 +23,9 @@ _OUT = flags.DEFINE_string(
     "out", None, "Folder to write, empty or new. Its name becomes the data set's name in file names.", required=True
 )
 _VOCABULARY = flags.DEFINE_integer(
-    "vocabulary", 0, "For tools with token ids: number of tokens of the language model's tokenizer, len(tokenizer)."
+    "vocabulary",
+    0,
+    "For tools with token ids: number of tokens of the language model's text tokenizer, len(tokenizer).",
 )
 
 

@@ -1,6 +1,6 @@
 """Evaluates Semantic IDs of an export or from any other source.
 
-Examples:
+Examples: IDs of an export, and IDs of letter.json, to whose item ids 1 is added (+1).
   sid-jax evaluate --ids=exports/items --vectors=items.parquet
   sid-jax evaluate --ids=letter.json+1 --vectors=items.npy --vector_ids=ids.txt --labels=items.jsonl:categories
 """
@@ -16,7 +16,7 @@ _IDS = flags.DEFINE_string(
     "ids",
     None,
     "Semantic IDs: folder of an export, a .parquet, .csv, .json, .npy or .pt file, or another tool's file "
-    "(docs/formats.md). FILE+1 adds 1 to the item ids of FILE.",
+    "(docs/formats.md). FILE+1, such as letter.json+1, adds 1 to the item ids of FILE.",
     required=True,
 )
 _VECTORS = flags.DEFINE_string(

@@ -21,7 +21,8 @@ _PATTERN = flags.DEFINE_string(
 _VOCABULARY = flags.DEFINE_integer(
     "vocabulary",
     0,
-    "Number of tokens of the language model's tokenizer, len(tokenizer). It is the token id of the first new token.",
+    "Number of tokens of the language model's text tokenizer, len(tokenizer). It is the token id of the first new "
+    "token.",
 )
 _GRAMMARS = flags.DEFINE_list(
     "grammars",

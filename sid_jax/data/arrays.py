@@ -210,8 +210,8 @@ def _is_number(dtype: np.dtype) -> bool:
 def _safely_mapped(array: np.ndarray) -> np.ndarray:
     """Returns the array itself, or a copy in memory if it is a private memory map.
 
-    `blocks.in_blocks` releases the pages that it has read. Changes to a private map are only in these pages, not in the
-    file, and would be lost.
+    `blocks.in_blocks` releases the memory pages that it has read. Changes to a private map are only in these memory
+    pages, not in the file, and would be lost.
     """
     base: Any = array
     while isinstance(base, np.ndarray):

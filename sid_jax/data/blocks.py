@@ -35,10 +35,10 @@ def take_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def forget_pages(array: np.ndarray) -> None:
-    """Releases the pages of a memory-mapped array that were read; does nothing for other arrays.
+    """Releases the memory pages of a memory-mapped array that were read; does nothing for other arrays.
 
-    Pages that were read count as memory of the process as long as the file is mapped. A page that is needed again comes
-    from the system's page cache.
+    Memory pages that were read count as memory of the process as long as the file is mapped. A memory page that is
+    needed again comes from the system's page cache.
     """
     base: object = array
     while isinstance(base, np.ndarray):

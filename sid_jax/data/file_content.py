@@ -33,7 +33,12 @@ _BINARIES = (
     _Content("a Parquet file", (b"PAR1",), (".parquet",), "give it the ending .parquet"),
     _Content("a NumPy array", (b"\x93NUMPY",), (".npy",), "give it the ending .npy"),
     _Content("an Arrow file", (b"ARROW1\0\0",), (".feather", ".arrow"), "give it the ending .arrow"),
-    _Content("a ZIP archive", (b"PK\x03\x04",), (".npz", ".pt"), "give it the ending of its kind, or unpack it"),
+    _Content(
+        "a ZIP archive",
+        (b"PK\x03\x04",),
+        (".npz", ".pt"),
+        "rename it to .npz or .pt if it is such a file, or unpack it",
+    ),
     _Content(
         "compressed with gzip",
         (_GZIP,),
@@ -49,7 +54,7 @@ _TEXTS = (
 
 
 def check_content(path: Path) -> None:
-    """Raises a UserError if a file's first bytes show that its content is not of the kind that its ending names.
+    """Raises a UserError if a file's first bytes show that its content does not have the format of the file's ending.
 
     Content that is not recognized, a missing file and an empty file are left to the reader of the file.
     """
@@ -67,7 +72,7 @@ def check_content(path: Path) -> None:
     contents, start = (_TEXTS, head.removeprefix(codecs.BOM_UTF8).lstrip().lower()) if is_text else (_BINARIES, head)
     found = next((each for each in contents if start.startswith(each.starts)), None)
     if found is None and is_text and ending in _BINARY:
-        found = _Content("text", (), (), "write the file again, or give it the ending of its kind, such as .csv")
+        found = _Content("text", (), (), "write the file again, or give it the ending of its format, such as .csv")
     if found is not None and not name.endswith(found.endings):
         raise UserError(f"{path}: not a readable {ending or 'text'} file: its content is {found.name}; {found.remedy}")
 

@@ -142,7 +142,7 @@ def read_vector_files(
 ) -> VectorSet:
     """Reads N items and their vectors.
 
-    A single .npy file of float32 stays memory-mapped: its pages are read when they are used. Other vectors that are
+    A single .npy file of float32 stays memory-mapped: its vectors are read when they are used. Other vectors that are
     larger than `resident_bytes` are written once to a .npy file, which allows random access. This file is in the
     cache's folder `vectors`, and later calls with the same input files reuse it.
 

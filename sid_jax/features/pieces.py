@@ -206,5 +206,5 @@ def _number(character: str) -> int:
 
 
 def _starts(sizes: Sequence[int]) -> np.ndarray:
-    """Returns the index, among the codes of all levels, of each level's first code: `[L]`."""
+    """Returns the index, among the codes of all levels, of code 0 of each level: `[L]`."""
     return np.cumsum([0, *sizes[:-1]])

@@ -1,4 +1,4 @@
-"""Semantic IDs in sorted order, with binary search for prefixes. Items with a common prefix are one range."""
+"""Semantic IDs in sorted order, with binary search. In this order, items with a common prefix are adjacent."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class SortedIds:
 
     Attributes:
       order: `[N]`, the rows sorted by Semantic ID; rows with the same ID keep their order.
-      levels: `[L, N]`, the sorted Semantic IDs. They are stored by level, so that the next codes under a prefix are one
-        sorted, contiguous block of memory.
-      repeated: `[n]`, the positions in the sorted order whose ID is also that of the next position.
+      levels: `[L, N]`, the sorted Semantic IDs. They are stored level by level, so that the codes that follow a prefix
+        are one sorted, contiguous block of memory.
+      repeated: `[n]`, the positions in the sorted order at which the ID equals the ID at the next position.
     """
 
     def __init__(self, semantic_ids: np.ndarray):
@@ -24,14 +24,22 @@ class SortedIds:
         self.repeated = np.flatnonzero((self.levels[:, 1:] == self.levels[:, :-1]).all(axis=0))
 
     def range_of(self, prefix: tuple[int, ...]) -> tuple[int, int]:
-        """Returns the range of the items with a prefix, in the sorted order."""
+        """Returns, in the sorted order, the first position of the items with a prefix and the position after the last.
+
+        The two are equal if no item has the prefix.
+        """
         first, end = 0, len(self.order)
         for level, code in zip(self.levels, prefix, strict=False):
             first, end = bisect_left(level, code, first, end), bisect_right(level, code, first, end)
         return first, end
 
     def ranges_of(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns, for each of the Semantic IDs `[n, L]`, the range of its items in the sorted order, `[n]` each."""
+        """Returns the ranges of the items that have the Semantic IDs `wanted` `[n, L]`, in the sorted order.
+
+        Returns:
+          For each ID, the first position of its items, `[n]`, and the position after the last one, `[n]`. The two are
+          equal if no item has the ID.
+        """
         if len(wanted) == 1:
             found = self.range_of(tuple(wanted[0].tolist()))
             return np.array(found[:1]), np.array(found[1:])
@@ -56,14 +64,14 @@ class SortedIds:
           `[n]` rows, those with the longest common prefix first, and `[n]` int64, the length of each common prefix.
         """
         found, shared = [np.empty(0, np.intp)], [np.empty(0, np.int64)]
-        # In sorted order, `begin` to `end` is the range of the items whose common prefix is longer than `depth`. It is
-        # empty at first.
+        # At each depth, `begin` to `end` is the range of the items whose common prefix with the item is longer than
+        # `depth`. It is empty at depth L.
         begin, end = [self.range_of(own)[0]] * 2
         for depth in range(len(own), 0, -1):
             first, last = self.range_of(own[:depth])
             wanted = count - sum(map(len, found))
-            # On each side of this range, up to `wanted` + 1 rows are taken, since the item itself may be among them and
-            # is removed.
+            # On each side of this range, up to `wanted` + 1 rows are taken. One more than needed is taken because the
+            # item itself may be among them, and is removed.
             sides = ((low, min(high, low + wanted + 1)) for low, high in ((first, begin), (end, last)))
             rows = np.concatenate([self.order[low:high] for low, high in sides])
             found.append(rows[rows != row][:wanted])
@@ -77,5 +85,5 @@ class SortedIds:
 
 
 def _as_bytes(semantic_ids: np.ndarray) -> np.ndarray:
-    """Converts `[N, L]` to byte strings `[N]` with the same sort order."""
+    """Converts Semantic IDs `[N, L]`, which are not negative, to byte strings `[N]` with the same sort order."""
     return np.ascontiguousarray(semantic_ids, ">i4").view(np.dtype((np.void, 4 * semantic_ids.shape[1]))).reshape(-1)

@@ -289,7 +289,8 @@ class IdTable:
             raise UserError(
                 f"{self.name}: {len(missing)} of the catalog's {len(item_ids)} items have no Semantic ID (the first "
                 f"one is {first!r}){cause and f': {cause}'}; make IDs for all items, or, if the file and the catalog "
-                "number items from different starts, add the difference to the file's name, as in FILE.json+1"
+                "number items from different starts, append the difference to the file's name: FILE.json+1 adds 1 to "
+                "the item ids of FILE.json"
             )
         return self.take(rows).replace(item_ids=item_ids, check=False)
 

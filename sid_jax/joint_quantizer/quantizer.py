@@ -272,7 +272,7 @@ class JointQuantizer(nnx.Module):
     def freeze(
         self, vectors: Any, item_ids: Any = None, *, columns: Any = None, unique: str | None = None
     ) -> SemanticIdTokenizer:
-        """Returns the trained tokenizer, with a unique Semantic ID for every item. Nothing is written.
+        """Returns the trained Semantic ID tokenizer, with a unique ID for every item. Nothing is written.
 
         Args:
           vectors: `[N, D]`, as for `SemanticIdTokenizer.fit`; with parts also a mapping of parts.

@@ -1,4 +1,4 @@
-"""Initializes a jointly trained quantizer from a saved tokenizer, a training run, or k-means over vectors."""
+"""Initializes a jointly trained quantizer from a saved Semantic ID tokenizer, a training run, or k-means."""
 
 from __future__ import annotations
 

@@ -76,14 +76,14 @@ def evaluate_generation(
 
     Args:
       model: a transformers model with the tokens.
-      tokenizer: its tokenizer; None for a model that is trained on IDs alone, whose input is the token ids of the
-        items' IDs, concatenated.
+      tokenizer: the text tokenizer of `model`; None for a model that is trained on IDs alone, whose input is the token
+        ids of the items' IDs, concatenated.
       histories: interaction histories of the table's items, see `sid_jax.data.inputs.as_histories`. Users with fewer
         than 3 interactions are dropped.
       tokens: from `add_tokens`.
       task: "next_id" or "sequence" of `sid-jax llm-data`, or a function that returns a prompt for the texts of a
         history's IDs, the oldest first.
-      form: "text"; or "chat" for prompts as a user's message in the tokenizer's chat template.
+      form: "text"; or "chat" for prompts as a user's message in the text tokenizer's chat template.
       split: "test" or "validation".
       num_beams: number of generated IDs per user. A user's list has at most this many items, unless items share IDs.
       max_history: maximum number of items in a prompt; of a longer history, the prompt has the last items.
@@ -184,8 +184,8 @@ class _LanguageModel:
 def _padded(prompts: list[list[int]], left: bool) -> dict[str, torch.Tensor]:
     """Pads prompts to the length W of the longest one; returns `input_ids` and `attention_mask`, `[B, W]` each.
 
-    Prompts are padded on the left if `left` is true, and otherwise on the right. The tokenizer's own padding settings
-    have no effect.
+    Prompts are padded on the left if `left` is true, and otherwise on the right. The text tokenizer's own padding
+    settings have no effect.
     """
     ids = np.zeros((len(prompts), max(map(len, prompts))), np.int64)
     mask = np.zeros_like(ids)

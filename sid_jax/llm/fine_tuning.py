@@ -44,7 +44,7 @@ def fine_tune(
 
     Args:
       model: a transformers model with a causal language modeling head, on its device.
-      tokenizer: its tokenizer, with an end token.
+      tokenizer: the text tokenizer of `model`, with an end token.
       folder: the folder that `write_training_data` wrote, with the form "text".
       num_epochs: number of passes over all rows.
       batch_size: number of rows per step.
@@ -58,7 +58,7 @@ def fine_tune(
       The mean loss of each epoch.
 
     Raises:
-      UserError: if the folder has no prompts and completions, or the tokenizer has no end token.
+      UserError: if the folder has no prompts and completions, or the text tokenizer has no end token.
     """
     rows = _encoded(_read(as_path(folder) / TEXT_TRAIN_FILE), tokenizer, max_length)
     steps = num_epochs * -(-len(rows) // batch_size)
@@ -96,7 +96,7 @@ def _read(path: Path) -> tuple[list[str], list[str]]:
 def _encoded(texts: tuple[list[str], list[str]], tokenizer: Any, max_length: int) -> list[tuple[list[int], int]]:
     """Returns the token ids of each row, with the length of its prompt."""
     if tokenizer.eos_token_id is None:
-        raise UserError("the tokenizer has no end token to end completions; set its eos_token")
+        raise UserError("the text tokenizer has no end token to end completions; set its eos_token")
     prompts = tokenizer(texts[0])["input_ids"]
     answers = tokenizer(texts[1], add_special_tokens=False)["input_ids"]
     rows = []

@@ -47,8 +47,8 @@ def generate_ids(
 
     Args:
       model: a transformers model with the tokens; it is in evaluation mode during the call.
-      inputs: the output of the model's tokenizer for B prompts: `input_ids` and `attention_mask`, `[B, W]`, padded on
-        the left.
+      inputs: the output of the model's text tokenizer for B prompts: `input_ids` and `attention_mask`, `[B, W]`,
+        padded on the left.
       tokens: from `add_tokens`.
       num_beams: M.
       constrained: False allows every token, which shows how many generated IDs do not exist.
@@ -59,7 +59,7 @@ def generate_ids(
     prompt, mask = inputs["input_ids"].to(model.device), inputs.get("attention_mask")
     decoder_only = not model.config.is_encoder_decoder
     if decoder_only and mask is not None and not bool(mask[:, -1].all()):
-        raise UserError('the prompts are padded on the right; load the tokenizer with padding_side="left"')
+        raise UserError('the prompts are padded on the right; load the text tokenizer with padding_side="left"')
     first, (begin, _), levels = prompt.shape[1] if decoder_only else 1, tokens.marker_ids, len(tokens.vocabulary.sizes)
     begun = prompt[:, -1] == begin if decoder_only else torch.zeros(len(prompt))
     if bool(begun.any()) != bool(begun.all()):

@@ -1,4 +1,4 @@
-"""Adds the tokens of Semantic IDs to a transformers tokenizer and model, with initial embeddings, and checks them."""
+"""Adds the tokens of Semantic IDs, with initial embeddings, to a transformers model and its text tokenizer."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ def add_tokens(
     out: str | Path | None = None,
     seed: int = 0,
 ) -> IdTokens:
-    """Adds one token for each code of each level to a tokenizer and a model, both in place.
+    """Adds one token for each code of each level to a text tokenizer and a language model, both in place.
 
     The embeddings of new tokens, in the input and the output matrix, are computed by `initial_embeddings` from the
     items' titles. Without titles, they are drawn at random with the mean and the spread of the old embeddings.
     Tokens that were already added for an earlier version of the export keep their embeddings.
 
     Args:
-      tokenizer: a transformers tokenizer, fast or slow.
-      model: a transformers model; None adds the tokens only to the tokenizer.
+      tokenizer: a text tokenizer of transformers, fast or slow.
+      model: a transformers model; None adds the tokens only to the text tokenizer.
       tokens, pattern, items: see `sid_jax.llm.id_tokens`. `items` needs a column "title", unless the export has one.
-      markers: texts of a token before and a token after each ID; "" for none. Markers that the tokenizer lacks are
-        added, with token ids before those of the codes.
-      out: a new folder for model and tokenizer; None saves nothing.
+      markers: texts of a token before and a token after each ID; "" for none. Markers that the text tokenizer lacks
+        are added, with token ids before those of the codes.
+      out: a new folder for model and text tokenizer; None saves nothing.
       seed: seed of the random embeddings.
 
     Returns:
-      The tokens with their token ids in the tokenizer.
+      The tokens with their token ids in the text tokenizer.
 
     Raises:
-      UserError: if the tokens cannot be read; if the tokenizer already has some of these tokens, but not as its last
-        tokens; if a folder of `sid-jax tokens` numbers the tokens differently from the tokenizer; if the tokenizer does
-        not split an ID into L tokens; or if `out` is not empty.
+      UserError: if the tokens cannot be read; if the text tokenizer already has some of these tokens, but not as its
+        last tokens; if a folder of `sid-jax tokens` numbers the tokens differently from the text tokenizer; if the text
+        tokenizer does not split an ID into L tokens; or if `out` is not empty.
     """
     destination = None if out is None else output_folder(out)
     if destination is not None:
@@ -75,13 +75,13 @@ def add_tokens(
 
 
 def _missing(tokenizer: Any, tokens: IdTokens, wanted: int | None) -> list[str]:
-    """Returns the texts of the tokens that the tokenizer lacks: markers, and tokens of codes.
+    """Returns the texts of the tokens that the text tokenizer lacks: markers, and tokens of codes.
 
-    `wanted` is the required token id of the first code; None allows any token id.
+    `wanted` is the required token id of code 0 of level 1; None allows any token id.
 
     Raises:
-      UserError: if the tokenizer has some of the codes' tokens but not as its last tokens, or if the first code would
-        have another token id than `wanted`.
+      UserError: if the text tokenizer has some of the codes' tokens but not as its last tokens, or if code 0 of level 1
+        would have another token id than `wanted`.
     """
     vocabulary = tokenizer.get_vocab()
     markers = [text for text in tokens.markers if text and text not in vocabulary]
@@ -90,13 +90,13 @@ def _missing(tokenizer: Any, tokens: IdTokens, wanted: int | None) -> list[str]:
     first = len(tokenizer) + len(markers) - known
     if known and (vocabulary.get(names[0]) != first or any(name in vocabulary for name in names[known:])):
         raise UserError(
-            f"the tokenizer already has {known} of the tokens {names[0]!r} to {names[-1]!r}, but not as its last "
+            f"the text tokenizer already has {known} of the tokens {names[0]!r} to {names[-1]!r}, but not as its last "
             "tokens; choose another pattern"
         )
     if wanted not in (None, first):
         raise UserError(
-            f"the folder numbers the tokens from {wanted}, but this tokenizer numbers them from {first}; run "
-            f"sid-jax tokens with --vocabulary={first}, or give the export instead"
+            f"the folder numbers the tokens from {wanted}, but this text tokenizer numbers them from {first}; "
+            f"run sid-jax tokens with --vocabulary={first}, or give the export instead"
         )
     return [*markers, *names[known:]]
 
@@ -105,7 +105,7 @@ def _add_to_model(model: Any, tokenizer: Any, tokens: IdTokens, num_old: int, se
     """Adds embeddings of the new tokens to a model; `num_old` is the number of tokens before the new ones."""
     first = tokens.vocabulary.first_id
     if model.get_input_embeddings().weight.shape[0] < num_old:
-        # An earlier call added the tokens to the tokenizer but not to the model, so every token is new to the model.
+        # An earlier call added the tokens to the text tokenizer only, so every token is new to the model.
         num_old = first - sum(first - 2 <= number < first for number in tokens.marker_ids)
     _grow(model, first + len(tokens.vocabulary))
     for matrix in _matrices(model):
@@ -118,7 +118,7 @@ def _plain(text: str) -> AddedToken:
 
 
 def _check(tokenizer: Any, tokens: IdTokens) -> None:
-    """Checks that the tokenizer encodes an ID as one token per code, and decodes these tokens to the same ID.
+    """Checks that the text tokenizer encodes an ID as one token per code, and decodes these tokens to the same ID.
 
     The checked IDs contain every token of the table at least once. Since the recognition of a token does not depend on
     adjacent tokens (see `Vocabulary`), the other IDs need no check.
@@ -131,11 +131,13 @@ def _check(tokenizer: Any, tokens: IdTokens) -> None:
     for row, text, numbers, again in zip(rows, texts, encoded, decoded, strict=True):
         if numbers != tokens.token_ids[row].tolist():
             raise UserError(
-                f"the tokenizer splits {text!r} into {tokenizer.convert_ids_to_tokens(numbers)}, not into one token "
-                "per code; choose another pattern, or the fast tokenizer of this model"
+                f"the text tokenizer splits {text!r} into {tokenizer.convert_ids_to_tokens(numbers)}, not into one "
+                "token per code; choose another pattern, or the fast tokenizer of this model"
             )
         if tokens.vocabulary.parse(again) != [tuple(semantic_ids[row].tolist())]:
-            raise UserError(f"the tokenizer decodes the tokens of {text!r} as {shown(again)}; choose another pattern")
+            raise UserError(
+                f"the text tokenizer decodes the tokens of {text!r} as {shown(again)}; choose another pattern"
+            )
 
 
 def _grow(model: Any, size: int) -> None:

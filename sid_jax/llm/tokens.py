@@ -88,8 +88,8 @@ def id_tokens(
     Args:
       source: the folder of `sid-jax tokens`; an export's folder or a file of IDs, see `read_id_table`; a
         `SemanticIdTokenizer`, an `Export` or an `IdTable`; or `IdTokens`, which are returned unchanged.
-      tokenizer: the language model's tokenizer after the tokens were added; provides the token ids. If it is None,
-        the token ids are read from the folder, or else begin at `first_id`.
+      tokenizer: the language model's text tokenizer, to which the tokens were added. It determines the token ids. If it
+        is None, the token ids are read from the folder, or else begin at `first_id`.
       first_id: token id of the first token if `tokenizer` is None, for a model that is trained from scratch.
       pattern: the pattern of the tokens' text, see `Vocabulary`; ignored for a folder of `sid-jax tokens`, which
         states its pattern.
@@ -97,7 +97,7 @@ def id_tokens(
       items: titles and other columns of items, as for `IdTable.with_columns`, or a path to a table of items.
 
     Raises:
-      UserError: if the source cannot be read, or the tokenizer does not have the tokens.
+      UserError: if the source cannot be read, or the text tokenizer does not have the tokens.
     """
     if isinstance(source, IdTokens):
         return source
@@ -109,7 +109,7 @@ def id_tokens(
     if own not in (None, found.vocabulary.first_id):
         number, name = found.vocabulary.first_id, found.vocabulary.levels[0][0]
         raise UserError(
-            f"the tokenizer has {name!r} as token {number}, but the folder has it as {own}; run sid-jax tokens "
+            f"the text tokenizer has {name!r} as token {number}, but the folder has it as {own}; run sid-jax tokens "
             f"with --vocabulary={number}"
         )
     return found
@@ -135,21 +135,23 @@ def _check_markers(markers: tuple[str, str], vocabulary: Vocabulary) -> None:
 
 
 def numbered(tokens: IdTokens, tokenizer: Any) -> IdTokens:
-    """Returns the tokens with their token ids in a tokenizer.
+    """Returns the tokens with their token ids in a text tokenizer.
 
     Raises:
-      UserError: if the tokenizer lacks a token, or the token ids are not consecutive.
+      UserError: if the text tokenizer lacks a token, or the token ids are not consecutive.
     """
     known = tokenizer.get_vocab()
     names = [text for level in tokens.vocabulary.levels for text in level]
     missing = [text for text in (*names, *filter(None, tokens.markers)) if text not in known]
     if missing:
-        raise UserError(f"the tokenizer lacks {len(missing)} tokens, such as {missing[0]!r}; call add_tokens first")
+        raise UserError(
+            f"the text tokenizer lacks {len(missing)} tokens, such as {missing[0]!r}; call add_tokens first"
+        )
     first_id = known[names[0]]
     if [known[text] for text in names] != list(range(first_id, first_id + len(names))):
         raise UserError(
-            f"the token ids of {names[0]!r} to {names[-1]!r} in the tokenizer are not consecutive; call add_tokens "
-            "with a tokenizer without these tokens"
+            f"the token ids of {names[0]!r} to {names[-1]!r} in the text tokenizer are not consecutive; call "
+            "add_tokens with a text tokenizer without these tokens"
         )
     begin, end = (known[text] if text else -1 for text in tokens.markers)
     vocabulary = dataclasses.replace(tokens.vocabulary, first_id=first_id)

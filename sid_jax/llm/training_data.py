@@ -232,4 +232,6 @@ def _report(messages: Messages, summary: dict[str, Any], folder: Path, forms: Se
         messages.line(f"{left_out:,} users with fewer than {LEAST_INTERACTIONS} items are dropped")
     messages.line(f"The rows are in {folder}: {', '.join([*forms, SUMMARY_FILE, CARD_FILE])}")
     call = f"sid_jax.llm.fine_tune(model, tokenizer, {str(folder)!r})"
-    messages.line(f"Next, in Python: {call}, after sid_jax.llm.add_tokens has added the tokens to model and tokenizer")
+    messages.line(
+        f"Next, in Python: {call}, after sid_jax.llm.add_tokens has added the tokens to model and text tokenizer"
+    )

@@ -111,10 +111,11 @@ def _purity(bucket: np.ndarray, item: np.ndarray, label: np.ndarray, num_labels:
 
 
 def stability(semantic_ids: np.ndarray, others: np.ndarray) -> float:
-    """Returns the share of N items with equal first codes in IDs `[N, L]` and `[N, L']`, after the best renumbering.
+    """Returns the share of N items whose first code is the same in two sets of IDs, after the best renumbering.
 
-    Code numbers are arbitrary, so a retrained quantizer may number the same groups differently. The renumbering is the
-    one-to-one matching with the most agreeing items (Kuhn, The Hungarian Method for the Assignment Problem, 1955).
+    The IDs are `[N, L]` and `[N, L']`. Code numbers are arbitrary, so a retrained quantizer may number the same groups
+    differently. The renumbering is the one-to-one matching with the most agreeing items (Kuhn, The Hungarian Method for
+    the Assignment Problem, 1955).
     """
     together = np.zeros((int(semantic_ids[:, 0].max()) + 1, int(others[:, 0].max()) + 1), np.int64)
     np.add.at(together, (semantic_ids[:, 0], others[:, 0]), 1)

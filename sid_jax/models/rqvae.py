@@ -51,8 +51,8 @@ class RQVAE(nnx.Module):
       quantization_method: training method of the quantizer (see `ResidualQuantizer`).
       layout: the parts of an input vector; None for vectors without parts.
       product: whether the model is an optimized product quantizer (`quantize.product`). Encoder and decoder are then a
-        rotation and its inverse, fitted with the codebooks, and each level quantizes its own part of the rotated
-        vector. `latent_dimension`, `hidden_dimensions` and `shortcut` are ignored.
+        rotation and its inverse, fitted with the codebooks, and each level quantizes its own subvector of the
+        rotated vector. `latent_dimension`, `hidden_dimensions` and `shortcut` are ignored.
       rngs: random number generators of the parameters.
     """
 

@@ -1,8 +1,8 @@
-"""Optimized product quantization: a rotation, and a codebook for each part (range of features) of the rotated vector.
+"""Optimized product quantization: a rotation, and one codebook for each subvector of the rotated vector.
 
-Product quantization is expressed as residual quantization with one level per part. A codeword is 0 outside its part.
-The greedy assignment therefore finds each part's nearest codeword, and the sum of the codewords is the concatenation of
-their parts.
+A subvector is a range of features. Product quantization is expressed as residual quantization with one level per
+subvector. A codeword is 0 outside its subvector. The greedy assignment therefore finds each subvector's nearest
+codeword, and the sum of the codewords is the concatenation of their subvectors.
 
 References:
   Jégou et al., Product Quantization for Nearest Neighbor Search, IEEE TPAMI 33(1), 2011.
@@ -26,14 +26,14 @@ _SMALLEST_SHARE = 1e-6
 
 
 def parts_of(num_features: int, num_parts: int) -> list[slice]:
-    """Returns the slice of features of each part. If sizes cannot be equal, the first parts have one more feature.
+    """Returns the slice of each subvector. If sizes cannot be equal, the first subvectors have one more feature.
 
     Raises:
-      ValueError: if there are fewer features than parts.
+      ValueError: if there are fewer features than subvectors.
     """
     if num_features < num_parts:
         raise ValueError(
-            f"{num_features} features cannot be divided into {num_parts} parts; set config.model.num_levels to "
+            f"{num_features} features cannot be divided into {num_parts} subvectors; set config.model.num_levels to "
             f"{num_features} or less"
         )
     size, left = divmod(num_features, num_parts)
@@ -42,7 +42,7 @@ def parts_of(num_features: int, num_parts: int) -> list[slice]:
 
 
 def only_parts(codebooks: Sequence[jax.Array]) -> tuple[jax.Array, ...]:
-    """Returns codebooks `[K, Z]` that are 0 outside the part of their level."""
+    """Returns codebooks `[K, Z]` that are 0 outside the subvector of their level."""
     parts = parts_of(codebooks[0].shape[1], len(codebooks))
     return tuple(
         jnp.pad(codebook[:, part], ((0, 0), (part.start, codebook.shape[1] - part.stop)))
@@ -56,21 +56,21 @@ def product_kmeans(
     """Returns the rotation and the codebooks of optimized product quantization (Ge et al., section 3.1).
 
     The rotation is initialized by the parametric solution (section 3.2): principal axes, allocated so that the product
-    of variances is about the same in all parts. Two updates then alternate: one Lloyd iteration in each part, and the
-    rotation that minimizes the distance of the points to their codewords (orthogonal Procrustes). The result is
+    of variances is about the same in all subvectors. Two updates then alternate: one Lloyd iteration in each subvector,
+    and the rotation that minimizes the distance of the points to their codewords (orthogonal Procrustes). The result is
     deterministic.
 
     Args:
       points: `[N, Z]` float32, centered.
-      codebook_sizes: K of each of the L parts.
+      codebook_sizes: K of each of the L subvectors.
       num_iterations: number of Lloyd iterations. Between two iterations, the rotation is updated.
 
     Returns:
       The rotation `[Z, Z]` float32, which multiplies points from the right, and L codebooks `[K, Z]` for the rotated
-      points, 0 outside their parts.
+      points. A codebook is 0 outside the subvector of its level.
 
     Raises:
-      ValueError: if there are fewer features than parts.
+      ValueError: if there are fewer features than subvectors.
     """
     parts = parts_of(points.shape[1], len(codebook_sizes))
     rotation = balanced_axes(np.asarray(points), [part.stop - part.start for part in parts])
@@ -91,19 +91,19 @@ def product_kmeans(
 
 
 def balanced_axes(points: np.ndarray, widths: Sequence[int]) -> np.ndarray:
-    """Returns the principal axes of points `[N, Z]` as columns, `[Z, Z]` float32, ordered by part.
+    """Returns the principal axes of points `[N, Z]` as columns, `[Z, Z]` float32, ordered by subvector.
 
-    Axes are allocated in order of decreasing variance. Each axis is allocated to the part with the smallest product of
-    variances so far, among the parts that are not full.
+    Axes are allocated in order of decreasing variance. Each axis is allocated to the subvector with the smallest
+    product of variances so far, among the subvectors that are not full.
 
     Args:
       points: `[N, Z]`, centered.
-      widths: features of each part; their sum is Z.
+      widths: number of features of each subvector; their sum is Z.
     """
     values, axes = np.linalg.eigh(points.T.astype(np.float64) @ points)
     logs = np.log(np.maximum(values / max(values[-1], np.finfo(np.float64).tiny), _SMALLEST_SHARE))
     # Variances are scaled so that the smallest logarithm is 0. An additional axis then never reduces the product of a
-    # part's variances.
+    # subvector's variances.
     logs -= logs.min()
     chosen: list[list[int]] = [[] for _ in widths]
     for axis in np.argsort(-logs, kind="stable").tolist():

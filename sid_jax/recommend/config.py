@@ -343,10 +343,11 @@ SETTINGS: Declaration = {
     ),
     "ids": Setting(
         "rqvae",
-        "The Semantic IDs: the folder of an export, an ids.parquet, a .json file of LETTER (FILE.json+1 if the file "
-        "numbers items from 0 and the histories from 1), a .npy or .pt file, or another tool's file. Or the method by "
-        "which this run computes IDs for the catalog: rqvae (trains a quantizer with the settings of the section "
-        "`quantizer`), kmeans (residual k-means), lsh, random.",
+        "The Semantic IDs, or a method by which this run computes them. Semantic IDs: the folder of an export, an "
+        "ids.parquet, a .json file of LETTER, a .npy or .pt file, or another tool's file. FILE+1, such as "
+        "letter.json+1, adds 1 to the item ids of FILE. Use it if FILE numbers items from 0 and the histories number "
+        "them from 1. Methods: rqvae (trains a quantizer with the settings of the section `quantizer`), kmeans "
+        "(residual k-means), lsh, random.",
     ),
     "made_levels": Setting(3, "kmeans, lsh, random: number of codes per ID.", range=(1, 16)),
     "made_codes": Setting(256, "kmeans, lsh, random: number of codes per level.", range=(2, 2**16)),

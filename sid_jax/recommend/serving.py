@@ -208,7 +208,11 @@ class Server:
                 yield chosen, HistoryBatch(items, np.minimum(lengths[chosen], width).astype(np.int32), numbers)
 
     def _side_by_side(self, find: Callable[..., Any], batches: list[Any], exact: bool) -> Iterator[Any]:
-        """Returns the result of `find` for each batch. Shortlist searches run in threads, since each uses one core."""
+        """Returns the result of `find` for each batch.
+
+        Approximate searches compute exact scores only for a shortlist of items. They run in threads, since each of them
+        uses one core.
+        """
         if exact or len(batches) < 2 or self._trained.ranker.shortlist is None:
             return itertools.starmap(find, batches)
         with concurrent.futures.ThreadPoolExecutor(min(len(batches), os.cpu_count() or 1)) as threads:

@@ -1,4 +1,4 @@
-"""Layout of the map of codes: each first code is an island in the plane, with the items that have this first code.
+"""Layout of the map of codes: each code of level 1 is an island in the plane, with the items of this first code.
 
 Islands are placed by t-SNE of the first level's codewords (van der Maaten and Hinton, Visualizing Data using t-SNE,
 JMLR 9, 2008), so neighbors on the map are neighbors among codewords. Within an island, an item is placed by the sum of
@@ -17,7 +17,8 @@ from sid_jax.one_thread import one_blas_thread
 
 # These colors are readable on white and on black. Nearby islands of the map have different colors.
 COLORS = ("#4c8df6", "#f28e2b", "#2ca25f", "#e15759", "#9467bd", "#17a2b8", "#d4a017", "#e377c2", "#8c6d4f")
-# Maximum number K of first codes for t-SNE, whose cost grows with K squared. More codes are placed by principal axes.
+# Maximum number K of codes of level 1 for t-SNE, whose cost grows with K squared. If there are more codes, they are
+# placed by principal axes.
 _MOST_ISLANDS = 1024
 _PERPLEXITY = 20.0
 # An island's radius (two standard deviations of its items), relative to the distance to the nearest island.
@@ -30,7 +31,7 @@ class Layout:
     """Positions of codes on the map.
 
     Attributes:
-      islands: `[K, 2]`, positions of the first codes.
+      islands: `[K, 2]`, position of the island of each first code.
       colors: `[K]` int, a color number from 0 for each first code; nearby islands have different colors.
       radii: `[K]`, radius of each island.
       further: for each further level, the codewords projected onto the plane, `[K, 2]`.

@@ -1,4 +1,4 @@
-"""Makes the report's plots as JSON for Bokeh's JavaScript. The page sets the colors of text and lines."""
+"""Makes the report's plots as JSON for Bokeh's JavaScript. A script in report.html sets the colors."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def _fidelity(gathered: Gathered) -> figure | None:
 
 
 def _map(shown: Shown) -> figure:
-    # The page's script fills these two sources, since the page already has the items.
+    # A script in report.html fills these two sources, since report.html already has the items.
     points = ColumnDataSource({name: [] for name in ("x", "y", "color", "title", "sid")}, name="points")
     labels = ColumnDataSource({name: [] for name in ("x", "y", "words")}, name="labels")
     low, high = shown.layout.islands.min(axis=0) - 0.08, shown.layout.islands.max(axis=0) + 0.08
@@ -185,7 +185,7 @@ def _map(shown: Shown) -> figure:
     plot.text("x", "y", "words", source=labels, text_align="center", text_font_size="12px", padding=2)
     plot.axis.visible = plot.grid.visible = False
     plot.add_tools(HoverTool(renderers=[dots], tooltips=[("", "@title"), ("ID", "@sid")], visible=False))
-    # No tool is active at first, so that touching the map on a phone scrolls the page.
+    # No tool is active at first, so that touching the map on a phone scrolls the report.
     plot.add_tools(BoxZoomTool(), PanTool(), WheelZoomTool(), ResetTool())
     plot.toolbar_location = "above"
     plot.toolbar.logo = plot.toolbar.active_drag = plot.toolbar.active_scroll = None

@@ -35,11 +35,11 @@ def write_report(folder: Path, out: str | Path | None = None, *, messages: Messa
 
     Args:
       folder: an export's folder, written by `sid-jax export`.
-      out: path of the page; None for `report.html` in the folder.
+      out: path of the report; None for `report.html` in the folder.
       messages: where to print; standard output if None.
 
     Raises:
-      UserError: if the folder is not a finished export, or the page cannot be written.
+      UserError: if the folder is not a finished export, or the report cannot be written.
     """
     out = file_to_write(out or folder / REPORT_FILE)
     try:
@@ -53,10 +53,10 @@ def write_report(folder: Path, out: str | Path | None = None, *, messages: Messa
 def report_of(destination: Path, messages: Messages) -> Callable[[Path], None]:
     """Returns a function that writes the report into the folder of a new export, unless the folder has a report.
 
-    An export is complete without its report, so a failure to write the page only causes a warning.
+    An export is complete without its report, so a failure to write the report only causes a warning.
 
     Args:
-      destination: the final path of the export. Its last component is the export's name on the page.
+      destination: the final path of the export. Its last component is the export's name in the report.
       messages: where to print the warning.
     """
 
@@ -65,7 +65,7 @@ def report_of(destination: Path, messages: Messages) -> Callable[[Path], None]:
             return
         try:
             _write(folder, folder / REPORT_FILE, destination.resolve().name)
-        except Exception as error:  # No failure may discard the export, since the page can be written again.
+        except Exception as error:  # No failure may discard the export, since the report can be written again.
             messages.line(
                 f"Warning: the export is complete, but its report cannot be written ({in_one_line(error)}); run "
                 f"sid-jax report {typed(destination)} to write it"
@@ -188,8 +188,8 @@ def _sampled(gathered: Gathered, shown: Shown) -> str:
     if shown.num_items == gathered.num_items:
         return ""
     return (
-        f"This page has {shown.num_items:,} of the {gathered.num_items:,} items, a random sample that limits the size "
-        "of the page. Search, map and lists use the sample; the verdict and all metrics use all items."
+        f"This report has {shown.num_items:,} of the {gathered.num_items:,} items, a random sample that limits its "
+        "size. Search, map and lists use the sample; the verdict and all metrics use all items."
     )
 
 
@@ -202,13 +202,13 @@ def _fidelity_note(gathered: Gathered) -> str:
     )
     if gathered.manifest.get("codebooks", {}).get("product"):
         return (
-            f"R² of the vectors decoded from the first codes of an ID{sample}. It is 1 if the decoded vectors equal "
+            f"R² of the vectors decoded from each prefix of the IDs{sample}. It is 1 if the decoded vectors equal "
             "the item vectors, and 0 if they are the mean of all vectors. With product quantization, each code encodes "
             "its own subvector with the same precision. Items with the same prefix therefore agree in some subvectors, "
             "but a prefix is not a topic."
         )
     return (
-        f"R² of the vectors decoded from the first codes of an ID{sample}. It is 1 if the decoded vectors equal the "
+        f"R² of the vectors decoded from each prefix of the IDs{sample}. It is 1 if the decoded vectors equal the "
         "item vectors, and 0 if they are the mean of all vectors. The decoder was trained on whole IDs, so it decodes "
         "prefixes less well than possible. The upper bound is the share of the variance that the prefixes explain."
     )

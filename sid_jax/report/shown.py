@@ -1,4 +1,4 @@
-"""Selects the items that the report shows, as many as fit in its page, and characteristic words of their prefixes."""
+"""Selects the items that the report shows, as many as fit in report.html, and characteristic words of prefixes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from sid_jax.report.gather import Gathered, matrix, read_rows
 from sid_jax.report.layout import Layout, lay_out
 from sid_jax.streams import stream_rng
 
-# Maximum number of bytes of packed items in the page. With the plotting library, the page then stays below 3 MB.
+# Maximum number of bytes of packed items in report.html. With the plotting library, the file then stays below 3 MB.
 _MOST_BYTES = 1_400_000
-# Maximum number of items that are considered for the page. Larger catalogs are sampled.
+# Maximum number of items that are considered for the report. Larger catalogs are sampled.
 _MOST_ITEMS = 120_000
 # Numbers of items in two samples, whose packed sizes give an estimate of how many items fit.
 _SAMPLES = (12_000, 24_000)
@@ -43,14 +43,14 @@ _FUNCTION_WORDS = ("a", "an", "and", "at", "by", "for", "from", "in", "is", "of"
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """The items in the page, in the order of their Semantic IDs.
+    """The items in the report, in the order of their Semantic IDs.
 
     Attributes:
       num_items: number of items.
-      title_column: the column of titles; None if the page shows item ids instead.
+      title_column: the column of titles; None if the report shows item ids instead.
       columns: names of the other columns.
-      packed: the items as JSON, compressed with gzip and encoded in base64; the page unpacks them.
-      layout: positions and colors of the first codes on the map.
+      packed: the items as JSON, compressed with gzip and encoded in base64; a script in report.html unpacks them.
+      layout: positions and colors of the islands on the map, one island for each first code.
     """
 
     num_items: int
@@ -61,7 +61,7 @@ class Shown:
 
 
 def shown_items(gathered: Gathered) -> Shown:
-    """Samples the items, finds characteristic words of their prefixes, and packs items and words for the page."""
+    """Samples the items, finds characteristic words of their prefixes, and packs items and words for the report."""
     total = gathered.num_items
     order = np.arange(total)
     if total > _MOST_ITEMS:
@@ -69,7 +69,8 @@ def shown_items(gathered: Gathered) -> Shown:
     table = read_rows(gathered, order)
     title, columns = _choose_columns(gathered, table)
     layout = lay_out(gathered.codebooks)
-    # A sample has the first items of one permutation, so that a smaller page has a subset of a larger page's items.
+    # `pack(count)` takes the first `count` items of this order. The items of a small sample are therefore also in each
+    # larger sample.
     order = stream_rng(0, "report/items/fewer").permutation(len(table))
 
     def pack(count: int) -> str:
@@ -83,7 +84,7 @@ def shown_items(gathered: Gathered) -> Shown:
 
 
 def _most_that_fit(num_items: int, pack: Callable[[int], str]) -> int:
-    """Estimates the number of items that fit in the page, from the packed sizes of two small samples."""
+    """Estimates the number of items that fit in report.html, from the packed sizes of two small samples."""
     few, more = _SAMPLES
     if num_items <= more:
         return num_items

@@ -40,7 +40,7 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """The verdict at the top of the page.
+    """The verdict at the top of the report.
 
     Attributes:
       grade: the lowest grade of the metrics.
@@ -181,7 +181,7 @@ def _evenness(manifest: dict[str, Any]) -> Figure:
     metrics = manifest["metrics"]
     most = min(metrics["codebook_size"][0], metrics["num_items"])
     share = metrics["perplexity"][0] / most
-    beside = f"of the highest possible perplexity of the first codes ({metrics['perplexity'][0]:,.0f} of {most:,})"
+    beside = f"of the highest possible perplexity of level 1 ({metrics['perplexity'][0]:,.0f} of {most:,})"
     remedy = "more evenly distributed vectors (data.standardize=feature), or a longer run"
     return Figure("Are the codes used evenly?", percent(share), beside, _at_least(share, _EVENNESS), remedy)
 

@@ -141,7 +141,10 @@ def _over_ids(vocabulary: Vocabulary, brackets: tuple[str, str], whole: str) -> 
 
     def marker(text: str, number: int) -> str:
         if number < 0:
-            raise UserError(f"a grammar over token ids needs the token id of {text!r}; pass the tokenizer to id_tokens")
+            raise UserError(
+                f"a grammar over token ids needs the token id of {text!r}; pass the language model's text tokenizer to "
+                "id_tokens"
+            )
         return str(number).join(brackets)
 
     return _Notation(codes, marker, " ", ("(", ")"), whole)

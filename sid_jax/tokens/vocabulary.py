@@ -33,8 +33,8 @@ class Vocabulary:
       pattern: pattern of the tokens' text.
 
     Raises:
-      UserError: if the pattern gives two tokens the same text, or a text that a tokenizer could split differently
-        next to other text.
+      UserError: if the pattern gives two tokens the same text, or a text that a text tokenizer could split
+        differently next to other text.
     """
 
     sizes: tuple[int, ...]
@@ -118,9 +118,9 @@ def _letters(level: int) -> str:
 
 
 def _check_pattern(pattern: str, num_levels: int) -> None:
-    """Raises a UserError if a tokenizer might not split texts of this pattern into exactly one token per code.
+    """Raises a UserError if a text tokenizer might not split texts of this pattern into exactly one token per code.
 
-    A tokenizer takes the longest token at the first position where a token begins. Text before or after a token
+    A text tokenizer takes the longest token at the first position where a token begins. Text before or after a token
     therefore has no effect if the token's first and last characters occur nowhere else in any token.
     """
     wrong = _fault(pattern, num_levels)

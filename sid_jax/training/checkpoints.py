@@ -40,7 +40,10 @@ class MemoryCheckpoints:
         self._best: tuple[float, int, Any] | None = None
 
     def save(self, step: int, state: Any, metrics: dict[str, Any] | None) -> None:
-        """Copies a state to the host if it is the best so far. Of states with equal metrics, the latest is the best."""
+        """Copies a state to the host if it is the best so far. A state without metrics is ignored.
+
+        Of several states with the same value of the metric, the latest one is the best.
+        """
         if metrics is None:
             return
         score = self._sign * metrics[self._metric]
@@ -69,12 +72,12 @@ class MemoryCheckpoints:
 class Checkpoints:
     """The checkpoints of one run on disk, as a context manager that waits for the last save when it exits.
 
-    Several processes share the folder, and save and restore together.
+    If a run has several processes, they share the folder, and all of them call `save` and `restore` together.
 
     Args:
       folder: the checkpoints' folder; need not exist yet.
-      train: the section "train" of the config: the metric and its mode that determine the best checkpoint, and the
-        number of checkpoints to keep.
+      train: the section "train" of the config. It has the metric that determines the best checkpoint, the mode ("min"
+        or "max"), and the number of checkpoints to keep.
       read_only: whether the folder must not be written, because a run may be saving in it.
     """
 
@@ -146,7 +149,10 @@ class Checkpoints:
             ) from error
 
     def _refuse_full_disk(self, state: Any) -> None:
-        """Raises a UserError if the disk is too full for a checkpoint, since a failed write prints library errors."""
+        """Raises a UserError if less than twice the size of a checkpoint is free.
+
+        Without this check, a write that fails would also print errors of the libraries.
+        """
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self._folder).free
         if free < 2 * needed:
@@ -157,7 +163,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _saving(self) -> Iterator[None]:
-        """Converts the error of a failed write, in this or an earlier save, to a UserError."""
+        """Converts the error of a failed write to a UserError. The write may be that of an earlier save."""
         try:
             yield
         except (OSError, ValueError, RuntimeError) as error:
@@ -183,10 +189,13 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     return {name: tuple(leaf.shape) for name, leaf in named.items() if hasattr(leaf, "shape")}
 
 
-# Orbax is imported where it is used, since its import takes a fifth of a short command's time, and runs in memory and
-# appends need no checkpoint.
+# The functions below import Orbax when they are called: the import takes a fifth of the time of a short command, and
+# neither runs in memory nor appends need Orbax.
 def _manager(folder: Path, train: ConfigDict, read_only: bool) -> orbax.checkpoint.CheckpointManager:
-    """Returns the manager that keeps the last checkpoint and the best ones."""
+    """Returns Orbax's manager of the checkpoints in a folder.
+
+    It keeps the last checkpoint, and the best `train.keep_checkpoints - 1` checkpoints, but at least one of them.
+    """
     import orbax.checkpoint as ocp
     from orbax.checkpoint.checkpoint_managers import preservation_policy
 
@@ -213,7 +222,7 @@ def _manager(folder: Path, train: ConfigDict, read_only: bool) -> orbax.checkpoi
 
 
 def _arguments() -> Any:
-    """Returns Orbax's classes of arguments."""
+    """Returns Orbax's module of the classes of arguments, such as `StandardSave`."""
     import orbax.checkpoint as ocp
 
     return ocp.args

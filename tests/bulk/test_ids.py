@@ -1,4 +1,4 @@
-"""Duplicate ids are found by their hashes, in any rows."""
+"""Duplicate ids are found by their hashes, whatever rows they are in."""
 
 from __future__ import annotations
 

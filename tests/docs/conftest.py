@@ -1,4 +1,4 @@
-"""Makes the files that the pages read: small files under the names in the pages, and the README's output."""
+"""Makes the files that the docs pages read: small files under the names in these pages, and the README's output."""
 
 from __future__ import annotations
 

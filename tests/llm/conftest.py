@@ -1,4 +1,4 @@
-"""A tokenizer and language models of a few thousand parameters, with the tokens of a small export."""
+"""Fixtures: a text tokenizer, language models of a few thousand parameters, and `made`, tokens of a small export."""
 
 import torch
 from transformers import PreTrainedTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
@@ -10,7 +10,7 @@ __all__ = ["made"]
 
 
 def fast_tokenizer(kind="byte-level"):
-    """Returns a tokenizer of FIRST_ID tokens that pads on the left."""
+    """Returns a text tokenizer of FIRST_ID tokens that pads on the left."""
     return PreTrainedTokenizerFast(
         tokenizer_object=trained(kind), eos_token="<s>", unk_token="<unk>", pad_token="<unk>", padding_side="left"
     )

@@ -132,7 +132,7 @@ def test_the_noise_is_standard_gumbel(key, shape):
     assert noise.std() == pytest.approx(np.pi / np.sqrt(6), abs=0.015)
     for threshold in (-1.0, 0.0, 1.0, 5.0):
         assert (noise < threshold).mean() == pytest.approx(np.exp(-np.exp(-threshold)), abs=0.005)
-    # The two halves of the bits of a random number are two independent draws.
+    # `standard_gumbel` makes two values from the two halves of one random integer's bits. They must be independent.
     if len(shape) > 1:
         assert np.abs(np.corrcoef(noise.T) - np.eye(5)).max() < 0.02
 
@@ -144,7 +144,7 @@ def test_noise_of_other_numbers_other_items_and_other_keys_is_independent(key):
     for name, other in others.items():
         # These are the correlations of the 6 numbers of an item in step 0 with the 6 numbers in `other`.
         assert np.abs(np.corrcoef(first.T, other.T)[:6, 6:]).max() < 0.03, name
-    # Each of six equal codes wins equally often, whatever code won for the previous item.
+    # If six codes have equal scores, each is chosen equally often, whatever code was chosen for the previous item.
     winners = noise[0].argmax(1)
     pairs = np.bincount(6 * winners[:-1] + winners[1:], minlength=36) / len(first)
     np.testing.assert_allclose(pairs, 1 / 36, atol=0.004)

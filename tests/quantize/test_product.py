@@ -9,14 +9,14 @@ from sid_jax.quantize.product import balanced_axes, nearest_rotation, only_parts
 def test_parts_lie_one_after_the_other_and_differ_by_one_feature_at_most():
     assert parts_of(6, 3) == [slice(0, 2), slice(2, 4), slice(4, 6)]
     assert parts_of(8, 3) == [slice(0, 3), slice(3, 6), slice(6, 8)]
-    with pytest.raises(ValueError, match="2 features cannot be divided into 3 parts"):
+    with pytest.raises(ValueError, match="2 features cannot be divided into 3 subvectors"):
         parts_of(2, 3)
 
 
 def test_axes_are_dealt_out_so_that_products_of_variances_are_alike():
-    # The variances of the axes are in the ratio 8 : 4 : 2 : 1. Part 1 gets the axis with variance 8, and part 2 gets
-    # the axis with 4. Part 2 also gets the axis with 2, since its product of 4 is below that of part 1. Then part 2 is
-    # full, so part 1 gets the last axis. Both products are 8.
+    # The variances of the axes are in the ratio 8 : 4 : 2 : 1. Subvector 1 gets the axis with variance 8, and subvector
+    # 2 gets the axis with 4. Subvector 2 also gets the axis with 2, since its product, 4, is below that of subvector 1.
+    # Then subvector 2 is full, so subvector 1 gets the last axis. Both products are 8.
     lengths = np.sqrt([2.0, 8.0, 16.0, 4.0])
     axes = np.abs(balanced_axes(np.diag(lengths), [2, 2]))
     np.testing.assert_allclose(axes.T, np.eye(4)[[2, 0, 1, 3]], atol=1e-6)
@@ -48,7 +48,7 @@ def test_points_that_are_a_turned_product_of_codewords_are_found_exactly():
 def test_the_residual_walk_is_product_assignment_bit_for_bit():
     random = np.random.default_rng(1)
     points = jnp.asarray(random.normal(size=(200, 7)), jnp.float32)
-    # The codebooks have different sizes, and features outside of a level's part do not count.
+    # The codebooks have different sizes, and features outside of a level's subvector do not count.
     codebooks = only_parts([jnp.asarray(random.normal(size=(size, 7)), jnp.float32) for size in (5, 4, 6)])
     codes = np.asarray(assign_codes(points, codebooks))
     for level, part in enumerate(parts_of(7, 3)):

@@ -18,7 +18,7 @@ from sid_jax.metrics.codes import code_figures, max_distinct_rate
 from sid_jax.metrics.vectors import report_figures
 from sid_jax.models.rqvae import RQVAE
 
-# Titles that would break a page that does not treat them as plain text.
+# Titles that would break a report that does not treat them as plain text.
 HOSTILE = [
     "</script><img src=x onerror=\"document.title='owned'\">",
     "<!--<script>document.title='owned'</script>",
@@ -75,7 +75,7 @@ def _alike(semantic_ids: np.ndarray) -> np.ndarray:
 
 def _columns(first_codes: np.ndarray) -> dict[str, np.ndarray]:
     kinds = np.array(KINDS)[first_codes % len(KINDS)]
-    # The random serial numbers keep the page from being compressed to almost nothing.
+    # The random serial numbers keep report.html from being compressed to almost nothing.
     serials = np.random.default_rng(1).integers(10**9, 10**10, len(kinds)).tolist()
     titles = [f"{kind} number {row} ({serials[row]:x})" for row, kind in enumerate(kinds.tolist())]
     titles[2 : 2 + len(HOSTILE)] = HOSTILE

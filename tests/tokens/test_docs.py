@@ -16,7 +16,7 @@ from tests.tokens.test_tokenizers import trained
 
 @pytest.fixture(scope="module")
 def names(made, tmp_path_factory):
-    """The variables of the page's Python code after its run in a folder with a model and an export."""
+    """The variables of the Python code in docs/llm-tokens.md after its run in a folder with a model and an export."""
     folder = tmp_path_factory.mktemp("reader")
     for name in ("exports", "tokens"):
         (folder / name).mkdir()

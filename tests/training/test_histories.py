@@ -47,7 +47,7 @@ def write(config, sequences):
 
 
 def separation(codes):
-    """Among pairs of items with equal first codes, the share of pairs in the same group; chance is one half."""
+    """Among pairs of items with the same first code, the share of pairs in the same group; chance is one half."""
     same = codes[:, None, 0] == codes[None, :, 0]
     np.fill_diagonal(same, False)
     group = np.arange(NUM_ITEMS) % 2

@@ -31,7 +31,7 @@ _LONGEST_HEADER = 2**24
 
 
 def open_npy(path: Path) -> np.memmap:
-    """Returns the array of a .npy file, memory-mapped: its pages are read when they are used.
+    """Returns the array of a .npy file, memory-mapped: its content is read from the file when it is used.
 
     Raises:
       UserError: if the file is not a .npy array of numbers; objects are never unpickled.
@@ -87,7 +87,7 @@ def check_vectors(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.dty
 def read_rows(path: Path, offset: int, rows: np.ndarray, dtype: np.dtype, num_features: int) -> np.ndarray:
     """Returns rows `[m]` of an array `[n, num_features]` that a file holds row by row from byte `offset` on.
 
-    Rows are read instead of mapped, since the pages of a memory map count as memory of the process until it is closed.
+    Rows are read instead of mapped, since the memory pages of a map count as memory of the process until it is closed.
     """
     found, size = np.empty((len(rows), num_features), dtype), num_features * dtype.itemsize
     with path.open("rb", buffering=0) as file:
@@ -119,7 +119,7 @@ class Npy(Kind):
                 forget_pages(array)
             return
         with path.open("rb") as file:
-            # The vectors are read instead of mapped, since mapped pages count as memory of the process.
+            # The vectors are read instead of mapped, since the memory pages of a map count as memory of the process.
             file.seek(array.offset + part.first_row * array.strides[0])
             for start in range(0, part.num_rows, rows):
                 count = min(rows, part.num_rows - start)

@@ -53,7 +53,7 @@ class Parquet(Kind):
 @contextlib.contextmanager
 def _opened(path: File) -> Iterator[pq.ParquetFile]:
     with opened(path) as source:
-        # The file is read page by page, since a row group may be large.
+        # The file is read one Parquet page at a time, since a row group may be large.
         yield pq.ParquetFile(source, buffer_size=2**20, pre_buffer=False, page_checksum_verification=True)
 
 

@@ -118,7 +118,7 @@ def _pooling(config: dict[str, Any]) -> str:
 
 
 def identity(settings: BertFolder) -> str:
-    """Returns the key of cached vectors: a digest of the weights, the tokenizer and the settings."""
+    """Returns the key of cached vectors: a digest of the weights, the text tokenizer and the settings."""
     digest = hashlib.sha256(repr(dataclasses.replace(settings, folder=Path())).encode())
     for name in (_WEIGHTS, _TOKENIZER):
         with (settings.folder / name).open("rb") as file:

@@ -1,16 +1,16 @@
 """Back-off scores of cold items, computed in jit from a model's predictions for its training items.
 
-A model that was trained without an item has learned the first codes of its ID from other items, but hardly the last
-codes. The model also predicts which warm items come next. The score of a cold item u after a history h combines both:
+A model that was trained without an item has learned a prefix of its ID from other items, but hardly the last codes. The
+model also predicts which warm items come next. The score of a cold item u after a history h combines both:
 
-  score(u | h) = w log p(first codes of u | h) + log sum_i q(i | h) k(u | i)
+  score(u | h) = w log p(prefix of u | h) + log sum_i q(i | h) k(u | i)
 
-w is a weight. p is the model's probability of the codes; for a model that scores items, p is its probability of u among
-the cold items. q is a distribution over warm items. It is a mixture of two distributions: the model's distribution over
-the next item, truncated to the most likely items, and a distribution over the items of the history, in which later
-items have higher weights. k is the similarity weight exp(b * cosine) of the items' content vectors, normalized over the
-cold items, so a warm item that is similar to many cold items contributes little to each of them. The sum is the
-Nadaraya-Watson estimate of the distribution over cold items.
+w is a weight. p is the model's probability of a prefix of u's ID; for a model that scores items, p is its probability
+of u among the cold items. q is a distribution over warm items. It is a mixture of two distributions: the model's
+distribution over the next item, truncated to the most likely items, and a distribution over the items of the history,
+in which later items have higher weights. k is the similarity weight exp(b * cosine) of the items' content vectors,
+normalized over the cold items, so a warm item that is similar to many cold items contributes little to each of them.
+The sum is the Nadaraya-Watson estimate of the distribution over cold items.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class BackOff:
       sharpness: b, factor on the cosines.
       history_share: weight of the history's items in q.
       decay: the weight of an item of the history, relative to the weight of the item after it.
-      prefix_weight: w, weight of the log-probability of the ID's first codes.
-      prefix_levels: how many codes of an ID count as its first codes; static.
+      prefix_weight: w, weight of the log-probability of a prefix of the ID.
+      prefix_levels: number of codes of this prefix; static.
     """
 
     sharpness: float
@@ -127,14 +127,14 @@ def spread(
 
 
 def prefix_scores(model: CodeModel, histories: HistoryBatch, known: Catalog, cold: Trie, num_levels: int) -> jax.Array:
-    """Returns log p of the first codes of each cold item's ID, `[B, C]` float32, in the order of `cold.items`.
+    """Returns log p of a prefix of each cold item's ID, `[B, C]` float32, in the order of `cold.items`.
 
     Each level's softmax is over all K codes, since a new ID may have other codes than the IDs of warm items. All
     prefixes of the cold items are scored, without pruning. A prefix of several items is scored only once.
 
     Args:
       model, histories, known, cold: see `cold_scores`.
-      num_levels: number of first codes, from 0 to L; static.
+      num_levels: number of codes of the prefix, from 0 to L; static.
     """
     shared, beams = model.begin(histories, known)
     totals = jnp.zeros((histories.lengths.shape[0], 1))
