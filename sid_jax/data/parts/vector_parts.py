@@ -63,7 +63,7 @@ class VectorParts:
         return self.num_rows - sum(len(part.left_out) for part in self.parts)
 
     def under(self, layout: Layout) -> VectorParts:
-        """Returns the same rows with a layout of item parts; the files must have all these item parts, or only the first.
+        """Returns the same rows with a layout of item parts. The files must have all item parts, or only the first.
 
         Raises:
           UserError: if the vectors have a different number of features.
