@@ -42,6 +42,7 @@ def export(
     programs: Collection[str] = (),
     finish: Finish | None = None,
     messages: Messages | None = None,
+    nested: bool = False,
 ) -> None:
     """Writes the export of a trained run (ID table, codebooks, manifest) atomically.
 
@@ -54,6 +55,7 @@ def export(
       programs: further formats of the encoder to write; see `sid_jax.export.programs`.
       finish: see `write_export`; also called for an export that already exists.
       messages: where text is printed; standard output if None.
+      nested: see `sid_jax.training.quantizer.train_quantizer`.
 
     Raises:
       UserError: if the run cannot be restored, or `out` or a program cannot be written.
@@ -68,7 +70,7 @@ def export(
     made = make_export(run, unique=unique, align_to=to, about={REQUEST: request})
     write_export(made, out, records=workdir, programs=programs, finish=finish)
     show_export(messages, made, out)
-    if crowded := crowding_line(made.metrics, made.manifest["semantic_ids"]["moved"]):
+    if crowded := crowding_line(made.metrics, made.manifest["semantic_ids"]["moved"], nested=nested):
         messages.line(crowded)
     if to is not None:
         messages.line(words_of_reassigned(made.manifest["renumbered"]))

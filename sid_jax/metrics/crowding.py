@@ -13,6 +13,9 @@ CROWDED = 0.75
 # only as much as M ** _POWER times as many evenly used tuples. The powers measured on Amazon Beauty are 0.15 to 0.48
 # for one more level, and 0.34 for 8 times as many codes in each of 3 levels.
 _POWER = 0.25
+# If a level has fewer of its codes in use than this share of those that random codes would have in use, the model did
+# not learn to use its codes, as after a short run, and a longer run may make more tuples distinct.
+_IN_USE = 0.9
 # `_MOST_CODES` is the maximum number of codes per level. `_ITEMS_A_CODE` is the minimum number of items per code that
 # are needed to learn a codeword.
 _MOST_CODES, _ITEMS_A_CODE = 65_536, 8
@@ -23,32 +26,55 @@ def is_crowded(metrics: Mapping[str, Any]) -> bool:
     return _own_share(metrics) < CROWDED
 
 
-def remedy(metrics: Mapping[str, Any], sizes: Sequence[int]) -> str:
-    """Returns flags that set the estimated number of levels or codes needed; `sizes` has each level's current K."""
+def remedy(metrics: Mapping[str, Any], sizes: Sequence[int], section: str = "config") -> str:
+    """Returns flags that set the estimated number of levels or codes needed.
+
+    Args:
+      metrics: metrics of `code_figures`, and `num_items`.
+      sizes: K of each of the current levels.
+      section: the name that the quantizer's settings have on the command line.
+    """
     relief = _load(_own_share(metrics)) / _load(CROWDED)
     levels = max(1, math.ceil(math.log(max(relief, 1)) / (_POWER * math.log(max(sizes[-1], 2)))))
-    more_levels = f"--config.model.num_levels={len(sizes) + levels}"
+    more_levels = f"--{section}.model.num_levels={len(sizes) + levels}"
     codes = 2 ** math.ceil(math.log2(max(sizes) * max(relief, 2) ** (1 / _POWER / len(sizes))))
     if codes > min(_MOST_CODES, metrics["num_items"] / _ITEMS_A_CODE):
         return more_levels
-    return f"{more_levels} or --config.model.codebook_size={codes}"
+    return f"{more_levels} or --{section}.model.codebook_size={codes}"
 
 
-def crowding_line(metrics: Mapping[str, Any], moved: float = 0.0) -> str | None:
-    """Returns a warning that there are too few code tuples for a catalog's items; None if there are enough.
+def crowding_line(metrics: Mapping[str, Any], moved: float = 0.0, *, nested: bool = False) -> str | None:
+    """Returns a warning that a catalog's items have too few distinct code tuples; None if there are enough.
+
+    If many codes are unused, the remedy is a longer run, otherwise more levels or codes.
 
     Args:
       metrics: metrics of a training run or an export.
       moved: the share of items whose Semantic ID differs from the codes that the model assigned.
+      nested: whether the quantizer is trained by `sid-jax recommend`, where its settings have other names.
     """
     if not is_crowded(metrics):
         return None
     others = f", and {moved:.1%} got an ID that differs from their codes and fits them less well" if moved else ""
+    crowd = f"{metrics['collision_share']:.1%} of the items share their codes with other items{others}"
+    section = "config.quantizer" if nested else "config"
+    if _has_unused_codes(metrics):
+        return (
+            f"Warning: {crowd}: only {min(metrics['usage']):.1%} of a level's codes are in use. Train longer "
+            f"(--{section}.train.num_epochs, or a preset without quick) before you add levels or codes"
+        )
     return (
-        f"Warning: {metrics['collision_share']:.1%} of the items share their codes with other items{others}: there "
-        f"are too few codes for {metrics['num_items']:,} items. Train, for example, with "
-        f"{remedy(metrics, metrics['codebook_size'])}; training again with the same settings will not help"
+        f"Warning: {crowd}: there are too few codes for {metrics['num_items']:,} items. Train, for example, with "
+        f"{remedy(metrics, metrics['codebook_size'], section)}; training again with the same settings will not help"
     )
+
+
+def _has_unused_codes(metrics: Mapping[str, Any]) -> bool:
+    """Returns whether the items would have enough tuples, if the model used all codes, and it leaves many unused."""
+    sizes, vectors = metrics["codebook_size"], metrics["num_items"] * metrics.get("max_distinct_rate", 1.0)
+    random = [1 - math.exp(-vectors / size) for size in sizes]
+    unused = any(used < _IN_USE * most for used, most in zip(metrics["usage"], random, strict=True))
+    return unused and math.prod(sizes) > vectors
 
 
 def _own_share(metrics: Mapping[str, Any]) -> float:

@@ -91,7 +91,8 @@ def train_quantizer(
       messages: where text is printed; standard output if None.
       started: `time.monotonic()` at the start of the program, for the reported start-up time; None for the time of
         this call.
-      nested: whether training is part of another command; if so, no next command is suggested.
+      nested: whether training is part of `sid-jax recommend`; if so, no next command is suggested, and settings are
+        named as they are typed there.
 
     Returns:
       The run at the best checkpoint by `train.best_metric`; None if training was interrupted.
@@ -135,7 +136,7 @@ def train_quantizer(
         startup = ended.first_steps and ended.first_steps - started
         show_samples(messages, trained, evaluation.codes)
         show_summary(messages, evaluation.metrics, ended.step, time.monotonic() - started, startup)
-        if crowded := crowding_line(evaluation.metrics):
+        if crowded := crowding_line(evaluation.metrics, nested=nested):
             messages.line(crowded)
         state, step = best_of(job, checkpoints, ended)
         if step not in (None, ended.step):

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+from functools import reduce
 
 import jax
 import numpy as np
@@ -12,6 +14,7 @@ from rich.console import Console
 from sid_jax.errors import UserError
 from sid_jax.messages import Messages
 from sid_jax.recommend.compare import compare
+from sid_jax.recommend.data.quantizer import train_ids
 from sid_jax.recommend.data.task import load_task
 from sid_jax.recommend.run import run
 from sid_jax.recommend.training import loop
@@ -161,3 +164,16 @@ def test_a_comparison_refuses_what_it_would_leave_out(name, value, words, config
     with pytest.raises(UserError, match=f"--compare .*{words}"):
         compare(config, [config.ids], tmp_path / "run", minutes=1, num_seeds=1, console=console)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_warning_about_too_few_codes_names_settings_of_the_recommender(config, tmp_path, console):
+    np.save(tmp_path / "items.npy", np.random.default_rng(0).normal(size=(256, 8)).astype(np.float32))
+    config.quantizer.data.path = str(tmp_path / "items.npy")
+    config.quantizer.ids.unique = "suffix"
+    config.quantizer.model.update(num_levels=2, codebook_size=8, hidden_dimensions=(8,), latent_dimension=4)
+    config.quantizer.train.update(batch_size=64, num_epochs=1, warmup_epochs=0.5)
+    train_ids(config, tmp_path / "run", console)
+    named = re.findall(r"--config\.([\w.]+)=\d", console.export_text())
+    assert "quantizer.model.num_levels" in named
+    for name in named:
+        reduce(getattr, name.split("."), config)  # The setting exists.

@@ -373,11 +373,25 @@ def test_too_few_codes_are_a_warning_of_training_and_export_with_what_to_set(run
     spoken = Said()
     export_files(folder / "run", tmp_path / "out", [str(folder / "items.npy")], unique="none", messages=spoken.messages)
     assert spoken.text.count("Warning: ") == 1 and "num_levels=" in spoken.text
-    figures = {"num_items": 10_000, "distinct_rate": 0.25, "collision_share": 0.8, "codebook_size": [256, 256]}
+    figures = {
+        "num_items": 10_000,
+        "distinct_rate": 0.25,
+        "collision_share": 0.8,
+        "codebook_size": [256, 256],
+        "usage": [1.0, 0.95],
+    }
     assert "and 75.0% got an ID that differs from their codes" in crowding_line(figures, 0.75)
     assert "codebook_size=" not in crowding_line({**figures, "num_items": 300})
     # Equal vectors cannot be distinguished by any codes.
     assert crowding_line({**figures, "max_distinct_rate": 0.25}) is None
+    # A short run leaves codes unused. More levels are the remedy only if all codes together would be too few.
+    short = crowding_line({**figures, "usage": [0.8, 0.75]})
+    assert "75.0%" in short and "--config.train.num_epochs" in short and "num_levels" not in short
+    few = crowding_line({**figures, "codebook_size": [64, 64], "usage": [0.8, 0.75]})
+    assert "--config.model.num_levels=" in few
+    # With 10,000 items, random codes would leave 37 % of 10,000 codes unused.
+    even = crowding_line({**figures, "codebook_size": [10_000] * 2, "usage": [0.63, 0.6]})
+    assert "--config.model.num_levels=" in even
 
 
 def test_after_an_alignment_it_is_said_how_many_old_ids_name_other_items(run_of_items, tmp_path):

@@ -60,5 +60,5 @@ def train_ids(config: ConfigDict, workdir: Path, console: Console) -> Path:
         messages = Messages.to_console(console)
         if train(quantizer_config(config), workdir / "quantizer", messages=messages, nested=True) is None:
             raise training_stopped()
-        export(workdir / "quantizer", out, messages=messages)
+        export(workdir / "quantizer", out, messages=messages, nested=True)
     return out
