@@ -108,10 +108,10 @@ def _print(messages: Messages, old: IdTable, new: IdTable, figures: dict[str, An
         lines.append(
             "Old IDs have {} codes and new IDs have {}, so every ID counts as different".format(*figures["lengths"])
         )
-    if cause := _likely_cause(old, new):
-        lines.append(f"Some items may be in both tables, but with a different item id in each: {cause}")
     for line in lines:
         messages.line(line)
+    if cause := _likely_cause(old, new):
+        messages.warn(f"some items may be in both tables, but with a different item id in each: {cause}")
     if figures["num_common"]:
         messages.show(_levels(figures))
 

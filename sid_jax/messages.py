@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -17,6 +18,7 @@ from rich.table import Table
 from sid_jax.buckets.names import with_addresses
 
 LOGGER = logging.getLogger("sid_jax")
+_WARNING = "warning: "
 # Remaining times below this number of seconds are not printed.
 _SHORT = 5.0
 # Seconds between two lines of progress where no bar is drawn.
@@ -24,26 +26,42 @@ _BETWEEN_LINES = 30.0
 
 
 class Messages:
-    """Prints lines, tables and progress bars. Make one with `to_console`, `to_logging` or `silent`.
+    """Prints lines, warnings, tables and progress bars. Make one with `to_console`, `to_logging` or `silent`.
 
     Args:
       show: a function that prints a rich renderable. Its second argument says whether a string is rich markup.
       console: where progress bars are drawn; None for no progress.
+      warn: a function that prints the text of a warning; None to print it with `show`, after the word "warning".
     """
 
-    def __init__(self, show: Callable[[RenderableType, bool], None], console: Console | None):
+    def __init__(
+        self,
+        show: Callable[[RenderableType, bool], None],
+        console: Console | None,
+        warn: Callable[[str], None] | None = None,
+    ):
         self._show, self._console = show, console
+        self._warn = warn or (lambda text: show(f"{_WARNING}{text}", False))
 
     @classmethod
     def to_console(cls, console: Console | None = None) -> Messages:
-        """Returns messages that are printed to a console, by default standard output; for commands."""
+        """Returns messages that are printed to a console, by default standard output; for commands.
+
+        The warnings of a console on standard output are printed to standard error.
+        """
         console = console or Console()
 
         def show(renderable: RenderableType, markup: bool) -> None:
             unwrapped = isinstance(renderable, str)
             console.print(renderable, markup=markup, highlight=False, soft_wrap=unwrapped)
 
-        return cls(show, console)
+        def warn(text: str) -> None:
+            if console.file is not sys.stdout:
+                show(f"{_WARNING}{text}", False)
+            elif not console.quiet:
+                print(f"{_WARNING}{text}", file=sys.stderr, flush=True)
+
+        return cls(show, console, warn)
 
     @classmethod
     def to_logging(cls, verbose: bool = True) -> Messages:
@@ -52,7 +70,8 @@ class Messages:
         Args:
           verbose: True logs lines at level INFO, and shows progress bars. It also prints the log to standard error (in
             Jupyter, below the cell) unless the caller has configured logging for that level. False logs at level DEBUG,
-            and shows no progress. Tables are always logged at level DEBUG, since callers have their numbers as values.
+            and shows no progress. Tables are always logged at level DEBUG, since callers have their numbers as values,
+            and warnings at level WARNING.
         """
         if verbose:
             _print_unless_configured()
@@ -62,7 +81,7 @@ class Messages:
             if LOGGER.isEnabledFor(level):
                 LOGGER.log(level, "%s", _as_text(renderable, markup))
 
-        return cls(show, _log_console() if verbose else None)
+        return cls(show, _log_console() if verbose else None, lambda text: LOGGER.warning("%s", text))
 
     @classmethod
     def silent(cls) -> Messages:
@@ -72,6 +91,10 @@ class Messages:
     def line(self, text: str) -> None:
         """Prints a line of plain text, without wrapping and markup."""
         self._show(with_addresses(text), False)
+
+    def warn(self, text: str) -> None:
+        """Prints a warning as one line that begins with "warning: "."""
+        self._warn(with_addresses(text))
 
     def show(self, renderable: RenderableType) -> None:
         """Prints a table or another rich renderable; a string is rich markup."""
@@ -175,7 +198,8 @@ class _ConsoleHandler(logging.Handler):
     """Prints log records with the console of the progress bars, so that records and bars do not overlap."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        _log_console().print(self.format(record), markup=False, highlight=False, soft_wrap=True)
+        prefix = _WARNING if record.levelno == logging.WARNING else ""
+        _log_console().print(prefix + self.format(record), markup=False, highlight=False, soft_wrap=True)
 
 
 @functools.cache

@@ -83,11 +83,33 @@ def test_a_callers_own_handler_gets_the_records_and_nothing_is_added(logger, cap
     assert logger.handlers == [caplog.handler]
 
 
+def test_a_commands_warnings_are_lines_of_standard_error(capsys):
+    Messages.to_console().warn("7 rows are dropped [bold]")
+    Messages.to_console(Console(quiet=True)).warn("not said")
+    assert capsys.readouterr() == ("", "warning: 7 rows are dropped [bold]\n")
+    recording = Console(file=io.StringIO(), width=20)
+    Messages.to_console(recording).warn("a line that is longer than the console is wide")
+    assert recording.file.getvalue() == "warning: a line that is longer than the console is wide\n"
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+def test_warnings_of_python_calls_are_logged_at_warning(logger, caplog, verbose):
+    logger.addHandler(caplog.handler)
+    Messages.to_logging(verbose=verbose).warn("7 rows are dropped")
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("WARNING", "7 rows are dropped")]
+
+
+def test_logged_warnings_are_printed_with_their_level(logger, capsys):
+    Messages.to_logging().warn("7 rows are dropped")
+    assert capsys.readouterr() == ("", "warning: 7 rows are dropped\n")
+
+
 def test_silent_messages_are_neither_printed_nor_logged(logger, caplog, capsys):
     logger.addHandler(caplog.handler)
     logger.setLevel(logging.DEBUG)
     silent = Messages.silent()
     silent.line("text")
+    silent.warn("text")
     silent.show(_table())
     with silent.progress("training", None) as bar:
         bar.move(1)

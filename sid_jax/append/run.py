@@ -144,7 +144,7 @@ def append(
         settings = published.export.manifest["config"].get("data", {})
         parts, left_out = list_inputs(settings, model, inputs, ids_paths, on_bad_rows, for_append=True)
     if left_out.num_rows:
-        messages.line(str(left_out))
+        messages.warn(str(left_out))
     lines = read_id_list(removed, allow_empty=True) if removed else []
     leaving = as_kind(arrow_ids(lines), published.ids, str(removed))
     with partial_folder(out) as folder:

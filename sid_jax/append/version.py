@@ -199,7 +199,8 @@ def _known_removals(
     if not dropped(policy.on_unknown):
         option = ("--" if batch.where.startswith("--") else "") + "on_unknown=drop"
         raise UserError(f"{where}: {first}: {cause or f'remove it from the list, or ignore it ({option})'}")
-    LOGGER.warning("%s: %s, and was ignored%s", where, first, f"; {cause}" if cause else "")
+    counted = f"{len(names):,} of {len(removed):,} items are unknown and were dropped"
+    LOGGER.warning("%s: item %r is not in the export; %s%s", where, names[0].as_py(), counted, cause and f"; {cause}")
     return removed.filter(pa.array(~unknown))
 
 

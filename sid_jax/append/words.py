@@ -20,6 +20,8 @@ def show_version(messages: Messages, published: Published, made: Export, export:
     """Prints the closing table and the files of `made`, the new version of `export`."""
     title = f"Version {made.manifest['version']['number']} of {export}: {len(made.table):,} Semantic IDs"
     messages.closing(title, version_rows(made.manifest))
+    if made.manifest["version"]["returned"]:
+        messages.warn(_of_returned(published, made))
     for line in _words_of_version(published, made):
         messages.line(line)
     messages.line(f"The version is in {out}: {files_of(out)}")
@@ -27,8 +29,6 @@ def show_version(messages: Messages, published: Published, made: Export, export:
 
 def _words_of_version(published: Published, made: Export) -> Iterator[str]:
     counts = made.manifest["version"]
-    if counts["returned"]:
-        yield _of_returned(published, made)
     if counts["came_and_went"]:
         words = "items of the input were ignored, since they are also to be removed and were never published"
         yield f"{counts['came_and_went']:,} {words}"
@@ -46,7 +46,7 @@ def _of_returned(published: Published, made: Export) -> str:
     names = [repr(each) for each in published.retired.item_ids[rows][:_MOST_NAMED].tolist()]
     versions = sorted(set(published.removed_in[rows].tolist()))
     return (
-        f"Warning: {int(rows.sum()):,} items of the input were removed earlier (in version "
+        f"{int(rows.sum()):,} items of the input were removed earlier (in version "
         f"{listed(map(str, versions))}) and have returned, such as {', '.join(names)}. If the input is an old file, "
         "delete this version, and append again with --on_returned=error"
     )

@@ -96,13 +96,12 @@ def export_files(
     parts, left_out = list_inputs(config.data.to_dict(), model, inputs, ids_paths, on_bad_rows)
     sizes, scheme, capacity = model.quantizer.codebook_sizes, unique or config.ids.unique, config.ids.capacity
     if left_out.num_rows:
-        messages.line(str(left_out))
+        messages.warn(str(left_out))
     names = column_names(config.data.columns)
     columns = schema_of_parts(parts, names)
     if missing := [name for name in names if name not in columns.names]:
-        messages.line(
-            f"Warning: no file has the column {', '.join(missing)} (config.data.columns); the ID table is written "
-            "without it"
+        messages.warn(
+            f"no file has the column {', '.join(missing)} (config.data.columns); the ID table is written without it"
         )
     written = [config.data.id_column, *columns.names]
     settings = [step, scheme, capacity, written, to and to.fingerprint(), _about_files(parts)]
@@ -144,9 +143,9 @@ def export_files(
     messages.closing(f"{parts.num_items:,} Semantic IDs of step {step:,}", export_rows(made))
     messages.line(f"The export is in {out}: {files_of(out)}")
     if crowded := crowding_line(made["metrics"], made["semantic_ids"]["moved"]):
-        messages.line(crowded)
+        messages.warn(crowded)
     if alignment is not None:
-        messages.line(words_of_reassigned(alignment))
+        messages.warn(words_of_reassigned(alignment))
 
 
 def _about_files(parts: VectorParts) -> list[Any]:

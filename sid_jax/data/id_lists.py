@@ -138,7 +138,7 @@ def known_items(
     name = names if callable(names) else names.__getitem__
     unknown = list(dict.fromkeys(str(name(int(place))) for place in strange[:_MOST_COMPARED].tolist()))
     cause = likely_cause(unknown, rows[known], item_ids)
-    counted = f"{len(strange)} of {len(rows)} items are unknown"
+    counted = f"{len(strange):,} of {len(rows):,} items are unknown"
     if is_dropped and known.any():
         more = f"; {cause}" if cause else ""
         LOGGER.warning("%s is not in the catalog; %s and were dropped%s", describe(strange[0]), counted, more)

@@ -71,9 +71,9 @@ def export(
     write_export(made, out, records=workdir, programs=programs, finish=finish)
     show_export(messages, made, out)
     if crowded := crowding_line(made.metrics, made.manifest["semantic_ids"]["moved"], nested=nested):
-        messages.line(crowded)
+        messages.warn(crowded)
     if to is not None:
-        messages.line(words_of_reassigned(made.manifest["renumbered"]))
+        messages.warn(words_of_reassigned(made.manifest["renumbered"]))
 
 
 def show_export(messages: Messages, made: Export, out: Path) -> None:

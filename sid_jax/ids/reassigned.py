@@ -41,7 +41,7 @@ def num_reassigned_of_blocks(old: IdTable, blocks: Iterable[tuple[pa.ChunkedArra
 def words_of_reassigned(alignment: Mapping[str, Any]) -> str:
     """Returns a command's warning about old IDs that belong to other items; `alignment` is from the manifest."""
     return (
-        f"Warning: {alignment['num_reassigned']:,} IDs of {alignment['to']} now belong to other items. Every system "
+        f"{alignment['num_reassigned']:,} IDs of {alignment['to']} now belong to other items. Every system "
         "that stores IDs must replace all its IDs at the same time; sid-jax diff OLD NEW counts the changed IDs"
     )
 

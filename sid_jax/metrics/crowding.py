@@ -60,11 +60,11 @@ def crowding_line(metrics: Mapping[str, Any], moved: float = 0.0, *, nested: boo
     section = "config.quantizer" if nested else "config"
     if _has_unused_codes(metrics):
         return (
-            f"Warning: {crowd}: only {min(metrics['usage']):.1%} of a level's codes are in use. Train longer "
+            f"{crowd}: only {min(metrics['usage']):.1%} of a level's codes are in use. Train longer "
             f"(--{section}.train.num_epochs, or a preset without quick) before you add levels or codes"
         )
     return (
-        f"Warning: {crowd}: there are too few codes for {metrics['num_items']:,} items. Train, for example, with "
+        f"{crowd}: there are too few codes for {metrics['num_items']:,} items. Train, for example, with "
         f"{remedy(metrics, metrics['codebook_size'], section)}; training again with the same settings will not help"
     )
 

@@ -66,8 +66,8 @@ def report_of(destination: Path, messages: Messages) -> Callable[[Path], None]:
         try:
             _write(folder, folder / REPORT_FILE, destination.resolve().name)
         except Exception as error:  # No failure may discard the export, since the report can be written again.
-            messages.line(
-                f"Warning: the export is complete, but its report cannot be written ({in_one_line(error)}); run "
+            messages.warn(
+                f"the export is complete, but its report cannot be written ({in_one_line(error)}); run "
                 f"sid-jax report {typed(destination)} to write it"
             )
 

@@ -124,7 +124,7 @@ def train_quantizer(
             layout=data.layout,
         )
     if data.left_out.num_rows:
-        messages.line(str(data.left_out))
+        messages.warn(str(data.left_out))
     _warn_of_zeros(data, messages)
     job = _QuantizerJob(config, trained, most, mesh)
     _warn_of_noise_at_the_end(job.recipe, messages)
@@ -136,8 +136,9 @@ def train_quantizer(
         startup = ended.first_steps and ended.first_steps - started
         show_samples(messages, trained, evaluation.codes)
         show_summary(messages, evaluation.metrics, ended.step, time.monotonic() - started, startup)
-        if crowded := crowding_line(evaluation.metrics, nested=nested):
-            messages.line(crowded)
+        # The export that follows a nested run prints this warning, too.
+        if not nested and (crowded := crowding_line(evaluation.metrics)):
+            messages.warn(crowded)
         state, step = best_of(job, checkpoints, ended)
         if step not in (None, ended.step):
             messages.line(f"The best checkpoint is that of step {step:,}{'; export uses it' * bool(workdir)}.")
@@ -238,8 +239,8 @@ def _warn_of_zeros(data: VectorSet, messages: Messages) -> None:
     rows = zero_rows(data.vectors)
     if len(rows):
         item = shown(data.ids[rows[:1]].tolist()[0])
-        messages.line(
-            f"Warning: {len(rows):,} of {len(data.ids):,} vectors are all zeros, the first one in row {rows[0]} "
+        messages.warn(
+            f"{len(rows):,} of {len(data.ids):,} vectors are all zeros, the first one in row {rows[0]} "
             f"(counted from 0, id {item}). They get IDs like other items; remove them if they are padding"
         )
 
@@ -252,13 +253,13 @@ def _warn_of_noise_at_the_end(recipe: Recipe, messages: Messages) -> None:
         return
     consequence = "so noise remains and training codes will differ from exported codes"
     if model.temperature <= model.min_temperature:
-        messages.line(
-            f"Warning: config.model.min_temperature equals config.model.temperature={model.temperature}, {consequence}."
+        messages.warn(
+            f"config.model.min_temperature equals config.model.temperature={model.temperature}, {consequence}."
             " Set a lower minimum, or config.model.noise_scale=0."
         )
         return
-    messages.line(
-        f"Warning: the temperature ends at {float(recipe.temperature(last)):.4g}, above "
+    messages.warn(
+        f"the temperature ends at {float(recipe.temperature(last)):.4g}, above "
         f"config.model.min_temperature={model.min_temperature}, {consequence}. To reach the minimum, set "
         f"{_way_to_the_minimum(recipe.settings)}."
     )

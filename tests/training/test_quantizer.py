@@ -271,13 +271,13 @@ def test_a_run_that_ends_with_noise_is_warned_of(config, corpus, console, settin
     recipe = Recipe.of(config, Durations.of(config.train, len(corpus)), model)
     quantizer._warn_of_noise_at_the_end(recipe, Messages.to_console(console))
     told = " ".join(console.export_text().split())
-    assert re.search(f"Warning: .*{words}", told) if words else not told
+    assert re.search(f"warning: .*{words}", told) if words else not told
 
 
 def test_a_training_run_warns_of_noise_at_its_end(config, tmp_path, console):
     config.train.annealing_schedule, config.train.num_epochs = "exponential", 2
     quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
-    assert "Warning: the temperature ends at 1.999" in console.export_text()
+    assert "warning: the temperature ends at 1.999" in console.export_text()
 
 
 def test_a_run_that_diverges_is_one_line_and_no_checkpoint(config, tmp_path, console):

@@ -158,7 +158,7 @@ def test_a_report_that_cannot_be_written_is_a_warning_and_the_version_is_complet
 ):
     monkeypatch.setattr("sid_jax.report.run._write", lambda *_: (_ for _ in ()).throw(error))
     said = night(first, tmp_path / "v2", new)
-    assert "Warning: the export is complete, but its report cannot be written" in said
+    assert "warning: the export is complete, but its report cannot be written" in said
     assert f"sid-jax report {tmp_path / 'v2'}" in said and "--out" not in said
     assert len(ids_of(tmp_path / "v2")) == NUM_ITEMS + 2
 
@@ -296,7 +296,7 @@ def test_an_old_file_that_is_appended_again_is_said_and_can_be_refused(first, tm
     night(first, tmp_path / "v2", removed=tmp_path / "gone.txt")
     old = [write_vectors(tmp_path / "old.parquet", [3, 5], made_vectors([3, 5]))]
     said = night(tmp_path / "v2", tmp_path / "v3", old)
-    assert "Warning: 1 items of the input were removed earlier (in version 2) and have returned, such as 3." in said
+    assert "warning: 1 items of the input were removed earlier (in version 2) and have returned, such as 3." in said
     with pytest.raises(UserError, match=r"item 3 was removed earlier \(in version 2\)"):
         night(tmp_path / "v2", tmp_path / "v4", old, on_returned="error")
     with pytest.raises(UserError, match="on_known is 'drop'; it must be one of keep, move, error"):
@@ -372,7 +372,7 @@ def test_too_few_codes_are_a_warning_of_training_and_export_with_what_to_set(run
     assert "--config.model.num_levels=" in said
     spoken = Said()
     export_files(folder / "run", tmp_path / "out", [str(folder / "items.npy")], unique="none", messages=spoken.messages)
-    assert spoken.text.count("Warning: ") == 1 and "num_levels=" in spoken.text
+    assert spoken.text.count("warning: ") == 1 and "num_levels=" in spoken.text
     figures = {
         "num_items": 10_000,
         "distinct_rate": 0.25,
@@ -405,7 +405,7 @@ def test_after_an_alignment_it_is_said_how_many_old_ids_name_other_items(run_of_
         out, said = tmp_path / make.__name__, Said()
         make(folder / "run", out, align_to=tmp_path / "other.parquet", messages=said.messages)
         counts.append(read_manifest(out)["renumbered"]["num_reassigned"])
-        assert f"Warning: {counts[-1]:,} IDs of other now belong to other items" in said.text
+        assert f"warning: {counts[-1]:,} IDs of other now belong to other items" in said.text
         assert counts[-1] == compare(shuffled, load_export(out).table)["num_reassigned"]
     assert counts[0] == counts[1] > 0
 
