@@ -135,6 +135,7 @@ class SemanticIdTokenizer:
             with_partners=config.model.contrastive_weight > 0,
             with_collaborative=config.model.alignment_weight > 0,
             resident_bytes=config.train.resident_bytes,
+            bad_rows_option='the setting on_bad_rows="drop"',
         )
         model = config.model
         if config.ids.unique == "relocate" and "auto" not in (model.num_levels, model.codebook_size):
@@ -216,6 +217,8 @@ class SemanticIdTokenizer:
         reuse_removed: bool = False,
         on_known: str = "keep",
         on_returned: str = "accept",
+        on_unknown: str = "error",
+        on_bad_rows: str | None = None,
     ) -> SemanticIdTokenizer:
         """Adds new items to the table. Published Semantic IDs never change unless `on_known="move"`.
 
@@ -231,6 +234,10 @@ class SemanticIdTokenizer:
           on_known: "keep", "move" or "error" for items that are already in the table, see
             `sid_jax.append.version.Policy`.
           on_returned: "accept" or "error" for items that were removed earlier.
+          on_unknown: "error" or "drop" for items of `remove` that were never in the table. "drop" ignores them, with a
+            warning that states their number.
+          on_bad_rows: "error" or "drop" for items whose vectors have NaN or infinite values. "drop" drops these items,
+            with a warning that states their number. None for the setting `data.on_bad_rows`.
 
         Returns:
           The tokenizer itself, with the next version of the table.
@@ -249,6 +256,8 @@ class SemanticIdTokenizer:
             reuse_removed=reuse_removed,
             on_known=on_known,
             on_returned=on_returned,
+            on_unknown=on_unknown,
+            on_bad_rows=on_bad_rows,
         )
         return self
 

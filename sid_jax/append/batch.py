@@ -13,11 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_jax.data.arrays import UNORDERED, as_ids, as_vectors
-from sid_jax.data.blocks import check_finite, not_finite, take_rows
+from sid_jax.data.bad_rows import finite_rows
+from sid_jax.data.blocks import not_finite, take_rows
 from sid_jax.data.id_lists import check_unique
 from sid_jax.data.part_columns import columns_of_part, under_schema
 from sid_jax.data.parts.vector_parts import VectorParts
 from sid_jax.data.vector_files import refuse_bad_rows
+from sid_jax.data.vector_set import LeftOut
 from sid_jax.errors import UserError
 from sid_jax.export.encoder import ITEMS_A_CALL, Encoder
 from sid_jax.ids.convert import arrow_ids, code_type, columns_table
@@ -123,12 +125,17 @@ def batch_of_files(parts: VectorParts | None, model: RQVAE, there: pa.ChunkedArr
     return _in_order(ids, codes, flat.reshape(-1, model.mean.shape[0]), columns, "--input")
 
 
-def batch_of_arrays(item_ids: Any, vectors: Any, columns: Any, model: RQVAE, there: pa.ChunkedArray) -> Batch:
+def batch_of_arrays(
+    item_ids: Any, vectors: Any, columns: Any, model: RQVAE, there: pa.ChunkedArray, on_bad_rows: str = "error"
+) -> tuple[Batch, LeftOut]:
     """Encodes items in memory: ids `[n]`, vectors `[n, D]` and further columns, `[n]` each; see `append_items`.
+
+    Returns:
+      The batch, and a description of the items that are dropped since their vectors are not finite.
 
     Raises:
       UserError: if shapes do not fit, an id occurs twice or does not have the type of the published ids `there`, or a
-        vector is not finite.
+        vector is not finite and not dropped.
     """
     if isinstance(item_ids, UNORDERED) or not isinstance(item_ids, Iterable):
         raise UserError(f"item_ids: found {type(item_ids).__name__}; give a list, an array or a column of ids")
@@ -143,13 +150,19 @@ def batch_of_arrays(item_ids: Any, vectors: Any, columns: Any, model: RQVAE, the
             f"{num_features}]"
         )
     source = source.astype(np.float32, copy=False)
-    check_finite(source, ids.to_numpy(), "vectors", model.layout)
+    names, option = ids.to_numpy(), 'on_bad_rows="drop"'
+    kept, left_out = finite_rows(source, names, on_bad_rows, model.layout, allow_empty=True, option=option)
     given = columns if columns is None or isinstance(columns, (pa.Table, dict)) else pa.Table.from_pandas(columns)
     table = columns_table(given, len(ids), ())
+    if left_out.num_rows:
+        ids, source = ids.filter(pa.array(kept)), source[kept]
+        table = table.filter(pa.array(kept)) if table.column_names else table
     starts = range(0, len(ids), _ROWS_A_BLOCK)
     blocks = ((ids.slice(each, _ROWS_A_BLOCK), source[each : each + _ROWS_A_BLOCK]) for each in starts)
     found, codes = _encoded(blocks, model, there.type)
-    return _in_order(found, codes, source, lambda schema: under_schema(schema, table, len(ids), "columns"), "item_ids")
+    count = len(ids)
+    batch = _in_order(found, codes, source, lambda schema: under_schema(schema, table, count, "columns"), "item_ids")
+    return batch, left_out
 
 
 def _encoded(

@@ -31,7 +31,7 @@ from sid_jax.export.retry import REQUEST, Finish, earlier_request, is_the_same, 
 from sid_jax.export.weights import model_hash, model_info
 from sid_jax.ids.convert import arrow_ids
 from sid_jax.ids.table import IdTable
-from sid_jax.messages import Messages
+from sid_jax.messages import LOGGER, Messages
 from sid_jax.metrics.codes import code_figures
 
 _ROWS = 2**16
@@ -48,6 +48,7 @@ def append_items(
     on_known: str = "keep",
     on_returned: str = "accept",
     on_unknown: str = "error",
+    on_bad_rows: str | None = None,
 ) -> Export:
     """Returns the next version of an export. Nothing is written.
 
@@ -64,17 +65,23 @@ def append_items(
         For items that the export already has, values that are not null replace the old values.
       remove: ids of the items to remove.
       reuse_removed, on_known, on_returned, on_unknown: see `sid_jax.append.version.Policy`.
+      on_bad_rows: "error" rejects items whose vectors are not finite, "drop" drops them with a warning that states
+        their number; None for the setting of the export's config.
 
     Raises:
       UserError: if the export does not state how its IDs were made unique; if shapes do not match; if a vector is not
-        finite; if an item to remove is unknown or also among the given items; if `on_known` or `on_returned` rejects an
-        item; or if there are not enough free IDs.
+        finite and not dropped; if an item to remove is unknown or also among the given items; if `on_known` or
+        `on_returned` rejects an item; or if there are not enough free IDs.
     """
     policy = Policy(reuse_removed, on_known, on_returned, on_unknown)
     published = Published(export)
-    batch = batch_of_arrays(item_ids, export.join_parts(vectors), columns, export.model, published.ids)
+    how = on_bad_rows or export.manifest["config"].get("data", {}).get("on_bad_rows", "error")
+    joined = export.join_parts(vectors)
+    batch, left_out = batch_of_arrays(item_ids, joined, columns, export.model, published.ids, how)
+    if left_out.num_rows:
+        LOGGER.warning("%s", left_out)
     leaving = ids_of_kind(remove if isinstance(remove, str) else list(remove), published.ids, "remove")
-    data = {"source": "memory", "num_left_out": 0}
+    data = {"source": "memory", "num_left_out": left_out.num_rows}
     request = _request(published, batch, leaving, policy)
     return _next_export(published, batch, leaving, "remove", data, policy, request)
 

@@ -197,7 +197,7 @@ def _known_removals(
     found = places(removed, published.ids)
     cause = likely_cause(list(map(str, names.to_pylist())), found[found >= 0], published.items.item_ids)
     if not dropped(policy.on_unknown):
-        option = ("--" if batch.where.startswith("--") else "") + "on_unknown=drop"
+        option = "--on_unknown=drop" if batch.where.startswith("--") else 'on_unknown="drop"'
         raise UserError(f"{where}: {first}: {cause or f'remove it from the list, or ignore it ({option})'}")
     counted = f"{len(names):,} of {len(removed):,} items are unknown and were dropped"
     LOGGER.warning("%s: item %r is not in the export; %s%s", where, names[0].as_py(), counted, cause and f"; {cause}")

@@ -47,8 +47,13 @@ def forget_pages(array: np.ndarray) -> None:
         base.madvise(mmap.MADV_DONTNEED)
 
 
-def check_finite(vectors: np.ndarray, ids: np.ndarray, where: str, layout: Layout | None = None) -> None:
-    """Raises UserError with the first row of `[N, D]` that has NaN or infinite values, if any; see `not_finite`."""
+def check_finite(
+    vectors: np.ndarray, ids: np.ndarray, where: str, layout: Layout | None = None, option: str = ""
+) -> None:
+    """Raises UserError with the first row of `[N, D]` that has NaN or infinite values, if any; see `not_finite`.
+
+    The error names `option`, the option that drops such rows, if there is one.
+    """
     bad = bad_rows(vectors, layout)
     if len(bad):
         row = int(bad[0])
@@ -60,7 +65,7 @@ def check_finite(vectors: np.ndarray, ids: np.ndarray, where: str, layout: Layou
             )
         raise UserError(
             f"{where}: {bad_value(vectors[row], row, item_id)}; NaN or infinite values are in {len(bad)} of "
-            f"{len(vectors)} rows: correct or remove them"
+            f"{len(vectors)} rows: correct them{f', or drop them ({option})' if option else ''}"
         )
 
 

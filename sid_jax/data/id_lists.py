@@ -143,7 +143,9 @@ def known_items(
         more = f"; {cause}" if cause else ""
         LOGGER.warning("%s is not in the catalog; %s and were dropped%s", describe(strange[0]), counted, more)
         return known
+    # If no item is known, dropping would leave nothing.
     leaving = f"drop them{f' ({option})' if option else ''}, or add them to the catalog"
+    leaving = leaving if known.any() else "give items of the catalog"
     raise UserError(
         f"{describe(int(strange[0]))} is not in the catalog, whose ids look like {str(item_ids[0])!r}; {counted}: "
         f"{cause or leaving}"
@@ -165,6 +167,8 @@ def some_unknown(ids: np.ndarray, known: np.ndarray) -> list[str]:
 def likely_cause(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray) -> str:
     """Returns the likely reason why ids are not in a catalog, and a remedy; "" if no reason is found.
 
+    A single id that is not found is no sign of ids of another kind, unless it alone is a number or alone is text.
+
     Args:
       unknown: distinct ids that are not in the catalog, as text, at least one.
       found: `[n]` catalog rows of the ids that were found.
@@ -184,6 +188,8 @@ def likely_cause(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray
         return ""
     kinds = ["numbers" if all(map(_NUMBER.fullmatch, texts)) else "text" for texts in (unknown, map(str, ids))]
     differ = f" ({kinds[0]}; the catalog has {kinds[1]})" if kinds[0] != kinds[1] else ""
+    if len(unknown) == 1 and not differ:
+        return ""
     return (
         f"no id matches, so these seem to be ids of another kind{differ}: set the column or the file that has the "
         "catalog's ids"

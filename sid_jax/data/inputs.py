@@ -12,7 +12,7 @@ import pyarrow as pa
 from ml_collections import ConfigDict
 
 from sid_jax.data.arrays import as_ids, as_ordered_ids, as_table, as_vectors, ids_in_index, is_table
-from sid_jax.data.blocks import bad_rows, check_finite
+from sid_jax.data.bad_rows import finite_rows
 from sid_jax.data.histories import Histories
 from sid_jax.data.history_files import HistoryFile
 from sid_jax.data.id_lists import UNKNOWN_OPTION, catalog_rows, check_cold, check_unique, known_items, read_item_list
@@ -20,12 +20,11 @@ from sid_jax.data.join_parts import are_parts, set_of_parts
 from sid_jax.data.make_histories import histories_of_lists, histories_of_table, in_catalog
 from sid_jax.data.parts.files import read_ids
 from sid_jax.data.tables import exported_column
-from sid_jax.data.vector_set import LeftOut, VectorSet
+from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError, shown
 from sid_jax.paths import as_path
 
 USER_COLUMN, ITEM_COLUMN, TIME_COLUMN = "user_id", "item_id", "timestamp"
-_MOST_NAMED = 5
 _DROPPING = 'on_unknown="drop"'
 
 
@@ -42,6 +41,7 @@ def vector_set(
     with_partners: bool = False,
     with_collaborative: bool = False,
     resident_bytes: int | None = None,
+    bad_rows_option: str = "",
 ) -> VectorSet:
     """Returns N items and their vectors, as `data.load.load_vectors` does for files with the same content.
 
@@ -63,6 +63,7 @@ def vector_set(
       weights: weights of parts, by name.
       on_unknown: see `as_histories`.
       with_partners, with_collaborative, resident_bytes: see `data.load.load_vectors`.
+      bad_rows_option: the option that drops rows of `vectors` in memory that are not finite, named in errors.
 
     Raises:
       UserError: if an argument has an unsupported form, an id occurs twice, lengths differ, or a value is not finite.
@@ -91,7 +92,7 @@ def vector_set(
     if settings.parts and not are_parts(vectors) and not of_catalog:
         data = add_parts(data, settings)
     if not from_path or data.layout is not None:
-        data = _finite(data, settings.on_bad_rows)
+        data = _finite(data, settings.on_bad_rows, bad_rows_option)
     if histories is None and (settings.histories.source == "none" or settings.histories.source == settings.source):
         return data
     source = ""
@@ -218,26 +219,18 @@ def _ids(item_ids: Any, count: int) -> np.ndarray:
     return ids
 
 
-def _finite(data: VectorSet, on_bad_rows: str) -> VectorSet:
-    """Returns the data with finite vectors only; other rows are dropped, or rejected if `on_bad_rows` is not "drop"."""
-    if on_bad_rows != "drop":
-        check_finite(data.vectors, data.ids, "vectors", data.layout)
+def _finite(data: VectorSet, on_bad_rows: str, option: str) -> VectorSet:
+    """Returns the data with finite vectors only; see `finite_rows`."""
+    kept, left_out = finite_rows(data.vectors, data.ids, on_bad_rows, data.layout, option=option)
+    if not left_out.num_rows:
         return data
-    bad = bad_rows(data.vectors, data.layout)
-    if not len(bad):
-        return data
-    if len(bad) == len(data.ids):
-        raise UserError(f"vectors: all {len(bad)} rows have NaN or infinite values; correct them")
-    kept = np.ones(len(data.ids), bool)
-    kept[bad] = False
-    first = tuple(f"row {row} (id {shown(data.ids[row : row + 1].tolist()[0])})" for row in bad[:_MOST_NAMED].tolist())
     return dataclasses.replace(
         data,
         ids=data.ids[kept],
         vectors=data.vectors[kept],
         columns={name: values.filter(pa.array(kept)) for name, values in data.columns.items()},
         cold=None if data.cold is None else check_cold(data.cold[kept], "cold"),
-        left_out=LeftOut(len(bad), len(kept), first),
+        left_out=left_out,
     )
 
 

@@ -199,9 +199,10 @@ def read_impressions(path: str | Path, item_ids: np.ndarray, id_column: str = "i
     rows = places(*comparable(have, item_ids))
     if not (rows >= 0).any():
         unknown = list(dict.fromkeys(map(str, have.tolist())))
+        cause = likely_cause(unknown, rows[:0], item_ids) or "give the impressions of these items"
         raise UserError(
             f"{path}: none of its items is among the {len(item_ids):,} items with Semantic IDs, whose ids look like "
-            f"{str(item_ids[0])!r}: {likely_cause(unknown, rows[:0], item_ids)} (ids are read from the column "
+            f"{str(item_ids[0])!r}: {cause} (ids are read from the column "
             f"{ids_name!r})"
         )
     known = known_items(rows, item_ids, "drop", lambda row: f"{path}: {str(have[row])!r}", have)

@@ -133,7 +133,10 @@ def find_alignment(
     """
     cause = likely_cause(unknown, rows, to.item_ids) if unknown else ""
     if not len(rows):
-        raise UserError(f"--align_to: no item of the export is in {to.name}, so codes cannot be matched; {cause}")
+        remedy = "give the IDs of an older model of the same catalog"
+        raise UserError(
+            f"--align_to: no item of the export is in {to.name}, so codes cannot be matched; {cause or remedy}"
+        )
     if cause:
         LOGGER.warning("--align_to: items that are not in %s may have different ids there: %s", to.name, cause)
     levels = min(len(sizes), to.semantic_ids.shape[1])

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from sid_jax import SemanticIdTokenizer
 from sid_jax.append.run import append, append_items
 from sid_jax.errors import UserError
 from sid_jax.export.artifact import load_export, write_export
@@ -297,18 +298,39 @@ def test_in_memory_items_may_leave_where_none_come(first):
         append_items(export, [], [], remove=range(30))
 
 
+def test_in_memory_unknown_and_bad_items_are_dropped_on_request(first, tmp_path, caplog):
+    export, titles = load_export(first), {"title": ["a", "b"]}
+    vectors = made_vectors([70, 71])
+    wanted = append_items(export, [70], vectors[:1], columns={"title": ["a"]}, remove=[3])
+    vectors[1, 2] = np.inf
+    tokenizer = SemanticIdTokenizer.from_export(export)
+    tokenizer.append([70, 71], vectors, columns=titles, remove=[3, 99, 98], on_unknown="drop", on_bad_rows="drop")
+    assert tokenizer.table.to_arrow().equals(wanted.table.to_arrow())
+    assert tokenizer.export.manifest["data"]["num_left_out"] == 1
+    assert "item 99 (and 1 more)" in caplog.text and "1 of 2 rows" in caplog.text
+    # As in the command, the default is the setting of the run.
+    export.manifest["config"]["data"]["on_bad_rows"] = "drop"
+    made = append_items(export, [70, 71], vectors, columns=titles, remove=[3])
+    assert made.table.to_arrow().equals(wanted.table.to_arrow())
+    assert append_items(export, [71], vectors[1:], remove=[3]).table.item_ids.tolist() == [0, 1, 2, *range(4, 30)]
+    with pytest.raises(UserError, match="has inf"):
+        append_items(export, [70, 71], vectors, on_bad_rows="error")
+    with pytest.raises(UserError, match="on_bad_rows is 'ignore'; choose one of error, drop, report"):
+        append_items(export, [70, 71], vectors, on_bad_rows="ignore")
+
+
 def test_what_cannot_be_appended_in_memory_is_said(first):
     export, vectors = load_export(first), made_vectors([70, 71])
     for words, given, more in (
         (r"vectors have shape \[2, 5\]; 2 items of this export need \[2, 6\]", ([70, 71], vectors[:, :5]), {}),
-        ("has nan", ([70, 71], np.where(np.eye(2, 6), np.nan, 0)), {}),
+        (r"has nan .* \(on_bad_rows=\"drop\"\)", ([70, 71], np.where(np.eye(2, 6), np.nan, 0)), {}),
         ("has no vector: it is null, or all its values are NaN", ([70, 71], np.full((2, 6), np.nan)), {}),
         ("id 70 is in row 0 and again in row 1", ([70, 70], vectors), {}),
         ("item_ids are text, such as 'x', .* are whole numbers", (["x", "7"], vectors), {}),
         ("item_ids are text, such as '7', .* are whole numbers", (["7", "8"], vectors), {}),
         ("item_ids: found NoneType; give a list", (None, vectors), {}),
         ("item_ids: found set; give a list", ({70, 71}, vectors), {}),
-        ("item 99 is not in the export", ([70, 71], vectors), {"remove": [99]}),
+        (r"item 99 is not in the export: .* \(on_unknown=\"drop\"\)", ([70, 71], vectors), {"remove": [99]}),
         ("item 7 is also in item_ids", ([7, 71], vectors), {"remove": [7]}),
         ("column 'title' cannot be converted to", ([70, 71], vectors), {"columns": {"title": [b"\xff", b"\xfe"]}}),
     ):

@@ -15,6 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sid_jax import SemanticIdTokenizer
 from sid_jax.config import default_config
 from sid_jax.data.inputs import as_histories, vector_set
 from sid_jax.data.load import load_vectors
@@ -209,6 +210,12 @@ def test_rows_that_are_not_finite_may_be_left_out(settings):
     assert found.ids.tolist() == found.columns["title"].to_pylist() == IDS[:3] + IDS[4:]
     assert found.left_out.num_rows == 1 and found.cold.sum() == 1 and found.cold[3]
     np.testing.assert_array_equal(found.vectors, np.delete(VECTORS, 3, axis=0))
+
+
+def test_fit_names_the_setting_that_drops_rows_that_are_not_finite():
+    with pytest.raises(UserError, match=r'drop them \(the setting on_bad_rows="drop"\)$'):
+        SemanticIdTokenizer().fit(with_value(3, np.nan), IDS)
+    assert SemanticIdTokenizer(on_bad_rows="drop").config.data.on_bad_rows == "drop"
 
 
 lists_of_items = st.lists(st.lists(st.integers(0, 9), max_size=6), min_size=1, max_size=8)
