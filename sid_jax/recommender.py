@@ -287,6 +287,7 @@ class Recommender:
         *,
         vectors: str | Path | None = None,
         vector_ids: str | Path = "",
+        on_bad_rows: str | None = None,
     ) -> Recommender:
         """Returns a new recommender with the same model and a newer version of the ID table.
 
@@ -296,15 +297,14 @@ class Recommender:
 
         Args:
           ids: the newer table, see `ids` of `load_recommender`, or a `SemanticIdTokenizer` that has this table.
-          vectors: see `load_recommender`.
-          vector_ids: see `load_recommender`.
+          vectors, vector_ids, on_bad_rows: see `load_recommender`.
 
         Raises:
           UserError: as `load_recommender`.
         """
         from sid_jax.recommend.loading import renewed
 
-        return Recommender.from_trained(renewed(self.trained, ids, vectors, vector_ids))
+        return Recommender.from_trained(renewed(self.trained, ids, vectors, vector_ids, on_bad_rows))
 
     def save(self, folder: str | Path, *, stablehlo: bool = False, k: int = 10) -> Path:
         """Writes a self-contained folder: parameters, ID table, settings, checksums. `sid_jax.load` reads it.
@@ -381,6 +381,7 @@ def load_recommender(
     ids: str | Path | IdTable | None = None,
     vectors: str | Path | None = None,
     vector_ids: str | Path = "",
+    on_bad_rows: str | None = None,
     verify: bool = False,
 ) -> Recommender:
     """Loads a recommender from its folder. Nothing is trained or written, and no training data is needed.
@@ -393,6 +394,9 @@ def load_recommender(
       vectors: files with vectors of all items that may be recommended, used to score cold items, in the format of a
         quantizer's `config.data.path`; None: the saved vectors.
       vector_ids: ids of these vectors if the files have none, in the format of a quantizer's `config.data.ids_path`.
+      on_bad_rows: treatment of rows of `vectors` with NaN or infinite values: "error" rejects them, "drop" drops them,
+        which is an error only if an item that may be recommended then has no vector. None for the recommender's
+        setting `quantizer.data.on_bad_rows`.
       verify: whether to compare the SHA-256 of every file with the manifest first.
 
     Raises:
@@ -402,4 +406,4 @@ def load_recommender(
     from sid_jax.recommend.loading import read_trained, renewed
 
     trained = read_trained(folder, verify=verify)
-    return Recommender.from_trained(renewed(trained, ids, vectors, vector_ids))
+    return Recommender.from_trained(renewed(trained, ids, vectors, vector_ids, on_bad_rows))

@@ -136,14 +136,14 @@ WRONG_FILES: dict[str, tuple[Files, str]] = {
     ),
     "NaN": (
         npy(spoilt(17, 40)),
-        "row 17 (counted from 0, id 17) has nan as float32 in column 7; NaN or infinite values are in 2 of 300 rows",
+        "row 17 (counted from 0, id 17) has nan as float32 in column 7; 2 of 300 rows have no vector, or",
         "--config.data.on_bad_rows=drop",
     ),
     "NaN, parquet": (
         file("a.parquet", lambda path: write_parquet(path, NAMES, spoilt(40, 290), row_group_size=50)),
-        "row 40 (counted from 0, id 'i40') has nan as float32 in column 7; NaN or infinite values are in 2 of 300 rows",
+        "row 40 (counted from 0, id 'i40') has nan as float32 in column 7; 2 of 300 rows have no vector, or",
     ),
-    "Inf": (npy(spoilt(299, value=np.inf)), "row 299 (counted from 0, id 299) has inf", "in 1 of 300 rows"),
+    "Inf": (npy(spoilt(299, value=np.inf)), "row 299 (counted from 0, id 299) has inf", "; 1 of 300 rows have"),
     "too large for float32": (npy(spoilt(3, dtype="f8", value=1e300)), "row 3 (counted from 0, id 3) has inf as"),
     "duplicate ids": (
         parquet(["a", "b", "a"], LISTS),

@@ -64,8 +64,8 @@ def check_finite(
                 f"{', '.join(layout.names)}; each item must have at least one part"
             )
         raise UserError(
-            f"{where}: {bad_value(vectors[row], row, item_id)}; NaN or infinite values are in {len(bad)} of "
-            f"{len(vectors)} rows: correct them{f', or drop them ({option})' if option else ''}"
+            f"{where}: {bad_value(vectors[row], row, item_id)}; {count_of_bad(len(bad), len(vectors))}: "
+            f"correct them{f', or drop them ({option})' if option else ''}"
         )
 
 
@@ -93,10 +93,26 @@ def zero_rows(vectors: np.ndarray) -> np.ndarray:
     return np.concatenate(found or [np.empty(0, np.int64)])
 
 
+def count_of_bad(num_bad: int, num_rows: int) -> str:
+    """Returns the number of rows without a finite vector, in words."""
+    return f"{num_bad:,} of {num_rows:,} rows have no vector, or NaN or infinite values"
+
+
+def no_vector(vector: np.ndarray) -> str:
+    """Returns why a vector `[D]` is missing, in words; "" if it is not missing.
+
+    Readers of tables mark a missing vector by values that are all NaN or all infinite.
+    """
+    if np.isnan(vector).all():
+        return "null, or all values are NaN"
+    if np.isinf(vector).all():
+        return "another length, or all values are infinite"
+    return ""
+
+
 def bad_value(vector: np.ndarray, row: int, item_id: object) -> str:
     """Returns a description of the values of a vector `[D]` that are not finite."""
     named = f"row {row} (counted from 0, id {shown(item_id)})"
-    # Readers of tables mark an invalid vector by values that are all NaN or all infinite.
     if np.isnan(vector).all():
         return f"{named} has no vector: it is null, or all its values are NaN"
     if np.isinf(vector).all():

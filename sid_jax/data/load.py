@@ -29,7 +29,7 @@ from sid_jax.data.named_parts import add_behavior, add_parts
 from sid_jax.data.parts.vector_parts import VECTOR_ENDINGS
 from sid_jax.data.relations import Partners, Relations
 from sid_jax.data.tables import TABLE_ENDINGS, exported_column, read_own_tables
-from sid_jax.data.vector_files import read_vector_files
+from sid_jax.data.vector_files import BAD_ROWS_OPTION, read_vector_files
 from sid_jax.data.vector_set import VectorSet, digest_of
 from sid_jax.errors import UserError
 from sid_jax.paths import as_path
@@ -37,14 +37,18 @@ from sid_jax.paths import as_path
 _CHOICES = {"source": ("vectors", *CATALOGS), "view": VIEWS, "vectors": MOVIELENS_VECTORS}
 
 
-def load_corpus(config: ConfigDict) -> VectorSet:
-    """Returns the items of `load_vectors`, with the co-occurrence data (`Relations`) that the config's losses need."""
+def load_corpus(config: ConfigDict, option: str = BAD_ROWS_OPTION) -> VectorSet:
+    """Returns the items of `load_vectors`, with the co-occurrence data (`Relations`) that the config's losses need.
+
+    For `option`, see `treat_bad_rows`.
+    """
     model = config.model
     return load_vectors(
         config.data,
         with_partners=model.contrastive_weight > 0,
         with_collaborative=model.alignment_weight > 0,
         resident_bytes=config.train.resident_bytes,
+        option=option,
     )
 
 
@@ -54,6 +58,7 @@ def load_vectors(
     with_partners: bool = False,
     with_collaborative: bool = False,
     resident_bytes: int | None = None,
+    option: str = BAD_ROWS_OPTION,
 ) -> VectorSet:
     """Returns the N items that get Semantic IDs, with `[N, D]` float32 finite vectors.
 
@@ -63,13 +68,14 @@ def load_vectors(
       with_collaborative: whether to add the co-occurrence vectors of `data.histories` to the relations.
       resident_bytes: if the user's vectors are larger than this, they stay in a memory-mapped file. None: all vectors
         are read into memory, except those of a float32 .npy file.
+      option: see `treat_bad_rows`.
 
     Raises:
       UserError: if a setting has an invalid value, or the data is missing, damaged or not finite.
     """
     for setting, choices in _CHOICES.items():
         _check_choice(setting, data_config[setting], choices)
-    data = add_parts(load_items(data_config, resident_bytes), data_config)
+    data = add_parts(load_items(data_config, resident_bytes, option), data_config)
     if data.layout is not None:
         check_finite(data.vectors, data.ids, data.source, data.layout)
     if data_config.cold_items:
@@ -177,18 +183,18 @@ def load_histories(
     return read_interactions(file, item_ids, *columns, on_unknown=on_unknown, option=UNKNOWN_OPTION)
 
 
-def load_items(data_config: ConfigDict, resident_bytes: int | None) -> VectorSet:
+def load_items(data_config: ConfigDict, resident_bytes: int | None, option: str = BAD_ROWS_OPTION) -> VectorSet:
     """Returns the items and their vectors from the source that `data.source` names; no item is marked as cold."""
     if data_config.source != "vectors":
         return catalog_vectors(data_config)
     if data_config.text_column:
         return own_text_vectors(data_config)
-    data = _own_vectors(data_config, resident_bytes)
+    data = _own_vectors(data_config, resident_bytes, option)
     names = column_names(data_config.columns)
     return dataclasses.replace(data, columns=_own_columns(data_config, names, data.ids)) if names else data
 
 
-def _own_vectors(data_config: ConfigDict, resident_bytes: int | None) -> VectorSet:
+def _own_vectors(data_config: ConfigDict, resident_bytes: int | None, option: str) -> VectorSet:
     if not data_config.path:
         raise UserError("config.data.path is empty; pass --config.data.path=FILE with your vectors, or several files")
     if data_config.path.lower().endswith((".csv", ".csv.gz", ".item", ".json", ".json.gz", ".jsonl", ".jsonl.gz")):
@@ -202,6 +208,7 @@ def _own_vectors(data_config: ConfigDict, resident_bytes: int | None) -> VectorS
         vector_column=data_config.vector_column,
         ids_paths=[data_config.ids_path],
         on_bad_rows=data_config.on_bad_rows,
+        option=option,
         nan_rows=bool(data_config.parts),
         resident_bytes=resident_bytes,
         cache_dir=data_config.cache_dir,

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from sid_jax.cache import cache_folder
 from sid_jax.data.arrow_columns import ids_as_array
-from sid_jax.data.blocks import bad_value, in_blocks, not_finite
+from sid_jax.data.blocks import bad_value, count_of_bad, in_blocks, no_vector, not_finite
 from sid_jax.data.id_lists import check_unique
 from sid_jax.data.parts.arrays import open_npy
 from sid_jax.data.parts.part import identity
@@ -34,7 +34,7 @@ from sid_jax.paths import bucket_address
 _ROWS_A_BLOCK = 8192
 _MOST_NAMED = 5
 # The option that drops bad rows in commands with a config.
-_DROPPING = "--config.data.on_bad_rows=drop"
+BAD_ROWS_OPTION = "--config.data.on_bad_rows=drop"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class _BadRow:
 
 
 def treat_bad_rows(
-    parts: VectorParts, how: str, *, allow_empty: bool = False, option: str = _DROPPING
+    parts: VectorParts, how: str, *, allow_empty: bool = False, option: str = BAD_ROWS_OPTION
 ) -> tuple[VectorParts, LeftOut]:
     """Drops or lists bad rows, or leaves them in place, so that the reader of the rows rejects them.
 
@@ -73,16 +73,13 @@ def treat_bad_rows(
     return parts, LeftOut()
 
 
-def refuse_bad_rows(parts: VectorParts, option: str = _DROPPING) -> None:
+def refuse_bad_rows(parts: VectorParts, option: str = BAD_ROWS_OPTION) -> None:
     """If there are bad rows, raises UserError with the first one, their number and the option that drops them."""
     found = _bad_rows(parts)
     first = next(found, None)
     if first is not None:
         count = 1 + sum(1 for _ in found)
-        raise UserError(
-            f"{first}; NaN or infinite values are in {count} of {parts.num_rows} rows: correct them, or drop them "
-            f"({option})"
-        )
+        raise UserError(f"{first}; {count_of_bad(count, parts.num_rows)}: correct them, or drop them ({option})")
 
 
 def _bad_rows(parts: VectorParts) -> Iterator[_BadRow]:
@@ -120,11 +117,10 @@ def _report(parts: VectorParts, option: str) -> None:
     for bad in itertools.chain([first], found):
         count += 1
         columns = np.flatnonzero(~np.isfinite(bad.vector))
-        value = bad.vector[columns[0]]
+        value = no_vector(bad.vector) or bad.vector[columns[0]]
         writer.writerow([bad.path, bad.row, bad.item_id, len(columns), columns[0], value])
     raise UserError(
-        f"NaN or infinite values are in {count} of {parts.num_rows} rows (listed on standard output): correct them, "
-        f"or drop them ({option})"
+        f"{count_of_bad(count, parts.num_rows)} (listed on standard output): correct them, or drop them ({option})"
     )
 
 
@@ -138,7 +134,7 @@ def read_vector_files(
     resident_bytes: int | None = None,
     cache_dir: str = "",
     nan_rows: bool = False,
-    option: str = _DROPPING,
+    option: str = BAD_ROWS_OPTION,
 ) -> VectorSet:
     """Reads N items and their vectors.
 

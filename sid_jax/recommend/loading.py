@@ -27,12 +27,14 @@ def read_trained(folder: str | Path, *, verify: bool) -> TrainedRecommender:
     return read_recommender(path, verify=verify)
 
 
-def renewed(trained: TrainedRecommender, ids: Any, vectors: Any, vector_ids: Any) -> TrainedRecommender:
+def renewed(
+    trained: TrainedRecommender, ids: Any, vectors: Any, vector_ids: Any, on_bad_rows: str | None
+) -> TrainedRecommender:
     """Returns a recommender with a newer ID table or other content vectors, or both.
 
     Args:
       trained: the recommender, which is unchanged.
-      ids, vectors, vector_ids: see `sid_jax.recommender.load_recommender`.
+      ids, vectors, vector_ids, on_bad_rows: see `sid_jax.recommender.load_recommender`.
 
     Raises:
       UserError: see `sid_jax.recommender.load_recommender`.
@@ -44,4 +46,4 @@ def renewed(trained: TrainedRecommender, ids: Any, vectors: Any, vector_ids: Any
 
     if ids is not None:
         trained = with_newer_table(trained, ids)
-    return trained if vectors is None else with_content_of_files(trained, vectors, vector_ids)
+    return trained if vectors is None else with_content_of_files(trained, vectors, vector_ids, on_bad_rows)

@@ -34,7 +34,7 @@ def with_newer_table(trained: TrainedRecommender, ids: Any) -> TrainedRecommende
 
 
 def with_content_of_files(
-    trained: TrainedRecommender, vectors: str | Path, vector_ids: str | Path
+    trained: TrainedRecommender, vectors: str | Path, vector_ids: str | Path, on_bad_rows: str | None
 ) -> TrainedRecommender:
     """Returns a recommender with the items' content vectors from files; see `load_recommender`.
 
@@ -46,8 +46,11 @@ def with_content_of_files(
     if data.source != "vectors":  # The files of a named catalog do not contain newer items.
         data.source, data.text_column = "vectors", ""
     data.path, data.ids_path = str(vectors), str(vector_ids)
+    data.on_bad_rows = on_bad_rows or data.on_bad_rows
     candidates = trained.candidates
-    content = load_content(config, candidates.table.item_ids, candidates.cold, candidates.available)
+    content = load_content(
+        config, candidates.table.item_ids, candidates.cold, candidates.available, option='on_bad_rows="drop"'
+    )
     return dataclasses.replace(trained, candidates=dataclasses.replace(candidates, content=content))
 
 

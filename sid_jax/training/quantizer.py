@@ -63,7 +63,8 @@ def train(
     with agreed():
         check_config(config)
         check_wandb(config.train.wandb)
-        data = load_corpus(config)
+        section = "config.quantizer" if nested else "config"
+        data = load_corpus(config, f"--{section}.data.on_bad_rows=drop")
     return train_quantizer(config, data, workdir=workdir, messages=messages, started=started, nested=nested)
 
 

@@ -307,7 +307,7 @@ def test_in_memory_unknown_and_bad_items_are_dropped_on_request(first, tmp_path,
     tokenizer.append([70, 71], vectors, columns=titles, remove=[3, 99, 98], on_unknown="drop", on_bad_rows="drop")
     assert tokenizer.table.to_arrow().equals(wanted.table.to_arrow())
     assert tokenizer.export.manifest["data"]["num_left_out"] == 1
-    assert "item 99 (and 1 more)" in caplog.text and "1 of 2 rows" in caplog.text
+    assert "2 of 3 items are unknown and were dropped" in caplog.text and "1 of 2 rows" in caplog.text
     # As in the command, the default is the setting of the run.
     export.manifest["config"]["data"]["on_bad_rows"] = "drop"
     made = append_items(export, [70, 71], vectors, columns=titles, remove=[3])

@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -57,7 +59,8 @@ def test_an_error_names_the_first_and_counts_all(path, tmp_path, resident_bytes)
         read_vector_files(path, resident_bytes=resident_bytes, cache_dir=str(tmp_path / "cache"))
     message = str(caught.value)
     assert (
-        "row 3 (counted from 0, id 3) has nan as float32 in column 5; NaN or infinite values are in 3 of 303" in message
+        "row 3 (counted from 0, id 3) has nan as float32 in column 5; 3 of 303 rows have no vector, or NaN or infinite"
+        in message
     )
     assert "--config.data.on_bad_rows=drop" in message and "\n" not in message
     assert not [each for each in (tmp_path / "cache").rglob("*") if each.is_file()]
@@ -76,7 +79,7 @@ def test_left_out_rows_keep_the_ids_of_the_others(path, tmp_path, resident_bytes
 
 
 def test_a_report_lists_them_all(path, capsys):
-    with pytest.raises(UserError, match="in 3 of 303 rows .listed on standard output"):
+    with pytest.raises(UserError, match="3 of 303 rows have .* values .listed on standard output"):
         read_vector_files(path, on_bad_rows="report")
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [(row["id"], row["columns"], row["first_column"], row["value"]) for row in rows] == [
@@ -84,6 +87,16 @@ def test_a_report_lists_them_all(path, capsys):
     ]  # fmt: skip
     assert all(Path(row["file"]).is_file() for row in rows)
     assert [int(row["row"]) for row in rows] == [3, 17, 250 if path.endswith(".npy") else 50]
+
+
+def test_a_report_says_which_rows_have_no_vector(tmp_path, capsys):
+    vectors = [[0.0, 1.0], None, [1.0], [], [2.0, np.inf]]
+    pq.write_table(pa.table({"item_id": list("abcde"), "vector": vectors}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="4 of 5 rows have no vector, or NaN or infinite values"):
+        read_vector_files(str(tmp_path / "a.parquet"), on_bad_rows="report")
+    values = {row["id"]: row["value"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
+    length = "another length, or all values are infinite"
+    assert values == {"b": "null, or all values are NaN", "c": length, "d": length, "e": "inf"}
 
 
 def test_of_good_rows_nothing_is_said_and_none_is_left_out(tmp_path, capsys):
@@ -137,7 +150,7 @@ def test_other_files_are_treated_alike(trained, path, tmp_path, monkeypatch, cap
     usual, dropped = load_export(tmp_path / "usual"), load_export(tmp_path / "dropped")
     assert dropped.table.to_arrow().equals(usual.table.to_arrow())
     assert dropped.manifest["data"]["num_left_out"] == 3 and dropped.manifest["data"]["num_items"] == 300
-    for how, words in (("error", "in 3 of 303 rows: correct"), ("report", "listed on standard output")):
+    for how, words in (("error", "3 of 303 rows have .* values: correct"), ("report", "listed on standard output")):
         with pytest.raises(UserError, match=words):
             export_files(run, tmp_path / how, [path], on_bad_rows=how, messages=Messages.to_console(console))
         assert not (tmp_path / how).exists()

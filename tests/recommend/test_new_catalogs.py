@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from sid_jax.errors import UserError
 from sid_jax.ids.table import IdTable
 from sid_jax.recommend.artifact import TrainedRecommender, named_params
 from sid_jax.recommend.config import default_config
@@ -90,3 +91,22 @@ def test_sizes_stay_as_long_as_they_suffice():
     assert room.size("children 0", 3) == 4
     for number in (10, 100, 12_101, 999_999):
         assert number * 17 / 16 <= Room().size("", number) <= max(number + 2, number * 9 / 8 + 1)
+
+
+def test_bad_rows_of_newer_vectors_are_dropped_on_request(tmp_path):
+    recommender, newer = made_recommender("scorer"), made_table(OLD + 1)
+    vectors = np.random.default_rng(3).normal(size=(OLD + 2, 6)).astype(np.float32)
+    np.save(tmp_path / "good.npy", vectors)
+    vectors[OLD + 1] = np.nan  # No item of the table; the append has dropped it.
+    np.save(tmp_path / "bad.npy", vectors)
+    with pytest.raises(UserError, match=r'drop them \(on_bad_rows="drop"\)$'):
+        recommender.with_catalog(newer, vectors=tmp_path / "bad.npy")
+    found, wanted = (
+        recommender.with_catalog(newer, vectors=tmp_path / f"{name}.npy", on_bad_rows="drop").trained.candidates.content
+        for name in ("bad", "good")
+    )
+    np.testing.assert_array_equal(found, wanted)
+    vectors[3] = np.nan
+    np.save(tmp_path / "bad.npy", vectors)
+    with pytest.raises(UserError, match=r"no vectors for 1 of 3001 items; the first one is 3 \(2 of 3,002 rows"):
+        recommender.with_catalog(newer, vectors=tmp_path / "bad.npy", on_bad_rows="drop")

@@ -12,7 +12,7 @@ from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 from sid_jax.ids.convert import comparable
 from sid_jax.recommend.config import GENERATIVE, OF_CONTENT
-from sid_jax.recommend.data.quantizer import quantizer_config
+from sid_jax.recommend.data.quantizer import BAD_ROWS_OPTION, quantizer_config
 
 
 def content_of(config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray) -> np.ndarray | None:
@@ -74,7 +74,11 @@ def _uses_in_test(config: ConfigDict) -> list[str]:
 
 
 def load_content(
-    config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray, available: np.ndarray | None = None
+    config: ConfigDict,
+    item_ids: np.ndarray,
+    cold: np.ndarray,
+    available: np.ndarray | None = None,
+    option: str = BAD_ROWS_OPTION,
 ) -> np.ndarray:
     """Loads the content vectors of `config.quantizer.data`, centers them on warm items, and scales them to length 1.
 
@@ -85,6 +89,7 @@ def load_content(
       available: `[n]` row numbers of the items that may be recommended, which must have a vector; None for
         all items. An item that may not be recommended and has no vector gets a zero vector, whose cosine with every
         item is 0.
+      option: see `treat_bad_rows`.
 
     Returns:
       `[N, D]` float32 vectors of length 1, or zero vectors.
@@ -92,7 +97,7 @@ def load_content(
     Raises:
       UserError: if there are no vectors, or an available item has none.
     """
-    vectors = content_vectors(content_settings(config), item_ids, available)
+    vectors = content_vectors(content_settings(config), item_ids, available, option)
     return unit_content(vectors, cold)
 
 
@@ -107,13 +112,18 @@ def unit_content(vectors: np.ndarray, cold: np.ndarray) -> np.ndarray:
     return centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 
-def content_vectors(data_config: ConfigDict, item_ids: np.ndarray, available: np.ndarray | None = None) -> np.ndarray:
+def content_vectors(
+    data_config: ConfigDict,
+    item_ids: np.ndarray,
+    available: np.ndarray | None = None,
+    option: str = BAD_ROWS_OPTION,
+) -> np.ndarray:
     """Loads the vectors of a catalog's items, without vectors that are computed from histories.
 
     Args:
       data_config: the `data` section of a quantizer.
       item_ids: `[N]` ids of the catalog; matched as text if only one of catalog and vectors has integer ids.
-      available: see `load_content`.
+      available, option: see `load_content`.
 
     Returns:
       `[N, D]` float32, not scaled; vectors with parts are converted by `dense_vectors`. A row is NaN if its item is not
@@ -125,7 +135,7 @@ def content_vectors(data_config: ConfigDict, item_ids: np.ndarray, available: np
     settings = data_config.copy_and_resolve_references()
     # No vectors are computed from histories, since cold items would have none.
     settings.histories.source = "none"
-    return vectors_of(load_vectors(settings), item_ids, available)
+    return vectors_of(load_vectors(settings, option=option), item_ids, available)
 
 
 def vectors_of(data: VectorSet, item_ids: np.ndarray, available: np.ndarray | None = None) -> np.ndarray:
@@ -142,10 +152,11 @@ def vectors_of(data: VectorSet, item_ids: np.ndarray, available: np.ndarray | No
         needed[available] = True
     missing = (rows < 0) & needed
     if missing.any():
+        left_out = f" ({data.left_out})" if data.left_out.num_rows else ""
         raise UserError(
             f"config.quantizer.data has no vectors for {missing.sum()} of {len(item_ids)} items; the first one is "
-            f"{item_ids[missing].tolist()[0]!r}. Give the vectors from which the IDs were made, including those of new "
-            "items"
+            f"{item_ids[missing].tolist()[0]!r}{left_out}. Give the vectors from which the IDs were made, "
+            "including those of new items"
         )
     vectors = dense_vectors(data.vectors, data.layout)[rows]
     vectors[rows < 0] = np.nan

@@ -16,6 +16,9 @@ from sid_jax.signals import training_stopped
 from sid_jax.training.processes import refuse_several
 from sid_jax.training.quantizer import train
 
+# The option that drops rows of the quantizer's vectors that are not finite, for errors.
+BAD_ROWS_OPTION = "--config.quantizer.data.on_bad_rows=drop"
+
 
 def quantizer_config(config: ConfigDict) -> ConfigDict:
     """Returns the quantizer's settings in a recommender's config.

@@ -14,7 +14,7 @@ from sid_jax.errors import UserError
 from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.paths import file_to_write
 from sid_jax.recommend.config import MADE_IDS
-from sid_jax.recommend.data.quantizer import quantizer_config
+from sid_jax.recommend.data.quantizer import BAD_ROWS_OPTION, quantizer_config
 from sid_jax.streams import stream_rng
 
 
@@ -202,6 +202,6 @@ def _catalog(config: ConfigDict) -> np.ndarray:
         settings = quantizer_config(config).data
         settings.cold_items = ""  # The file of cold items does not exist yet.
         settings.histories.source = "none"
-        return load_vectors(settings).ids
+        return load_vectors(settings, option=BAD_ROWS_OPTION).ids
     path, offset = parse_id_source(config.ids)
     return read_id_table(path, offset).item_ids

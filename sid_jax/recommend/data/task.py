@@ -21,7 +21,7 @@ from sid_jax.recommend.config import MADE_IDS
 from sid_jax.recommend.data.candidates import Candidates
 from sid_jax.recommend.data.content import content_of
 from sid_jax.recommend.data.id_makers import make_ids
-from sid_jax.recommend.data.quantizer import quantizer_config
+from sid_jax.recommend.data.quantizer import BAD_ROWS_OPTION, quantizer_config
 from sid_jax.recommend.data.split import Split, configured_histories, leave_one_out, refuse_seen_targets
 
 
@@ -108,7 +108,7 @@ def load_ids(config: ConfigDict, trained_ids: Path | None = None, *, catalog: np
         sizes = {"num_levels": config.made_levels, "num_codes": config.made_codes, "seed": config.seed}
         if config.ids == "random" and catalog is not None:
             return make_ids("random", catalog, None, **sizes)
-        data = load_vectors(quantizer_config(config).data)
+        data = load_vectors(quantizer_config(config).data, option=BAD_ROWS_OPTION)
         table = make_ids(config.ids, data.ids, data.vectors, cold=data.cold, **sizes)
         return table.replace(columns={name: data.columns[name] for name in ("title",) if name in data.columns})
     path, offset = parse_id_source(config.ids)

@@ -229,8 +229,10 @@ def test_settings_that_cannot_be_are_refused(name, value, words, cold_config):
 def test_without_vectors_cold_items_cannot_be_told_apart(cold_config, world):
     everyone = np.arange(NUM_ITEMS)
     np.save(world / "few.npy", np.ones((30, 2), np.float32))
+    np.save(world / "bad.npy", np.full((40, 2), np.nan, np.float32))
     for path, words in (
         ("", "has no vectors"),
+        (str(world / "bad.npy"), r"drop them \(--config.quantizer.data.on_bad_rows=drop\)"),
         (str(world / "few.npy"), "no vectors for 10 of 40 items; the first one is 30"),
     ):
         cold_config.quantizer.data.path = path
