@@ -19,7 +19,7 @@ from sid_jax.data.histories import Histories, offsets_of
 from sid_jax.data.id_lists import catalog_rows, numbered_lines, numbers_if_whole
 from sid_jax.data.listing import ending
 from sid_jax.data.make_histories import column_name, histories_of_lists, histories_of_table, without_unknown
-from sid_jax.data.numbered import ids_beside, ids_of_numbers
+from sid_jax.data.numbered import ids_of_numbers, list_beside
 from sid_jax.data.parts.part import reading
 from sid_jax.data.tables import TABLE_ENDINGS, column_names, read_columns
 from sid_jax.data.tfrecord import read_tfrecords
@@ -223,8 +223,7 @@ def _of_numbered(
     """Makes histories from a file's lists of items; item numbers become ids if the file's folder has a list of ids."""
     if not any(map(len, lists)):
         raise UserError(f"{path}: no user has an item; give a file with histories")
-    beside = ids_beside(path)
-    if beside is not None:
+    if list_beside(path) is not None:
         numbers = numbers_if_whole([str(item) for items in lists for item in items])
         ends = np.cumsum([len(items) for items in lists])[:-1]
         lists = [each.tolist() for each in np.split(ids_of_numbers(path, numbers), ends)]

@@ -23,38 +23,49 @@ def write_ids(path: Path, ids: Any) -> None:
     pq.write_table(pa.table({"number": np.arange(len(ids)), path.stem.removesuffix("s"): ids}), path)
 
 
-def ids_beside(path: Path) -> np.ndarray | None:
-    """Returns the ids `[N]` that item numbers in a file refer to, from the list in its folder; None without a list.
+def list_beside(path: Path) -> Path | None:
+    """Returns the path of the list of item ids in a file's folder; None without a list.
 
-    For files in subfolders that some tools write, the list is in the folder above. A file with the list's name but
-    other columns is a file of the user, and is ignored.
-
-    Raises:
-      UserError: if the list is damaged, or its rows are not in the order of their numbers.
+    For files in subfolders that some tools write, the list is in the folder above.
     """
     file = path.parent / ITEM_IDS_FILE
     if path.parent.name in _SUBFOLDERS and not file.is_file():
         file = path.parent.parent / ITEM_IDS_FILE
-    if path == file or not file.is_file():
-        return None
-    with reading(file, ".parquet"):
-        parquet = pq.ParquetFile(file)
-        if not {"number", "item_id"} <= set(parquet.schema_arrow.names):
-            return None
-        table = parquet.read(["number", "item_id"])
-        if not np.array_equal(table["number"].to_numpy(), np.arange(len(table))):
-            raise ValueError("its numbers are not 0, 1, 2, ...")
-    return ids_from_arrow(table["item_id"], f"{file}: column 'item_id'")
+    return file if file.is_file() and file != path else None
+
+
+def ids_of_rows(path: Path, num_rows: int) -> np.ndarray:
+    """Returns the item ids `[N]` of a file that has codes only: those of the list in its folder, or row numbers.
+
+    Raises:
+      UserError: if the list is damaged or has other columns, or does not have one id per row.
+    """
+    file = list_beside(path)
+    if file is None:
+        return np.arange(num_rows)
+    ids, _ = read_list(file)
+    if len(ids) != num_rows:
+        raise UserError(
+            f"{path}: has {num_rows:,} items, but {file} has {len(ids):,} ids; give one id per item, or rename the "
+            "file of ids if it is of other items"
+        )
+    return ids
 
 
 def ids_of_numbers(path: Path, numbers: np.ndarray) -> np.ndarray:
     """Returns the ids of item numbers `[n]` in a file; the numbers themselves if the folder has no list of ids.
 
+    In a folder whose list has integer ids and no numbers, the numbers in the file are taken as ids.
+
     Raises:
-      UserError: if a number is not in the list.
+      UserError: if the list is damaged or has other columns, or a number is not in it.
     """
-    ids = ids_beside(path) if numbers.dtype.kind == "i" else None
-    if ids is None:
+    file = list_beside(path) if numbers.dtype.kind == "i" else None
+    if file is None:
+        return numbers
+    ids, numbered = read_list(file)
+    if not numbered and ids.dtype.kind == "i":
+        _check_are_ids(path, numbers, file, ids)
         return numbers
     wrong = numbers[(numbers < 0) | (numbers >= len(ids))]
     if len(wrong):
@@ -63,3 +74,35 @@ def ids_of_numbers(path: Path, numbers: np.ndarray) -> np.ndarray:
             f"files are of different catalogs; remove {ITEM_IDS_FILE}"
         )
     return ids[numbers]
+
+
+def read_list(file: Path) -> tuple[np.ndarray, bool]:
+    """Reads a list of item ids: the ids `[N]`, and whether the list also has their numbers.
+
+    Raises:
+      UserError: if the file is damaged or has other columns, or its rows are not in the order of their numbers.
+    """
+    with reading(file, ".parquet"):
+        parquet = pq.ParquetFile(file)
+        names = parquet.schema_arrow.names
+    numbered = {"number", "item_id"} <= set(names)
+    if not numbered and len(names) != 1:
+        raise UserError(
+            f"{file}: gives item ids to the files of its folder, but has the columns {', '.join(names)}; give the "
+            "columns number (0, 1, 2, ...) and item_id, or item ids alone, or rename the file"
+        )
+    with reading(file, ".parquet"):
+        table = parquet.read(["number", "item_id"] if numbered else names)
+        if numbered and not np.array_equal(table["number"].to_numpy(), np.arange(len(table))):
+            raise ValueError("its numbers are not 0, 1, 2, ...")
+    return ids_from_arrow(table[names[0] if not numbered else "item_id"], f"{file}: the ids"), numbered
+
+
+def _check_are_ids(path: Path, numbers: np.ndarray, file: Path, ids: np.ndarray) -> None:
+    # Both the numbers of items and their ids are integers here, so a guess would give items the codes of others.
+    strange = numbers[~np.isin(numbers, ids)]
+    if len(strange):
+        raise UserError(
+            f"{path}: item {strange[0]} is not among the ids in {file}; if the items are numbers from 0, add a column "
+            "number (0, 1, 2, ...) before item_id there, else rename the file of ids"
+        )

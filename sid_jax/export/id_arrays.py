@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from sid_jax.data.numbered import ids_beside, ids_of_numbers
+from sid_jax.data.numbered import ids_of_numbers, ids_of_rows, list_beside, read_list
 from sid_jax.data.parts.arrays import open_npy
 from sid_jax.data.parts.part import DAMAGED_NPZ, reading
 from sid_jax.data.parts.torch_tensors import open_tensor
@@ -28,7 +28,7 @@ Content = tuple[np.ndarray, np.ndarray, pa.ChunkedArray | None]
 
 
 def read_npy(path: Path) -> Content:
-    """Reads an array of integers `[N, L]`, or its transpose if N is above 256; item ids are row numbers."""
+    """Reads an array of integers `[N, L]`, or its transpose if N is above 256; see `ids_of_rows` for the item ids."""
     codes = open_npy(path)
     if codes.ndim != 2 or codes.dtype.kind not in "iu":
         raise UserError(f"{path}: expected whole numbers [N, L], found {codes.dtype} {list(codes.shape)}")
@@ -37,9 +37,8 @@ def read_npy(path: Path) -> Content:
             "%s: read as the transposed array [L, N] instead of [N, L]: %d items of %d codes", path, *codes.shape[::-1]
         )
         codes = codes.T
-    item_ids = np.arange(len(codes), dtype=np.int64)
-    check_lengths(np.full(len(codes), codes.shape[1]), item_ids, path)
-    return ids_of_numbers(path, item_ids), codes, None
+    check_lengths(np.full(len(codes), codes.shape[1]), np.arange(len(codes)), path)
+    return ids_of_rows(path, len(codes)), codes, None
 
 
 def read_xllm(path: Path) -> Content:
@@ -83,18 +82,18 @@ def read_pt(path: Path) -> Content:
         raise UserError(
             f"{path}: expected a tensor of whole numbers, [L, N] or [N, L], found {codes.dtype} {list(codes.shape)}"
         )
-    ids = ids_beside(path)
+    file = list_beside(path)
+    num_ids = None if file is None else len(read_list(file)[0])
     rows, columns = codes.shape
-    if ids is not None and (rows == len(ids)) != (columns == len(ids)):
-        levels_first = columns == len(ids)
+    if num_ids is not None and (rows == num_ids) != (columns == num_ids):
+        levels_first = columns == num_ids
     else:
         # RecTokens, which names its tensor "codes", uses [N, L]. Any other tensor is [L, N], unless it has more rows
         # than columns.
         levels_first = name != "codes" and (rows <= columns or columns == 1)
     codes = codes.T if levels_first else codes
-    numbers = np.arange(len(codes))
-    check_lengths(np.full(len(codes), codes.shape[1]), numbers, path)
-    return ids_of_numbers(path, numbers), np.array(codes), None
+    check_lengths(np.full(len(codes), codes.shape[1]), np.arange(len(codes)), path)
+    return ids_of_rows(path, len(codes)), np.array(codes), None
 
 
 def without_offsets(path: Path, token_ids: np.ndarray) -> np.ndarray:

@@ -54,7 +54,8 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
         are numbers if all are whole numbers). A .npy file of whole numbers `[N, L]` (items are row numbers; `[L, N]`
         with more than 256 items is transposed, with a warning). A .pt tensor `[L, N]` or `[N, L]`, where N is the
         longer axis. A file that `sid_jax.formats` writes for another tool. A .csv, .json or .jsonl file may be gzipped.
-        If the folder of the file has an `item_ids.parquet`, its ids replace the item numbers.
+        If the folder of the file has an `item_ids.parquet`, its ids replace row numbers and item numbers, see
+        `ids_of_rows` and `ids_of_numbers`.
       offset: added to integer item ids, for example if the file numbers items from 0 and the catalog from 1.
 
     Returns:

@@ -295,9 +295,39 @@ def test_a_list_of_ids_of_another_catalog_is_refused(tmp_path: Path):
     (tmp_path / "D" / "other.json").write_text('{"7": [1, 2]}')
     with pytest.raises(UserError, match="item 7 is not one of the 2 items in item_ids.parquet of this folder"):
         read_id_table(tmp_path / "D" / "other.json")
-    # A user's own file named item_ids.parquet is ignored.
-    pq.write_table(pa.table({"item_id": ["x"]}), tmp_path / "D" / "item_ids.parquet")
-    assert read_id_table(tmp_path / "D" / "other.json").item_ids.tolist() == [7]
+
+
+def test_a_list_of_ids_alone_gives_ids_to_codes(tmp_path: Path):
+    beside = tmp_path / "item_ids.parquet"
+    np.save(tmp_path / "codes.npy", [[1, 2], [1, 3], [0, 5]])
+    torch.save(torch.tensor([[1, 1, 0], [2, 3, 5]]), tmp_path / "codes.pt")
+    (tmp_path / "codes.json").write_text('{"2": [0, 5], "0": [1, 2]}')
+    pq.write_table(pa.table({"sku": ["x", "y", "z"]}), beside)
+    for name in ("codes.npy", "codes.pt"):
+        table = read_id_table(tmp_path / name)
+        assert table.item_ids.tolist() == ["x", "y", "z"] and table.semantic_id("z") == (0, 5), name
+    assert read_id_table(tmp_path / "codes.json").item_ids.tolist() == ["z", "x"]
+    # Integer ids: a file of codes alone has row numbers, but a file that names its items may have these ids.
+    pq.write_table(pa.table({"item_id": [0, 2, 1]}), beside)
+    assert read_id_table(tmp_path / "codes.npy").item_ids.tolist() == [0, 2, 1]
+    assert read_id_table(tmp_path / "codes.json").item_ids.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("columns", "name", "message"),
+    [
+        ({"item_id": ["x", "y"]}, "codes.npy", "has 3 items, but .* has 2 ids; give one id per item"),
+        ({"item_id": ["x"] * 3, "title": ["t"] * 3}, "codes.npy", "columns item_id, title; give the columns number"),
+        ({"item_id": ["x"] * 3, "title": ["t"] * 3}, "codes.json", "columns item_id, title; give the columns number"),
+        ({"item_id": [1, 2, 3]}, "codes.json", "item 0 is not among the ids in .*add a column number"),
+    ],
+)
+def test_a_list_of_ids_that_does_not_fit_the_codes_is_refused(tmp_path: Path, columns, name: str, message: str):
+    np.save(tmp_path / "codes.npy", [[1, 2], [1, 3], [0, 5]])
+    (tmp_path / "codes.json").write_text('{"0": [1, 2], "1": [1, 3], "2": [0, 5]}')
+    pq.write_table(pa.table(columns), tmp_path / "item_ids.parquet")
+    with pytest.raises(UserError, match=message):
+        read_id_table(tmp_path / name)
 
 
 def test_tfrecords_are_those_of_tensorflow(tmp_path: Path):
