@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -72,7 +73,8 @@ def evaluate_ids(
         the vectors, one per line.
       on_bad_rows: see `treat_bad_rows`.
       on_unknown: treatment of items that have a vector or a history but no Semantic ID: "error" rejects them, "drop"
-        drops them with a warning that states their number.
+        drops them with a warning that states their number. Items of histories whose vectors were dropped as bad rows
+        are dropped as well, with a warning of their own.
       codebooks: folder of an export. Its decoder reconstructs vectors from IDs.
       labels: see `read_labels`.
       histories: see `as_histories`; optional.
@@ -88,6 +90,7 @@ def evaluate_ids(
         raise UserError("--codebooks needs --vectors=FILE, since decoded IDs are compared with the item vectors")
     path = file_to_write(out) if out else None
     table, rows = read_id_table(*parse_id_source(ids)), None
+    known = None  # The ids of all items that histories may name, if not only those of `table`.
     if vectors:
         data = read_vector_files(
             vectors,
@@ -99,6 +102,7 @@ def evaluate_ids(
         )
         if data.left_out.num_rows:
             LOGGER.warning("%s", data.left_out)
+            known = table.item_ids
         kept = np.ones(len(data.ids), bool)
         if dropped(on_unknown):
             places_there = catalog_rows(map(str, data.ids.tolist()), table.item_ids)
@@ -109,15 +113,14 @@ def evaluate_ids(
                 lambda row: f"{vectors}: row {row} (counted from 0): item {shown(data.ids.tolist()[row])}",
                 data.ids.tolist(),
             )
-        table, rows = table.align(data.ids[kept]), np.asarray(data.vectors, np.float32)[kept]
+        table = table.align(data.ids[kept], option="--on_unknown=drop")
+        rows = np.asarray(data.vectors, np.float32)[kept]
     figures = measure(
         table,
         rows,
         model=load_export(codebooks).model if codebooks else None,
         labels=read_labels(labels, table.item_ids) if labels else None,
-        histories=None
-        if histories is None
-        else as_histories(histories, table.item_ids, on_unknown=on_unknown).without_last(holdout),
+        histories=None if histories is None else _histories(histories, table.item_ids, known, on_unknown, holdout),
         other=read_id_table(*parse_id_source(other)) if other else None,
     )
     messages = messages or Messages.to_console()
@@ -130,6 +133,23 @@ def evaluate_ids(
         f"{shlex.quote(ids)} --config.data.path=HISTORIES --workdir=DIR"
     )
     return figures
+
+
+def _histories(
+    histories: Any, item_ids: np.ndarray, known: np.ndarray | None, on_unknown: str, holdout: int
+) -> Histories:
+    """Returns histories over the items `item_ids` `[N]`, without each user's last `holdout` interactions.
+
+    If `known` is given, it has the ids of further items. Their interactions are dropped with a warning.
+    """
+    found = as_histories(histories, item_ids if known is None else known, on_unknown=on_unknown).without_last(holdout)
+    if known is None:
+        return found
+    rows = catalog_rows(map(str, known.tolist()), item_ids)[found.items]
+    if num_dropped := int((rows < 0).sum()):
+        words = "%s of %s interactions are dropped, since their items have no vector"
+        LOGGER.warning(words, f"{num_dropped:,}", f"{len(rows):,}")
+    return dataclasses.replace(found, items=rows, item_ids=item_ids).keep_interactions(rows >= 0)
 
 
 def measure(

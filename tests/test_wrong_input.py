@@ -388,7 +388,11 @@ def test_exports_to_append_to(made, tmp_path, mistake, name):
 def test_vectors_and_ids_that_are_not_of_the_same_items(made, tmp_path, mistake):
     np.save(tmp_path / "more.npy", np.concatenate([VECTORS, VECTORS[:2] + 1]))
     line = mistake(lambda: evaluate_ids(str(made / "out"), vectors=str(tmp_path / "more.npy")))
-    assert "2 of the catalog's 302 items have no Semantic ID" in line
+    assert "2 of 302 items have no Semantic ID" in line
+    # An option that the error names works.
+    assert "drop them (--on_unknown=drop)" in line
+    figures = evaluate_ids(str(made / "out"), vectors=str(tmp_path / "more.npy"), on_unknown="drop", messages=SILENT)
+    assert figures["num_items"] == 300
 
 
 # Commands as a user types them.

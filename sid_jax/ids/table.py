@@ -270,11 +270,12 @@ class IdTable:
             check=False,
         )
 
-    def align(self, item_ids: np.ndarray) -> IdTable:
+    def align(self, item_ids: np.ndarray, option: str = "") -> IdTable:
         """Returns the table of a catalog's items only, in the catalog's order and with the catalog's ids.
 
         Args:
           item_ids: `[n]` integers or str. Compared as text if only one of table and catalog has integers.
+          option: the option that drops items without an ID, named in the error.
 
         Raises:
           UserError: if an item of the catalog is not in the table.
@@ -286,11 +287,13 @@ class IdTable:
             first = item_ids.tolist()[missing[0]]
             unknown = [str(item_ids[row]) for row in missing[:1000].tolist()]
             cause = likely_cause(unknown, rows[rows >= 0], self.item_ids)
+            leaving = f", or drop them ({option})" if option else ""
+            # Ids that are integers on both sides may be numbered from different starts.
+            numbered = pa.types.is_integer(have.type) and pa.types.is_integer(wanted.type)
+            shift = " (FILE.json+1 adds 1 to the item ids of FILE.json)" if numbered else ""
             raise UserError(
-                f"{self.name}: {len(missing)} of the catalog's {len(item_ids)} items have no Semantic ID (the first "
-                f"one is {first!r}){cause and f': {cause}'}; make IDs for all items, or, if the file and the catalog "
-                "number items from different starts, append the difference to the file's name: FILE.json+1 adds 1 to "
-                "the item ids of FILE.json"
+                f"{self.name}: {len(missing):,} of {len(item_ids):,} items have no Semantic ID (the first one is "
+                f"{first!r}): {cause or f'make IDs for them{leaving}'}{shift}"
             )
         return self.take(rows).replace(item_ids=item_ids, check=False)
 

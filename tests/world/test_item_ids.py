@@ -148,6 +148,25 @@ def test_bad_rows_and_unknown_items_are_dropped_in_evaluate(padded, tmp_path, ca
     assert figures["num_items"] == 9 and "1 of 11 rows" in caplog.text and "1 of 10 items" in caplog.text
 
 
+def test_histories_may_name_items_whose_vectors_are_dropped_in_evaluate(padded, tmp_path, caplog):
+    vectors = made_vectors(range(10))
+    vectors[3] = np.nan
+    path = write_vectors(tmp_path / "items.parquet", PADDED, vectors)
+    given = {"vectors": path, "on_bad_rows": "drop", "holdout": 0, "messages": SILENT}
+    lists = [PADDED[start : start + 4] for start in range(7)]
+    figures = evaluate_ids(str(padded), histories=lists, **given)
+    assert "4 of 28 interactions are dropped, since their items have no vector" in caplog.text
+    without = [[item for item in items if item != PADDED[3]] for items in lists]
+    assert figures == evaluate_ids(str(padded), histories=without, **given)
+    # Items without a Semantic ID are counted apart.
+    lists[0] = ["x", *lists[0]]
+    with pytest.raises(UserError, match="'x' is not in the catalog.*1 of 29 items"):
+        evaluate_ids(str(padded), histories=lists, **given)
+    caplog.clear()
+    assert figures == evaluate_ids(str(padded), histories=lists, on_unknown="drop", **given)
+    assert "1 of 29 items are unknown" in caplog.text and "4 of 28 interactions" in caplog.text
+
+
 def test_a_command_prints_what_it_dropped_as_warnings(padded, tmp_path):
     vectors = made_vectors(range(11))
     vectors[3] = np.nan
