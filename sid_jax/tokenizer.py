@@ -132,6 +132,7 @@ class SemanticIdTokenizer:
             histories=histories,
             cold=cold_items,
             settings=config.data,
+            on_unknown=config.data.on_unknown,
             with_partners=config.model.contrastive_weight > 0,
             with_collaborative=config.model.alignment_weight > 0,
             resident_bytes=config.train.resident_bytes,
@@ -288,9 +289,17 @@ class SemanticIdTokenizer:
         if vectors is not None:
             joined = self.export.join_parts(vectors)
             if joined is vectors and self.model.layout is None:
-                vectors = vector_set(vectors, table.item_ids, settings=self._config.data).vectors
+                settings = self._config.data.copy_and_resolve_references()
+                settings.on_bad_rows = "error"  # Each item of the table needs a vector.
+                vectors = vector_set(vectors, table.item_ids, settings=settings).vectors
             else:
                 vectors = np.asarray(joined, np.float32)
+                layout, width = self.model.layout, self.model.mean.shape[0]
+                if layout is not None and vectors.shape[1:] != (width,):
+                    raise UserError(
+                        f"vectors have {vectors.shape[-1]} features, but the model has {width}, of the parts "
+                        f"{', '.join(layout.names)}; give the parts by name, such as {{{layout.names[0]!r}: X}}"
+                    )
                 check_finite(vectors, table.item_ids, "vectors", self.model.layout)
                 if len(vectors) != len(table):
                     raise UserError(

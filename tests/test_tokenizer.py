@@ -69,6 +69,27 @@ def test_encode_and_decode_are_those_of_the_model(tokenizer, vectors):
         tokenizer.decode(codes + 16)
 
 
+def test_settings_drop_bad_rows_and_unknown_items_of_histories_in_memory(vectors, skus, caplog):
+    histories, spoilt = [skus[first : first + 5] for first in range(0, 300, 3)], vectors.copy()
+    histories[0] = ["gone", *histories[0][:3]]
+    spoilt[-1] = np.nan
+    settings = SETTINGS | {"num_epochs": 1.0, "on_bad_rows": "drop"}
+    with pytest.raises(UserError, match=r"item 'gone' is not in the catalog.*drop them \(on_unknown=\"drop\"\)"):
+        sid_jax.SemanticIdTokenizer(**settings).fit(spoilt, skus, histories=histories, verbose=False)
+    dropping = sid_jax.SemanticIdTokenizer(**settings, on_unknown="drop")
+    dropping.fit(spoilt, skus, histories=histories, verbose=False)
+    assert dropping.table.item_ids.tolist() == skus[:-1] and "'gone' is not in the catalog" in caplog.text
+    with pytest.raises(UserError, match=f"16 features, .* 80, of the parts {', '.join(dropping.model.layout.names)};"):
+        dropping.evaluate(vectors[:-1])
+
+
+def test_an_evaluation_drops_no_rows(tokenizer, vectors):
+    dropping, spoilt = sid_jax.SemanticIdTokenizer.from_export(tokenizer.export), vectors.copy()
+    dropping.config.data.on_bad_rows, spoilt[3, 2] = "drop", np.inf
+    with pytest.raises(UserError, match="row 3 .* has inf"):
+        dropping.evaluate(spoilt)
+
+
 def test_what_is_saved_is_what_was_trained(tokenizer, vectors, skus, tmp_path):
     folder = tokenizer.save(tmp_path / "export")
     loaded = sid_jax.load(folder, verify=True)
