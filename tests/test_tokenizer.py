@@ -70,7 +70,8 @@ def test_encode_and_decode_are_those_of_the_model(tokenizer, vectors):
 
 
 def test_settings_drop_bad_rows_and_unknown_items_of_histories_in_memory(vectors, skus, caplog):
-    histories, spoilt = [skus[first : first + 5] for first in range(0, 300, 3)], vectors.copy()
+    random, spoilt = np.random.default_rng(0), vectors.copy()
+    histories = [[skus[item] for item in random.integers(NUM_ITEMS - 1, size=5)] for _ in range(300)]
     histories[0] = ["gone", *histories[0][:3]]
     spoilt[-1] = np.nan
     settings = SETTINGS | {"num_epochs": 1.0, "on_bad_rows": "drop"}
