@@ -16,6 +16,7 @@ from sid_jax.ids.table import IdTable
 from sid_jax.messages import Messages
 from sid_jax.paths import file_to_write
 from sid_jax.whole_file import write_json
+from sid_jax.wording import counted, percentage
 
 
 def compare(old: IdTable, new: IdTable) -> dict[str, Any]:
@@ -96,13 +97,14 @@ def diff(old: str, new: str, *, out: str | None = None, messages: Messages | Non
 
 def _print(messages: Messages, old: IdTable, new: IdTable, figures: dict[str, Any]) -> None:
     lines = [
-        f"{old.name} has {figures['num_old']:,} items, {new.name} has {figures['num_new']:,}: "
+        f"{old.name} has {counted(figures['num_old'], 'item')}, {new.name} has {figures['num_new']:,}: "
         f"{figures['num_common']:,} in both, {figures['num_added']:,} new, {figures['num_gone']:,} removed",
     ]
     if figures["num_common"]:
         lines.append(
-            f"{figures['num_changed']:,} items have a different ID in the new table ({figures['changed']:.1%}); "
-            f"{figures['num_reassigned']:,} old IDs now belong to other items"
+            f"{counted(figures['num_changed'], 'item has', 'items have')} a different ID in the new table "
+            f"({percentage(figures['changed'])}); "
+            f"{counted(figures['num_reassigned'], 'old ID now belongs', 'old IDs now belong')} to other items"
         )
     if figures["lengths"][0] != figures["lengths"][1]:
         lines.append(
@@ -130,5 +132,5 @@ def _levels(figures: dict[str, Any]) -> Table:
         table.add_column(title, justify="right")
     columns = [figures[name] for name in ("code_changed", "prefix_kept", "prefix_kept_renumbered")]
     for level, shares in enumerate(zip(*columns, strict=True), start=1):
-        table.add_row(str(level), *(f"{share:.1%}" for share in shares))
+        table.add_row(str(level), *(percentage(share) for share in shares))
     return table

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from sid_jax.diff import compare
+from sid_jax.diff import compare, diff
 from sid_jax.ids.table import IdTable
+from sid_jax.messages import Messages
 from tests.commands import refused, run
 
 
@@ -49,12 +52,25 @@ def test_tables_without_a_common_item_and_of_other_lengths():
     assert compare(old, longer)["prefix_kept"] == [1.0, 1.0]
 
 
+def test_one_changed_item_of_many_is_neither_none_nor_leaves_all(tmp_path):
+    codes = {str(row): [row, 0] for row in range(4000)}
+    for name, last in (("old", 0), ("new", 1)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(codes | {"7": [7, last]}))
+    file = io.StringIO()
+    messages = Messages.to_console(Console(file=file, width=120))
+    diff(str(tmp_path / "old.json"), str(tmp_path / "new.json"), messages=messages)
+    assert "1 item has a different ID in the new table (<0.1%); 0 old IDs" in file.getvalue()
+    # No item has another first code, and nearly all items have the same second one.
+    cells = [line.replace("│", " ").split() for line in file.getvalue().splitlines() if "%" in line][1:]
+    assert cells == [["1", "0.0%", "100.0%", "100.0%"], ["2", "<0.1%", ">99.9%", ">99.9%"]]
+
+
 def test_the_command(tmp_path):
     for name, last in (("old", 0), ("new", 3)):
         (tmp_path / f"{name}.json").write_text(json.dumps({"a": [1, 2], "b": [2, last]}))
     words = [tmp_path / "old.json", tmp_path / "new.json"]
     result = run("-m", "sid_jax", "diff", *words, f"--json={tmp_path}/diff.json")
     assert result.returncode == 0, result.stderr
-    assert "1 items have a different ID in the new table (50.0%)" in result.stdout
+    assert "1 item has a different ID in the new table (50.0%)" in result.stdout
     assert json.loads((tmp_path / "diff.json").read_text())["num_changed"] == 1
     assert "give two" in refused(run("-m", "sid_jax", "diff", words[0]))

@@ -241,7 +241,7 @@ def test_nothing_is_written_or_printed_unless_asked_for(fitted, tmp_path, monkey
     recommender = GenerativeRecommender(table(), **settings)
     with caplog.at_level(logging.INFO, logger="sid_jax"):
         recommender.fit(list(made_histories().values()), workdir=tmp_path / "run")
-    assert "validation recall@10" in caplog.text
+    assert "validation: recall@10" in caplog.text
     assert (tmp_path / "run" / "decoder" / "metrics.jsonl").exists()
 
 
@@ -407,6 +407,14 @@ def test_a_scorer_is_saved_with_its_content_and_scores_new_items_by_their_codes_
     assert {"new", "newest"} <= set(ids_of(again.recommend(history, k=NUM_ITEMS + 2, exclude_seen=False)))
     assert "new" in ids_of(everything)
     assert np.exp(next(each.score for each in everything if each.item_id == "new")) > 0
+
+
+@pytest.mark.parametrize("blend", [("popularity",), ()])
+def test_validation_during_training_is_without_the_blend_and_says_so(blend, caplog):
+    settings = SCORED | {"train.num_epochs": 1.0, "blend": blend}
+    with caplog.at_level(logging.INFO, logger="sid_jax"):
+        Recommender(table(), **settings).fit(made_histories(), vectors=VECTORS)
+    assert "validation" in caplog.text and ("validation without the blend" in caplog.text) == bool(blend)
 
 
 def test_vectors_may_have_ids_of_their_own_or_be_missing():

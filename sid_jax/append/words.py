@@ -12,6 +12,7 @@ from sid_jax.export.artifact import FORMER_FILE, Export
 from sid_jax.export.closing import files_of, version_rows
 from sid_jax.ids.convert import places
 from sid_jax.messages import Messages
+from sid_jax.wording import counted
 
 _MOST_NAMED = 3
 
@@ -30,10 +31,11 @@ def show_version(messages: Messages, published: Published, made: Export, export:
 def _words_of_version(published: Published, made: Export) -> Iterator[str]:
     counts = made.manifest["version"]
     if counts["came_and_went"]:
-        words = "items of the input were ignored, since they are also to be removed and were never published"
-        yield f"{counts['came_and_went']:,} {words}"
+        one = "item of the input was ignored, since it is also to be removed and was never published"
+        many = "items of the input were ignored, since they are also to be removed and were never published"
+        yield counted(counts["came_and_went"], one, many)
     if counts["columns_updated"]:
-        yield f"{counts['columns_updated']:,} published items got new column values"
+        yield f"{counted(counts['columns_updated'], 'published item')} got new column values"
     if counts["changed"]:
         yield _of_changed(made)
     if not any(counts[name] for name in ("added", "removed", "returned", "moved", "columns_updated")):
@@ -46,18 +48,21 @@ def _of_returned(published: Published, made: Export) -> str:
     names = [repr(each) for each in published.retired.item_ids[rows][:_MOST_NAMED].tolist()]
     versions = sorted(set(published.removed_in[rows].tolist()))
     return (
-        f"{int(rows.sum()):,} items of the input were removed earlier (in version "
-        f"{listed(map(str, versions))}) and have returned, such as {', '.join(names)}. If the input is an old file, "
+        f"{counted(int(rows.sum()), 'item')} of the input had been removed earlier (in version "
+        f"{listed(map(str, versions))}) and returned, such as {', '.join(names)}. If the input is an old file, "
         "delete this version, and append again with --on_returned=error"
     )
 
 
 def _of_changed(made: Export) -> str:
     counts, known = made.manifest["version"], made.manifest["drift"]["known_items"]
-    words = f"{counts['changed']:,} published items of the input get other codes from their current vectors"
+    one = "published item of the input gets other codes from its current vector"
+    words = counted(counts["changed"], one, "published items of the input get other codes from their current vectors")
     if counts["moved"]:
-        return f"{words}: {counts['moved']:,} got new IDs; their old IDs are in {FORMER_FILE}"
+        moved = counted(counts["moved"], "got a new ID; its old ID is", "got new IDs; their old IDs are")
+        return f"{words}: {moved} in {FORMER_FILE}"
+    kept = "keeps its ID" if counts["changed"] == 1 else "keep their IDs"
     return (
-        f"{words} and keep their IDs (R^2 of all published items of the input: {known['r2_unique']:.3f} from their "
-        f"IDs, {known['r2']:.3f} from their current codes); --on_known=move gives them new IDs"
+        f"{words} and {kept} (R^2 of all published items of the input: {known['r2_unique']:.3f} from their IDs, "
+        f"{known['r2']:.3f} from their current codes); --on_known=move gives new IDs to items with other codes"
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from sid_jax.export.manifest import read_manifest
 from sid_jax.metrics.rows import Row, code_rows
+from sid_jax.wording import counted
 
 _REPORT = "report.html"
 
@@ -22,11 +23,12 @@ def export_rows(manifest: Mapping[str, Any]) -> list[Row]:
         unique = f"{metrics['r2_unique']:.4f} from the unique IDs" if "r2_unique" in metrics else ""
         rows.append(("reconstruction R^2", f"{metrics['r2']:.4f}", unique))
     if "r2_sampled" in metrics:
-        rows.append(
-            ("reconstruction R^2", f"{metrics['r2_sampled']:.4f}", f"on a sample of {metrics['num_sampled']:,} items")
-        )
+        whole = metrics["num_sampled"] == metrics["num_items"]
+        sample = "" if whole else f"on a sample of {counted(metrics['num_sampled'], 'item')}"
+        rows.append(("reconstruction R^2", f"{metrics['r2_sampled']:.4f}", sample))
     if "r2_cold" in metrics:
-        rows.append(("R^2 of cold items", f"{metrics['r2_cold']:.4f}", "an estimate for new items"))
+        number = counted(manifest["data"]["num_cold"], "cold item")
+        rows.append(("R^2 of cold items", f"{metrics['r2_cold']:.4f}", f"of {number}; an estimate for new items"))
     return rows
 
 
@@ -37,7 +39,7 @@ def version_rows(manifest: Mapping[str, Any]) -> list[Row]:
     rows = [
         ("items kept", f"{counts['kept']:,}", f"{counts['already_there']:,} of them also in the input"),
         ("items added", f"{counts['added']:,}", ""),
-        ("items removed", f"{counts['removed']:,}", f"{counts['retired']:,} IDs reserved for removed items"),
+        ("items removed", f"{counts['removed']:,}", f"{counted(counts['retired'], 'ID')} reserved for removed items"),
         ("items returned", f"{counts['returned']:,}", "removed in an earlier version"),
         ("published IDs changed", f"{counts['moved']:,}", ""),
     ]

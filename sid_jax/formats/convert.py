@@ -28,6 +28,7 @@ from sid_jax.formats.torcheasyrec import write_torcheasyrec
 from sid_jax.formats.xllm import write_xllm
 from sid_jax.ids.table import IdTable
 from sid_jax.messages import Messages
+from sid_jax.wording import counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +109,9 @@ def convert(
     if messages is not None:
         rows = [("items", f"{len(table):,}", f"IDs of {table.semantic_ids.shape[1]} codes")]
         if taken is not None:
-            dropped = f"dropped {left_out:,} users with fewer than {LEAST_INTERACTIONS} items" if left_out else ""
+            dropped = (
+                f"dropped {counted(left_out, 'user')} with fewer than {LEAST_INTERACTIONS} items" if left_out else ""
+            )
             rows.append(("users", f"{len(taken):,}", dropped))
         messages.closing(f"Written in the format of {to}", rows)
         messages.line(f"The files are in {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from sid_jax.ids.convert import comparable, places
 from sid_jax.ids.table import IdTable
+from sid_jax.wording import counted
 
 
 def num_reassigned(old: IdTable, new: IdTable) -> int:
@@ -40,8 +41,10 @@ def num_reassigned_of_blocks(old: IdTable, blocks: Iterable[tuple[pa.ChunkedArra
 
 def words_of_reassigned(alignment: Mapping[str, Any]) -> str:
     """Returns a command's warning about old IDs that belong to other items; `alignment` is from the manifest."""
+    to = alignment["to"]
     return (
-        f"{alignment['num_reassigned']:,} IDs of {alignment['to']} now belong to other items. Every system "
+        f"{counted(alignment['num_reassigned'], f'ID of {to} now belongs', f'IDs of {to} now belong')} to other items. "
+        "Every system "
         "that stores IDs must replace all its IDs at the same time; sid-jax diff OLD NEW counts the changed IDs"
     )
 

@@ -25,6 +25,7 @@ from sid_jax.llm.tokens import id_tokens
 from sid_jax.messages import Messages
 from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 from sid_jax.whole_file import write_json
+from sid_jax.wording import counted
 
 SUMMARY_FILE, CARD_FILE = "summary.json", "README.md"
 TEXT_TRAIN_FILE = "text/train.parquet"
@@ -221,7 +222,8 @@ def _card(forms: Sequence[str], ending: str, splits: Sequence[str]) -> str:
 
 
 def _report(messages: Messages, summary: dict[str, Any], folder: Path, forms: Sequence[str]) -> None:
-    table = Table(title=f"Rows about {summary['items']:,} items and {summary['users']:,} users", title_justify="left")
+    title = f"Rows about {counted(summary['items'], 'item')} and {counted(summary['users'], 'user')}"
+    table = Table(title=title, title_justify="left", min_width=len(title))
     table.add_column("task")
     for split in SPLITS:
         table.add_column(split, justify="right")
@@ -229,7 +231,8 @@ def _report(messages: Messages, summary: dict[str, Any], folder: Path, forms: Se
         table.add_row(name, *(f"{counts[split]:,}" for split in SPLITS))
     messages.show(table)
     if left_out := summary["users_left_out"]:
-        messages.line(f"{left_out:,} users with fewer than {LEAST_INTERACTIONS} items are dropped")
+        dropped = counted(left_out, "user was", "users were")
+        messages.line(f"{dropped} dropped, with fewer than {LEAST_INTERACTIONS} items")
     messages.line(f"The rows are in {folder}: {', '.join([*forms, SUMMARY_FILE, CARD_FILE])}")
     call = f"sid_jax.llm.fine_tune(model, tokenizer, {str(folder)!r})"
     messages.line(

@@ -22,6 +22,7 @@ from sid_jax.report.layout import COLORS
 from sid_jax.report.shown import Shown, shown_items, title_of
 from sid_jax.report.verdict import Figure, Verdict, percent, verdict
 from sid_jax.whole_file import whole_file
+from sid_jax.wording import counted
 
 REPORT_FILE = "report.html"
 
@@ -179,7 +180,7 @@ def _about(gathered: Gathered) -> str:
     of = f"{sizes[0]}" if len(set(sizes)) == 1 else ", ".join(map(str, sizes))
     step = "" if manifest.get("step") is None else f", step {manifest['step']:,}"
     return (
-        f"{gathered.num_items:,} items, {len(sizes)} level{'s' * (len(sizes) > 1)} of {of} codes; made on "
+        f"{counted(gathered.num_items, 'item')}, {counted(len(sizes), 'level')} of {of} codes; made on "
         f"{manifest['created'][:10]} with sid_jax {manifest['versions']['sid_jax']}{step}"
     )
 

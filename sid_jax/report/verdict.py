@@ -6,6 +6,8 @@ import dataclasses
 import math
 from typing import Any, Literal
 
+from sid_jax.wording import counted
+
 Grade = Literal["good", "fair", "weak", "none"]
 
 # Thresholds: a value is good if it is at least the first, fair if it is at least the second, and weak otherwise.
@@ -83,9 +85,9 @@ def percent(share: float) -> str:
 
 def _headline(fair: list[Figure], weak: list[Figure]) -> str:
     if weak:
-        return f"These IDs have {len(weak)} weak metric{'s' * (len(weak) > 1)}"
+        return f"These IDs have {counted(len(weak), 'weak metric')}"
     if fair:
-        return f"Good IDs, with {len(fair)} metric{'s' * (len(fair) > 1)} to watch"
+        return f"Good IDs, with {counted(len(fair), 'metric')} to watch"
     return "These IDs are good"
 
 
@@ -136,7 +138,7 @@ def _own_codes(manifest: dict[str, Any]) -> Figure:
     ceiling = f"; at most {percent(most)} is possible, since some vectors are equal" if most < 1 else ""
     beside = (
         f"distinct code tuples per item, before IDs are made unique{ceiling}. The most common code tuple has "
-        f"{metrics['largest_bucket']:,} item{'s' * (metrics['largest_bucket'] > 1)}"
+        f"{counted(metrics['largest_bucket'], 'item')}"
     )
     remedy = "more codes per level (model.codebook_size), one more level, more latent features, or a longer run"
     grade = _at_least(metrics["distinct_rate"] / most, _OWN_CODES)
@@ -223,8 +225,8 @@ def _cold_items(manifest: dict[str, Any]) -> list[Figure]:
     if "r2_cold" not in metrics:
         return []
     beside = (
-        f"of the variance of cold items, which were excluded from training (R²); {percent(max(metrics['r2'], 0))} for "
-        "all items"
+        f"of the variance of {counted(manifest['data']['num_cold'], 'cold item')}, which were excluded from training "
+        f"(R²); {percent(max(metrics['r2'], 0))} for all items"
     )
     remedy = "more train.augmentation or model.dropout, or a smaller network, since the model memorizes training items"
     grade = _at_least(metrics["r2_cold"] / max(metrics["r2"], 1e-9), _COLD_ITEMS)

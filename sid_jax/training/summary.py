@@ -14,6 +14,7 @@ from sid_jax.data.vector_set import VectorSet
 from sid_jax.messages import Messages
 from sid_jax.metrics.codes import distinct_tuples
 from sid_jax.metrics.rows import Row, code_rows
+from sid_jax.wording import counted
 
 _SAMPLE_ITEMS = 10
 _SAMPLE_PREFIXES = 3
@@ -68,7 +69,8 @@ def show_samples(messages: Messages, data: VectorSet, codes: np.ndarray) -> None
     """Prints some items with their codes, and items under the most common prefixes."""
     titled = "title" in data.columns
     names = data.columns["title"] if titled else data.ids
-    items = Table(title="Example items and their codes", title_justify="left")
+    title = "Example items and their codes"
+    items = Table(title=title, title_justify="left", min_width=len(title))
     for name in (data.id_name, "codes", "title")[: 2 + titled]:
         items.add_column(name, justify="right" if name == data.id_name else "left")
     # Only the printed rows are converted to text, since the text of millions of items would need more memory than
@@ -78,7 +80,8 @@ def show_samples(messages: Messages, data: VectorSet, codes: np.ndarray) -> None
         items.add_row(*cells[: 2 + titled])
     messages.show(items)
     depth = max(1, codes.shape[1] - 1)
-    messages.line(f"Items under the most common prefixes of {depth} code{'s' * (depth > 1)}:")
+    # Like the items below it, the heading is no line of the log of Python callers.
+    messages.show(f"Items under the most common prefixes of {counted(depth, 'code')}:")
     for prefix, count in _common_prefixes(codes[:, :depth]):
         rows = np.flatnonzero((codes[:, :depth] == prefix).all(axis=1))[:_ITEMS_UNDER_A_PREFIX]
         more = f" and {count - len(rows)} more" if count > len(rows) else ""

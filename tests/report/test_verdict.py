@@ -23,6 +23,7 @@ MANIFEST = {
         "near_ties": 0.0,
     },
 }
+MANIFEST["data"] = {"num_cold": 40}
 MEASURED = {"fidelity": {"num_items": 1000, "kmeans_r2": [0.4, 0.5, 0.6]}}
 
 

@@ -237,7 +237,7 @@ def test_nights_without_news_are_versions_that_say_so(first, tmp_path):
         assert "This version has the same items and IDs as the previous one" in said, name
         assert ids_of(out) == ids_of(first) and read_manifest(out)["version"]["number"] == number
         before = out
-    assert "1 items of the input were ignored, since they are also to be removed and were never published" in said
+    assert "1 item of the input was ignored, since it is also to be removed and was never published" in said
 
 
 def test_a_known_item_with_another_vector_keeps_its_id_and_the_drift_is_said(first, tmp_path):
@@ -245,7 +245,7 @@ def test_a_known_item_with_another_vector_keeps_its_id_and_the_drift_is_said(fir
     said = night(first, tmp_path / "v2", known)
     assert ids_of(tmp_path / "v2") == ids_of(first)
     assert "2 published items of the input get other codes from their current vectors and keep their IDs" in said
-    assert "1 published items got new column values" in said and "the same items and IDs" not in said
+    assert "1 published item got new column values" in said and "the same items and IDs" not in said
     found = load_export(tmp_path / "v2")
     # A null value of the input does not replace a published value.
     assert found.table.columns["price"].to_pylist() == [99.0 if item == 7 else item for item in range(NUM_ITEMS)]
@@ -296,7 +296,7 @@ def test_an_old_file_that_is_appended_again_is_said_and_can_be_refused(first, tm
     night(first, tmp_path / "v2", removed=tmp_path / "gone.txt")
     old = [write_vectors(tmp_path / "old.parquet", [3, 5], made_vectors([3, 5]))]
     said = night(tmp_path / "v2", tmp_path / "v3", old)
-    assert "warning: 1 items of the input were removed earlier (in version 2) and have returned, such as 3." in said
+    assert "warning: 1 item of the input had been removed earlier (in version 2) and returned, such as 3." in said
     with pytest.raises(UserError, match=r"item 3 was removed earlier \(in version 2\)"):
         night(tmp_path / "v2", tmp_path / "v4", old, on_returned="error")
     with pytest.raises(UserError, match="on_known is 'drop'; it must be one of keep, move, error"):

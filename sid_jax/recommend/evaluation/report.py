@@ -16,6 +16,7 @@ from rich.table import Table
 from sid_jax.recommend.data.task import Task
 from sid_jax.recommend.evaluation.evaluate import PER_USER, Evaluation
 from sid_jax.recommend.ranker import ModelRanker
+from sid_jax.wording import counted
 
 # The metrics in the one-line summary of a recommender.
 _SHOWN = ("recall@10", "ndcg@10")
@@ -137,7 +138,8 @@ def print_evaluations(
             console.print(_cold_table(task, by_rule, config.eval.bootstrap_samples, console.width))
     if task.split.test.left_out:
         console.print(
-            f"{task.split.test.left_out:,} users have only cold items in their history and were not tested.",
+            f"{counted(task.split.test.left_out, 'user was', 'users were')} not tested, with only cold items in the "
+            "history.",
             highlight=False,
         )
     if ranker.num_generated:
@@ -170,12 +172,12 @@ def item_name(task: Task, item: int) -> str:
 
 
 def figure(value: float) -> str:
-    """Formats a share for tables of recommenders: .0648."""
-    return f"{value:.4f}".removeprefix("0")
+    """Formats a share for tables of recommenders: 0.0648."""
+    return f"{value:.4f}"
 
 
 def interval_text(low: float, high: float) -> str:
-    """Formats an interval: .0612–.0684."""
+    """Formats an interval: 0.0612–0.0684."""
     return f"{figure(low)}–{figure(high)}"
 
 
@@ -183,16 +185,16 @@ def wrapped(cell: str, width: int, columns: int) -> str:
     """Breaks a metric with its interval into lines that fit into a table cell.
 
     Args:
-      cell: such as ".0648 (.0612–.0684)".
+      cell: such as "0.0648 (0.0612–0.0684)".
       width: number of characters of the console.
       columns: number of columns with such cells, beside one column of names.
     """
-    # The edge and the padding of a cell take 3 characters. An interval has 11 characters, or 13 with parentheses.
+    # The edge and the padding of a cell take 3 characters. An interval has 13 characters, or 15 with parentheses.
     room = (width - _NAMES) // columns - 3
-    if room >= 13:
+    if room >= 15:
         return cell
     lines = cell.replace(" (", "\n").removesuffix(")")
-    return lines if room >= 11 else lines.replace("–", "–\n").replace(" to ", " to\n")
+    return lines if room >= 13 else lines.replace("–", "–\n").replace(" to ", " to\n")
 
 
 def _title(config: ConfigDict, task: Task) -> str:
@@ -219,8 +221,8 @@ def _column(evaluation: Evaluation, samples: int) -> list[tuple[str, str]]:
 def _cold_table(task: Task, evaluations: Sequence[Evaluation], samples: int, width: int) -> Table:
     cold = task.split.cold[task.split.test.targets]
     table = Table(
-        title=f"{int(cold.sum()):,} users whose target is cold (excluded from all training), and the other users; "
-        f"{evaluations[0].rule}",
+        title=f"{counted(int(cold.sum()), 'user')} whose target is cold (excluded from all training), and the other "
+        f"users; {evaluations[0].rule}",
         title_justify="left",
     )
     for name in ("recommender", "R@10, cold", "N@10, cold", "R@50, cold", "R@10, others"):

@@ -33,6 +33,7 @@ from sid_jax.training.processes import agreed, from_first, is_first, noticing_lo
 from sid_jax.training.run_loop import Evaluated, Job, best_of, refuse_divergence, run
 from sid_jax.training.sharding import abstract_on_every_device, all_devices, on_every_device, refuse_uneven_batches
 from sid_jax.training.workdir import claimed_workdir
+from sid_jax.wording import counted
 
 # Settings that may change between two starts of a run: locations of data, and how the trained model is tested.
 _FREE_TO_CHANGE = (
@@ -182,8 +183,10 @@ class _RecommenderJob(Job[TrainState]):
             exclude_seen=self._excludes_seen,
             users=self._asked,
         ).metrics
+        # The weights of the blend are fitted after training, to the same validation targets.
+        unblended = " without the blend" if self.config.model.kind == "scorer" and self.config.model.blend else ""
         text = (
-            f"validation recall@10 {metrics['recall@10']:.4f} ndcg@10 {metrics['ndcg@10']:.4f}  "
+            f"validation{unblended}: recall@10 {metrics['recall@10']:.4f} ndcg@10 {metrics['ndcg@10']:.4f}  "
             f"after {time.monotonic() - self._began:.0f} s"
         )
         return Evaluated(state, metrics, text)
@@ -222,7 +225,8 @@ def opening(config: ConfigDict, task: Task) -> str:
     train = task.split.train
     if train.num_tied:
         lines.append(
-            f"{train.num_tied:,} interactions have the same user and time as another one; they are ordered by item id"
+            f"{counted(train.num_tied, 'interaction has', 'interactions have')} the same user and time as another one; "
+            "such interactions are ordered by item id"
         )
     for name, examples in (("validation", task.split.validation), ("test", task.split.test)):
         if config.eval.exclude_seen and examples.num_seen_targets:
