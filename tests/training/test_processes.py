@@ -56,7 +56,10 @@ def trained(folder):
     def workdir(num_processes, name="run", *flags):
         command = words(folder, f"{name}-{num_processes}", *flags)
         ended = [run(*command)] if num_processes == 1 else run_together(num_processes, *command)
-        assert [(each.returncode, each.stderr) for each in ended] == [(0, "")] * num_processes
+        assert [each.returncode for each in ended] == [0] * num_processes, ended
+        # 48 x 48 codes are few for 2,000 items, and only the first process says so.
+        first, *others = (each.stderr for each in ended)
+        assert first.startswith("warning: ") and first.count("\n") == 1 and not any(others), ended
         assert "reconstruction R^2" in ended[0].stdout
         # The library that connects the processes logs one line in each.
         assert all(each.stdout.startswith("[Gloo]") and each.stdout.count("\n") == 1 for each in ended[1:])
