@@ -31,8 +31,8 @@ _SEEDS = flags.DEFINE_integer("seeds", 3, "With --compare: number of runs per ta
 _DRAW_COLD = flags.DEFINE_float(
     "draw_cold",
     None,
-    "Number of cold items to draw from the users' last items; below 1, the share of these items. The command writes "
-    "the cold items to config.data.cold_items, and exits.",
+    "Draw this number of the users' last items, or below 1 this share of them, as cold items; write them to "
+    "config.data.cold_items; and exit.",
 )
 
 
