@@ -15,6 +15,8 @@ _WINDOW = 3
 # In the pointwise mutual information, the probability of a neighbor item is proportional to its count to this power.
 # A power below 1 lowers the mutual information with rare neighbors (Levy, Goldberg and Dagan, TACL 2015, section 3.1).
 _CONTEXT_POWER = 0.75
+# Number of rows and of columns up to which a matrix may get a dense SVD, which takes a minute for the largest one.
+_LARGEST_DENSE = 4096
 
 
 def collaborative_vectors(catalog: MovieLens, *, view: str, dimension: int, holdout: int) -> np.ndarray:
@@ -68,7 +70,7 @@ def truncated_svd(matrix: scipy.sparse.csr_array, dimension: int) -> np.ndarray:
       chosen so that the entry with the largest absolute value is positive. Rows that are all 0 stay 0.
 
     Raises:
-      UserError: if the dimension is out of its range.
+      UserError: if the dimension is out of its range, or the SVD of a large matrix does not converge.
     """
     smaller_side = min(matrix.shape)
     if not 1 <= dimension < smaller_side:
@@ -76,14 +78,33 @@ def truncated_svd(matrix: scipy.sparse.csr_array, dimension: int) -> np.ndarray:
             f"config.data.collaborative_dimension={dimension} is not possible for this catalog; set a number from 1 "
             f"to {smaller_side - 1}"
         )
-    # With a fixed start vector, the result is bit for bit the same in each run.
-    start = np.random.default_rng(0).standard_normal(smaller_side)
     with one_blas_thread():
-        left, singular_values, _ = scipy.sparse.linalg.svds(matrix.astype(np.float64), k=dimension, v0=start)
+        left, singular_values = _largest_singular(matrix.astype(np.float64), dimension)
     order = np.argsort(-singular_values, kind="stable")
     rows = (left * singular_values)[:, order]
     largest = rows[np.abs(rows).argmax(axis=0), np.arange(dimension)]
     return (rows * np.where(largest < 0, -1.0, 1.0)).astype(np.float32)
+
+
+def _largest_singular(matrix: scipy.sparse.csr_array, dimension: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the left singular vectors `[N, D]` and the values `[D]` of the largest singular values, in any order.
+
+    ARPACK can fail if many singular values are equal, as for histories that all have the same form. A small matrix then
+    gets a dense SVD.
+    """
+    # With a fixed start vector, the result is bit for bit the same in each run.
+    start = np.random.default_rng(0).standard_normal(min(matrix.shape))
+    try:
+        left, values, _ = scipy.sparse.linalg.svds(matrix, k=dimension, v0=start)
+    except scipy.sparse.linalg.ArpackError as error:
+        if max(matrix.shape) > _LARGEST_DENSE:
+            raise UserError(
+                f"the SVD of the co-occurrences does not converge with config.data.collaborative_dimension={dimension};"
+                " set another number"
+            ) from error
+        left, values, _ = np.linalg.svd(matrix.toarray(), full_matrices=False)
+        left, values = left[:, :dimension], values[:dimension]
+    return left, values
 
 
 def join_side_by_side(parts: list[np.ndarray]) -> np.ndarray:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from sid_jax.config import default_config
+from sid_jax.data import collaborative
 from sid_jax.data.catalogs.movielens.tables import MovieLens, build_movielens
 from sid_jax.data.collaborative import (
     _positive_information,
@@ -17,6 +18,7 @@ from sid_jax.data.collaborative import (
     pair_counts,
     truncated_svd,
 )
+from sid_jax.data.inputs import as_histories
 from sid_jax.data.named_parts import add_behavior
 from sid_jax.data.scaling import apply_scaling, fit_scaling
 from sid_jax.data.vector_set import VectorSet
@@ -59,6 +61,27 @@ def test_vectors_are_those_of_a_dense_svd(view: str, matrix: np.ndarray):
 def test_every_run_gives_the_same_bits():
     matrix = sparse.random_array((40, 30), density=0.2, rng=np.random.default_rng(0)).tocsr()
     assert truncated_svd(matrix, 8).tobytes() == truncated_svd(matrix, 8).tobytes()
+
+
+def test_histories_of_one_form_have_vectors_though_many_singular_values_are_equal():
+    # Each of 60 users has five items of their own. ARPACK of SciPy 1.17 fails for this matrix.
+    counts = pair_counts(as_histories(list(np.arange(300).reshape(60, 5)), np.arange(300)))
+    found = cooccurrence_vectors(counts, 64)
+    assert found.shape == (300, 64) and np.isfinite(found).all()
+
+
+def test_if_arpack_fails_a_small_matrix_gets_a_dense_svd_and_a_large_one_an_error(monkeypatch):
+    matrix = sparse.random_array((40, 30), density=0.2, rng=np.random.default_rng(0)).tocsr()
+    expected = truncated_svd(matrix, 8)
+
+    def failing(*_: object, **__: object) -> None:
+        raise sparse.linalg.ArpackError(3)
+
+    monkeypatch.setattr(sparse.linalg, "svds", failing)
+    np.testing.assert_allclose(truncated_svd(matrix, 8), expected, rtol=1e-4, atol=1e-6)
+    monkeypatch.setattr(collaborative, "_LARGEST_DENSE", 39)
+    with pytest.raises(UserError, match="collaborative_dimension=8; set another number"):
+        truncated_svd(matrix, 8)
 
 
 def test_inner_products_of_rows_are_kept_where_the_rank_allows():
