@@ -128,7 +128,7 @@ def test_vectors_of_integers_are_read_as_in_memory(tmp_path: Path, kind: str, dt
 def test_a_null_among_integers_is_a_bad_row(tmp_path: Path):
     rows = pa.array([[1, 2], [3, None], None, [5, 6]], pa.list_(pa.int8()))
     pq.write_table(pa.table({"item_id": [1, 2, 3, 4], "vector": rows}), tmp_path / "a.parquet")
-    with pytest.raises(UserError, match="in 2 of 4 rows"):
+    with pytest.raises(UserError, match="2 of 4 rows have no vector"):
         read_vector_files(str(tmp_path / "a.parquet"))
     kept = read_vector_files(str(tmp_path / "a.parquet"), on_bad_rows="drop")
     assert kept.ids.tolist() == [1, 4] and kept.vectors.tolist() == [[1, 2], [5, 6]]
