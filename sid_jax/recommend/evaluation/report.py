@@ -138,8 +138,8 @@ def print_evaluations(
             console.print(_cold_table(task, by_rule, config.eval.bootstrap_samples, console.width))
     if task.split.test.left_out:
         console.print(
-            f"{counted(task.split.test.left_out, 'user was', 'users were')} not tested, with only cold items in the "
-            "history.",
+            f"{counted(task.split.test.left_out, 'user was', 'users were')} not tested, since all items of the history "
+            "are cold.",
             highlight=False,
         )
     if ranker.num_generated:
