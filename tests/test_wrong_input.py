@@ -409,7 +409,7 @@ def test_the_commands_themselves(made, tmp_path):
              "--config.model.codebook_size=8", f"--workdir={tmp_path}/run"],
             "row 17 (counted from 0, id 17) has nan",
         ),
-        (["export.py", f"--workdir={made}/run", f"--input={tmp_path}/nan.npy", f"--out={tmp_path}/new"], "1 of 300 rows"),
+        (["export.py", f"--workdir={made}/run", f"--input={tmp_path}/nan.npy", f"--out={tmp_path}/new"], "1 of 300 "),
         (["-m", "sid_jax", "evaluate", f"--ids={tmp_path}/out"], "manifest.json is not JSON"),
     ):  # fmt: skip
         assert said in refused(run(*words))
