@@ -33,6 +33,7 @@ from sid_jax.recommend.evaluation.metrics import mean_interval, ndcg_at, paired_
 from sid_jax.recommend.evaluation.report import figure, interval_text
 from sid_jax.recommend.run import ask_for_last_items
 from sid_jax.recommend.training.loop import train_recommender
+from sid_jax.signals import training_stopped
 from sid_jax.whole_file import write_json
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -90,6 +91,8 @@ def _trained(config: ConfigDict, seed: int, task: Task, parts: tuple[str, ...], 
     config = config.copy_and_resolve_references()
     config.seed, config.model.item_parts = seed, parts
     run = train_recommender(config, task, None, messages=Messages.silent(), quiet=True)
+    if not run.finished:
+        raise training_stopped()
     rules = sorted(ask_for_last_items(config, task, run.ranker).rules, key=lambda each: not each.exclude_seen)
     places = [each.places.tolist() for each in rules]
     path.parent.mkdir(parents=True, exist_ok=True)
