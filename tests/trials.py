@@ -64,7 +64,7 @@ class World:
             "train": [
                 "train.py", "--config=configs/embeddings.py:gumbel", f"--config.data.path={folder / 'items.npy'}",
                 "--config.model.codebook_size=32", "--config.model.hidden_dimensions=(64,)",
-                "--config.train.batch_size=64", "--config.train.num_epochs=200", "--config.train.log_every_steps=20",
+                "--config.train.batch_size=64", "--config.train.num_epochs=100", "--config.train.log_every_steps=20",
                 "--config.train.eval_every_epochs=12.0", "--config.model.dropout=0.1", f"--workdir={out}",
             ],
             "export": ["export.py", f"--workdir={folder / 'train'}", f"--out={out}"],

@@ -19,6 +19,8 @@ from tests.docs.typed import execute
 
 NUM_ITEMS = 400
 _LEFT = ("runs/items", "exports/items", "runs/ml100k", "exports/ml100k", "runs/recommend")
+# A command of the README that reads only MovieLens, so that its output on another page would be the same.
+_RUN_ONCE = "sid-jax recommend --config=recommend:ml100k --workdir=runs/recommend"
 
 
 def write_files(folder: Path) -> None:
@@ -68,7 +70,8 @@ def run_page(page: Path, folder: Path) -> None:
                 # The empty lines give tracebacks the line numbers of the page.
                 exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), names)  # noqa: S102
             for words in block.commands() if block.language == "bash" else ():
-                if not why_not_run(words):
+                run_once = page != README and " ".join(words) == _RUN_ONCE
+                if not why_not_run(words) and not run_once:
                     execute(small(words))
 
 
@@ -90,7 +93,7 @@ def place(readme, real_cache, tmp_path, monkeypatch):
     def make(page: Path) -> Path:
         monkeypatch.setenv("SID_JAX_CACHE", str(real_cache))
         write_files(tmp_path)
-        text = page.read_text()
+        text = page.read_text().replace(_RUN_ONCE, "")
         for name in _LEFT:
             made = re.search(rf"--out={name}\b", text) or re.search(rf"(train\.py|recommend).*--workdir={name}\b", text)
             if not made:

@@ -57,6 +57,8 @@ SMALL = {
         "config.model.num_heads": "2",
         "config.model.hidden": "16",
         "config.model.code_hidden": "16",
+        "config.model.members": "1",
+        "config.model.blend": "('popularity',)",
         "config.train.num_epochs": "0.1",
         "config.train.warmup_epochs": "0.02",
         "config.eval.num_beams": "20",

@@ -46,7 +46,7 @@ def test_tables_are_compared_under_one_recommender(settings, world, tmp_path):
 
 
 def test_killed_and_started_again_it_comes_to_the_same_figures(settings, tmp_path):
-    settings = {**settings, "model.dropout": 0.1, "train.num_epochs": 40.0, "train.eval_every_epochs": 2.0}
+    settings = {**settings, "model.dropout": 0.1, "train.num_epochs": 20.0, "train.eval_every_epochs": 2.0}
     assert command(settings, tmp_path / "whole").returncode == 0
     process = start(*words_of(settings, tmp_path / "killed"))
     checkpoints = tmp_path / "killed" / "decoder" / "checkpoints"

@@ -21,7 +21,7 @@ from sid_jax.training.step import train_steps
 
 
 def compare(method: str, cache_dir: str) -> None:
-    """Trains for 100 steps on 1, 2 and 8 devices, and computes the codes of one trained state on each mesh.
+    """Trains for 30 steps on 1, 2 and 8 devices, and computes the codes of one trained state on each mesh.
 
     Raises:
       AssertionError: if the losses or the codes differ.
@@ -38,7 +38,7 @@ def compare(method: str, cache_dir: str) -> None:
         devices = jax.devices()[:count]
         mesh = meshes[count] = jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=devices)
         placed = on_every_device((start, vectors), mesh)
-        states[count], metrics = train_steps(recipe, *placed, num_steps=100, mesh=mesh)
+        states[count], metrics = train_steps(recipe, *placed, num_steps=30, mesh=mesh)
         losses[count] = np.asarray(metrics["loss"])
     for count in (2, 8):
         difference = np.abs(losses[count] / losses[1] - 1)

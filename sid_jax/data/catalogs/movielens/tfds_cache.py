@@ -6,6 +6,7 @@ Importing this module imports tensorflow_datasets, so it is imported only where 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,17 @@ def write_movielens(catalog: MovieLens, folder: Path) -> None:
 
 def read_movielens(folder: Path) -> MovieLens:
     """Reads the catalog that `write_movielens` wrote into the folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    catalog = _read(folder, tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files))
+    tables = (catalog.items, catalog.users, catalog.ratings)
+    items, users, ratings = ({name: column.copy() for name, column in table.items()} for table in tables)
+    return MovieLens(items, users, ratings, catalog.source)
+
+
+@functools.lru_cache(maxsize=1)
+def _read(folder: Path, files: tuple[tuple[str, int, int], ...]) -> MovieLens:
+    """Reads the catalog once per process, since a command needs it several times, unless its files have changed."""
+    del files  # Only the cache's key.
     with _quietly():
         rows = {config: _read_rows(config, folder) for config in _COLUMNS}
     return build_movielens(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,18 @@ def test_what_was_written_is_read_back(tmp_path: Path, capfd: pytest.CaptureFixt
     write_movielens(catalog, tmp_path / "cache")
     assert_same_catalog(read_movielens(tmp_path / "cache"), catalog)
     assert capfd.readouterr() == ("", "")
+
+
+def test_changes_of_the_arrays_or_of_the_files_reach_the_next_read_only_if_they_should(tmp_path: Path):
+    catalog = read_grouplens(write_folder(tmp_path / "data", grouplens_files()))
+    write_movielens(catalog, tmp_path / "cache")
+    read_movielens(tmp_path / "cache").ratings["rating"][:] = 0
+    assert_same_catalog(read_movielens(tmp_path / "cache"), catalog)
+    shutil.rmtree(tmp_path / "cache")
+    ratings = {name: column[:-1] for name, column in catalog.ratings.items()}
+    shorter = build_movielens(catalog.items, catalog.users, ratings, "here")
+    write_movielens(shorter, tmp_path / "cache")
+    assert_same_catalog(read_movielens(tmp_path / "cache"), shorter)
 
 
 def test_many_rows_come_back_in_order(tmp_path: Path):
