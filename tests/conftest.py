@@ -88,7 +88,7 @@ def key():
 
 @pytest.fixture(scope="session")
 def real_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder into which the real MovieLens-100K was prepared from the package registry."""
+    """A cache folder that contains the real MovieLens-100K, loaded from the package registry."""
     folder = tmp_path_factory.mktemp("cache")
     load_movielens(cache_dir=str(folder))
     return folder

@@ -135,7 +135,7 @@ def test_a_preset_trains_as_it_did_before_the_defaults_were_a_recipe(name):
     if kind == "recommend" and "ml100k" in name:
         allowed |= {f"quantizer.{setting}" for setting in OF_GUMBEL}
     if kind == "recommend" and "beauty" in name:
-        # The quantizer of a recommender's run has the default settings. Only a quick run has other lengths.
+        # The quantizer of a recommender's run has the default settings. Only a quick run has other numbers of epochs.
         allowed = {setting for setting in before if setting.startswith("quantizer.")}
         recipe = {f"quantizer.{setting}": value for setting, value in flat(default_config()).items()}
         of_run = {"quantizer.train.num_epochs", "quantizer.train.warmup_epochs"} if "quick" in name else set()

@@ -1,4 +1,4 @@
-"""Distinct values and membership are those of NumPy."""
+"""`distinct` and `is_among` give the results of NumPy's `unique` and `isin`."""
 
 import numpy as np
 from hypothesis import given

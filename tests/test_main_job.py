@@ -1,4 +1,4 @@
-"""The two commands make Semantic IDs from real ratings in a short run, and PyTorch and NumPy give the same codes."""
+"""train.py and export.py make Semantic IDs of real films in a short run, and PyTorch and NumPy give the same codes."""
 
 import json
 import re

@@ -2,8 +2,9 @@
 
 python -m tests.trials --by=kill --times=100 --seed=0
 
-kill: the process is killed without warning. full_disk: the output disk becomes full; it is a tmpfs, which only root may
-mount. company: the same command is started once more, for the same folder.
+The option --by selects the disturbance. kill: the process is killed without warning. full_disk: the output disk becomes
+full; it is a tmpfs, which only root may mount. company: the command is started a second time for the same folder,
+usually while it runs.
 
 In each trial, a reader that polls the destination must never find an incomplete export, the repeated command must give
 the same result as without a disturbance, and the previously published export must be unchanged.
@@ -37,7 +38,7 @@ from sid_jax.training.restore import restore_run
 from tests.commands import finish, start
 
 COMMANDS = ("train", "export", "append", "recommend")
-# The latest disturbance, as a share of the duration of the undisturbed command. It is above 1, since durations vary.
+# The latest time of a disturbance, as a share of the undisturbed duration. It is above 1, since durations vary.
 _LATEST = 1.05
 # A command that takes longer than these seconds is assumed to hang.
 _PATIENCE_S = 300
@@ -129,7 +130,8 @@ def fill_disk_once(world: World, command: str, share: float, folder: Path) -> st
     """Fills the disk after a share of a command's time, empties it when the command has ended, and runs it again.
 
     Raises:
-      AssertionError: if the command hangs, does not end with a one-line error, or does not resume.
+      AssertionError: if the command hangs, fails without a one-line error, or does not resume, or if the published
+        export has changed.
     """
     published = _content(world.folder / "export")
     with _small_disk(folder / "disk") as disk:
@@ -158,7 +160,8 @@ def join_once(world: World, command: str, share: float, folder: Path) -> str:
     """Starts a command, and after a share of its time the same command again, for the same folder.
 
     Raises:
-      AssertionError: if both fail, an error is not one line, or the result is not that of a single command.
+      AssertionError: if both commands fail, if one fails without a one-line error, if the result is not that of a
+        single command, or if the published export has changed.
     """
     out, published = folder / "out", _content(world.folder / "export")
     first = start(*world.words(command, out))

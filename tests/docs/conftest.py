@@ -19,7 +19,7 @@ from tests.docs.typed import execute
 
 NUM_ITEMS = 400
 _LEFT = ("runs/items", "exports/items", "runs/ml100k", "exports/ml100k", "runs/recommend")
-# A command of the README that reads only MovieLens, so that its output on another page would be the same.
+# This command reads only MovieLens, so its output is the same on each page. It is run for the README alone.
 _RUN_ONCE = "sid-jax recommend --config=recommend:ml100k --workdir=runs/recommend"
 
 

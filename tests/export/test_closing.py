@@ -11,7 +11,7 @@ CODES = {
 
 
 def notes(num_items, num_cold=0, **metrics):
-    """Returns the notes of the rows of an export's manifest, by the rows' names."""
+    """Makes a manifest with these metrics; returns the note of each row of its closing table, by the row's name."""
     made = {
         "metrics": CODES | {"num_items": num_items} | metrics,
         "semantic_ids": {"scheme": "none"},

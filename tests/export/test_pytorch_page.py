@@ -68,7 +68,8 @@ def test_the_documented_functions_take_what_the_original_project_has_not(page, t
     names, _, vectors, _ = page
     shape = {"codebook_sizes": (8, 8), "latent_dimension": 6, "hidden_dimensions": (24,)}
     model = RQVAE(12, **shape | choices, rngs=nnx.Rngs(0))
-    for mlp in (model.encoder, model.decoder):  # With a shortcut, the last layer starts at 0.
+    # With a shortcut, the last layer starts at 0. It is changed, so that an error in this layer is found.
+    for mlp in (model.encoder, model.decoder):
         mlp.layers[-1].kernel[...] = mlp.layers[-1].kernel[...] + 0.1
     write_codebooks(tmp_path, torch_weights(model), {"mean": np.zeros(12), "scale": np.ones(12)}, model_info(model))
     codes = names["semantic_codes"](torch.from_numpy(vectors), str(tmp_path / "codebooks.pt"))

@@ -307,7 +307,8 @@ def test_a_list_of_ids_alone_gives_ids_to_codes(tmp_path: Path):
         table = read_id_table(tmp_path / name)
         assert table.item_ids.tolist() == ["x", "y", "z"] and table.semantic_id("z") == (0, 5), name
     assert read_id_table(tmp_path / "codes.json").item_ids.tolist() == ["z", "x"]
-    # Integer ids: a file of codes alone has row numbers, but a file that names its items may have these ids.
+    # If the ids are integers, "2" and "0" in codes.json are ids, not row numbers. The rows of codes.npy get the ids in
+    # order, as before.
     pq.write_table(pa.table({"item_id": [0, 2, 1]}), beside)
     assert read_id_table(tmp_path / "codes.npy").item_ids.tolist() == [0, 2, 1]
     assert read_id_table(tmp_path / "codes.json").item_ids.tolist() == [2, 0]

@@ -109,8 +109,8 @@ def test_more_items_alike_than_the_widest_beam_has_tuples(sizes):
     if len(sizes) > 2:
         assert (moved[:, :-2] == 1).all()
     if sizes == (8, 1024):
-        # Of the items, 1,024 fill all IDs with their own first code, 1. The other items fill the IDs with first code 0,
-        # the cheapest other one, and then get IDs with first code 2.
+        # The first code of all items is 1, and 1,024 items get all IDs with this first code. Of the other first codes,
+        # 0 has the lowest cost, and then 2. So the other items get all IDs with 0, and then IDs with 2.
         assert np.bincount(moved[:, 0], minlength=8).tolist() == [1024, 1024, 952, 0, 0, 0, 0, 0]
 
 

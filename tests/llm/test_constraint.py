@@ -31,7 +31,7 @@ WORDS, END = 7, 1
 
 
 def made_tokens(ids, sizes, markers=(False, False)):
-    """Returns the tokens of a table; their numbers follow those of 7 words and of the markers."""
+    """Returns the tokens of a table; in the vocabulary, they come after 7 words and the markers."""
     tokens = id_tokens(IdTable(np.arange(len(ids)), np.asarray(ids, np.int32), sizes=sizes, shared=True))
     begin = WORDS if markers[0] else -1
     end = WORDS + markers[0] if markers[1] else -1

@@ -28,7 +28,8 @@ def test_figures_by_hand():
     # The codes have the shares 3/4 and 1/4 at the first level, 1/2 and 1/2 at the second.
     assert code_figures(IDS, (3, 2))["entropy"] == pytest.approx([2 - 0.75 * np.log2(3), 1.0])
     assert prefixes_in_use(IDS, (3, 2)) == [{"in_use": 2, "most": 3}, {"in_use": 3, "most": 4}]
-    # Of the twelve ordered pairs of items, six are of the first three items, and two are of the first two.
+    # Of the twelve ordered pairs of items, six have the same first code: the pairs of the first three items. Two have
+    # the same two codes: the pairs of the first two items.
     assert same_prefix_by_chance(IDS) == [pytest.approx(6 / 12), pytest.approx(2 / 12)]
 
 

@@ -42,7 +42,7 @@ def test_a_beam_of_one_is_the_greedy_walk_and_a_wider_one_is_no_worse(space):
 
 @pytest.mark.parametrize("width", [1, 5, 8, 9, 40])
 def test_a_beam_is_the_same_however_many_vectors_are_searched_for(width):
-    """The number of vectors is larger than a chunk, and not a multiple of it."""
+    """There are more vectors than a chunk has rows, and the last chunk is not full."""
     keys = jax.random.split(jax.random.key(1), 4)
     books = [jax.random.normal(each, (16, 6)) / (level + 1) for level, each in enumerate(keys[:3])]
     latents = jax.random.normal(keys[3], (600, 6))

@@ -34,8 +34,8 @@ def test_with_noise_the_key_matters(key):
 
 
 def test_samples_follow_the_softmax_of_the_scores_whatever_the_temperature(key):
-    # This is the Gumbel-max trick. If the scores were divided by the temperature before the noise is added, the
-    # temperature 0.1 would make the shares more unequal.
+    # With the Gumbel-max trick, the shares of the codes are the softmax of the scores. If the scores were divided by
+    # the temperature before the noise is added, the temperature 0.1 would make the shares more unequal.
     probabilities = np.array([0.5, 0.3, 0.2])
     scores = jnp.broadcast_to(jnp.log(probabilities), (40_000, 3))
     for temperature in (0.1, 1.0, 2.0):

@@ -96,7 +96,7 @@ def test_groups_along_few_axes_are_found_under_noise_along_many(seed):
 
 
 def _in_largest_group(points, groups, centroids):
-    """The share of points whose group is the most common one of their cluster."""
+    """The share of points that belong to the most common group in their cluster."""
     codes = np.asarray(nearest_codes(jnp.asarray(points), centroids))
     return sum(np.bincount(groups[codes == code]).max() for code in np.unique(codes)) / len(groups)
 

@@ -114,7 +114,7 @@ def test_a_margin_is_the_lead_over_the_second_nearest_in_units_of_the_residual()
 
 
 def test_spacing_is_the_mean_squared_distance_to_the_nearest_other_codeword():
-    # The squared distances to the nearest other codeword are 1 for 0, 1 for 1, and 9 for 4.
+    # For the codewords 0, 1 and 4, the squared distances to the nearest other codeword are 1, 1 and 9.
     assert codebook_spacing(jnp.array([[0.0], [1.0], [4.0]])) == pytest.approx((1 + 1 + 9) / 3)
 
 

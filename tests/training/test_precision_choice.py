@@ -16,7 +16,7 @@ def console():
 
 
 def choose(monkeypatch, console, seconds, workdir=None, backend="cpu", **model):
-    """Returns the precision that is chosen if the products take these seconds in bfloat16 and in float32."""
+    """Returns the precision that is chosen for `seconds`, the times of the matrix products in bfloat16 and float32."""
     ticks = iter([0.0, 9.0] * 2 + [tick for each in seconds for tick in (0.0, each)] * 8)
     monkeypatch.setattr(precision_choice.time, "process_time", lambda: next(ticks))
     monkeypatch.setattr(jax, "default_backend", lambda: backend)

@@ -354,8 +354,8 @@ def test_reasons_in_manifests_of_earlier_versions_of_the_package_still_count():
     assert judged["due_since"] == 4
     assert [(each["name"], each["cause"]) for each in judged["standing"]] == [("new_moved", "crowded"), ("x", "drift")]
     assert "the same settings will not help" in judged["remedy"]
-    # Manifests of the package's next versions have texts and causes, but no names of checks. A check that is due again
-    # is listed once, with the first version of the export in which it was due.
+    # Manifests of somewhat later versions of the package have texts and causes, but no names of checks. A check that is
+    # due again is listed once, with the first version of the export in which it was due.
     before = {**checks[0], "cause": "crowded", "version": 3, "due": True}
     judged = verdict(drift_of(moved=0.95), 1000, number=5, before={"standing": [before]})
     found = {each["name"]: each for each in judged["standing"]}
@@ -420,7 +420,7 @@ def test_the_parquet_files_of_an_export_of_files_are_read_as_one_table(run_of_it
     export_files(folder / "run", tmp_path / "out", [str(tmp_path / "parts")], messages=Said().messages)
     table = pd.read_parquet(tmp_path / "out" / "ids.parquet")
     assert table["item_id"].tolist() == list(range(256))
-    # Earlier versions of the package wrote the parts into the export's folder itself.
+    # Earlier versions of the package wrote these files into the export's folder itself, not into a subfolder.
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     for path in (tmp_path / "out" / "ids.parquet").iterdir():
         path.rename(tmp_path / "out" / path.name)

@@ -33,7 +33,8 @@ def test_ties_are_dealt_with_as_scipy_does():
 
 def test_the_interval_holds_the_true_correlation_about_as_often_as_it_says():
     random, correlation = np.random.default_rng(0), 0.6
-    # For two normal variables, Spearman's rho is 6 / pi asin(r / 2) and Kendall's tau 2 / pi asin(r) (Kruskal, 1958).
+    # For two normal variables with the correlation r, Spearman's rho is 6 / pi asin(r / 2), and Kendall's tau is
+    # 2 / pi asin(r) (Kruskal, 1958).
     spearman, kendall = 6 / np.pi * np.arcsin(correlation / 2), 2 / np.pi * np.arcsin(correlation)
     held = []
     for repetition in range(80):
@@ -82,7 +83,7 @@ def test_reliability_is_the_share_of_the_spread_that_is_no_noise(seeds):
     noise = np.sqrt(50 * seeds / 3)
     found = reliability(outcomes_of(worth, noise, seeds=seeds), samples=20)
     # The outcomes are split into two halves. With two seeds, each half has one seed and half of the users: a quarter of
-    # the data, in which the noise has the variance 4 / 3. The Spearman-Brown correction assumes half of the data. So it
-    # halves this variance, to 2 / 3.
+    # the data, in which the noise has the variance 4 / 3. The Spearman-Brown correction gives the value for twice as
+    # much data, in which the noise has half of this variance, 2 / 3.
     assert found == pytest.approx({1: 1 / (1 + 1 / 3), 2: 1 / (1 + 2 / 3)}[seeds], abs=0.06)
     assert reliability(outcomes_of(worth, 0.0), samples=2) == pytest.approx(1)

@@ -82,7 +82,7 @@ def test_lists_and_scores_are_those_of_all_items(short, blend):
     assert asked.shortlist.rows.shape[1] == 64 < F
     np.testing.assert_array_equal(found, exact)
     assert not (found % 9 == 0).any()
-    # Only the normalizer is estimated, so the scores of all items of a user have the same small error.
+    # Only the normalizer is estimated, so for each user, the scores of all items have the same small error.
     difference = estimated - scores
     np.testing.assert_allclose(difference, difference[:, :1] * np.ones((1, 10)), atol=2e-4)
     assert np.abs(difference).max() < 0.05
