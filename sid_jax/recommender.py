@@ -64,7 +64,7 @@ class Recommender:
 
     @classmethod
     def from_trained(cls, trained: TrainedRecommender) -> Recommender:
-        """Returns a fitted recommender with these parameters, items and settings."""
+        """Returns a fitted recommender with the parameters, items and settings of `trained`."""
         from sid_jax.recommend.config import GENERATIVE
 
         kind = GenerativeRecommender if trained.config.model.kind in GENERATIVE else Recommender
@@ -97,7 +97,7 @@ class Recommender:
             `SemanticIdTokenizer.fit` accepts. None: the vectors of the setting `quantizer.data.path`, if it is set.
           on_unknown: how items that are not in the ID table are treated: "error" rejects them, "drop" drops them.
           workdir: a folder for checkpoints and metrics. An interrupted run in this folder is resumed, with
-            bit-identical results. None: nothing is kept on disk.
+            the same result as an uninterrupted run, bit for bit. None: nothing is kept on disk.
           verbose: whether to show progress, and to log messages to the logger "sid_jax".
 
         Returns:
@@ -330,7 +330,7 @@ class Recommender:
         return out
 
     def __repr__(self) -> str:
-        """Returns one line: the model, the number of items and, if it was evaluated, the metrics."""
+        """Returns one line: the model's kind, the number of items, and the metrics if the recommender was evaluated."""
         kind = f"kind={self._config.model.kind!r}"
         if self._trained is None:
             return f"{type(self).__name__}({kind}, {len(self.table):,} items, not fitted)"
@@ -394,9 +394,9 @@ def load_recommender(
       vectors: files with vectors of all items that may be recommended, used to score cold items, in the format of a
         quantizer's `config.data.path`; None: the saved vectors.
       vector_ids: ids of these vectors if the files have none, in the format of a quantizer's `config.data.ids_path`.
-      on_bad_rows: treatment of rows of `vectors` with NaN or infinite values: "error" rejects them, "drop" drops them,
-        which is an error only if an item that may be recommended then has no vector. None for the recommender's
-        setting `quantizer.data.on_bad_rows`.
+      on_bad_rows: treatment of rows of `vectors` with NaN or infinite values. "error" rejects them. "drop" drops them,
+        and raises an error only if an item that may be recommended then has no vector. None: the recommender's setting
+        `quantizer.data.on_bad_rows`.
       verify: whether to compare the SHA-256 of every file with the manifest first.
 
     Raises:

@@ -60,7 +60,9 @@ _BLOCK_ITEMS = 512
 
 
 class ItemKNN:
-    """Recommends the items that are most similar to the items of a history: those with many users in common.
+    """Recommends the items that are most similar to the items of a history.
+
+    Two items are similar if many users interacted with both of them.
 
     Args:
       train: the histories of U users over N items.
@@ -144,7 +146,10 @@ class Transitions:
         )
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
-        """Returns the items with the highest sums of transition weights, `[B, count]` int32, padded with -1."""
+        """Returns the items with the highest scores, `[B, count]` int32, padded with -1.
+
+        An item's score is the weighted sum of the strengths of its transitions from the history's items.
+        """
         scores = _recent(batch, self._graph.shape[0], self._DECAY) @ self._graph
         return top_items(scores.toarray(), count, exclude)
 

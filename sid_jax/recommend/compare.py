@@ -123,8 +123,8 @@ def _compare(
     trainings = len(tasks) * num_seeds
     console.print(
         f"{len(tasks)} ID tables x {num_seeds} seeds: {trainings} training runs of {config.train.num_epochs:.1f} "
-        f"epochs, each followed by a test. A training run takes at most {minutes:g} minutes, and all of them at most "
-        f"{trainings * minutes:g} minutes.",
+        f"epochs each. A test follows each training run. A training run takes at most {minutes:g} minutes, and all "
+        f"training runs together take at most {trainings * minutes:g} minutes.",
         highlight=False,
         soft_wrap=True,
     )

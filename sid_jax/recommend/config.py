@@ -26,7 +26,7 @@ ITEM_PARTS = ("item", "codes", "content")
 TERMS = ("transitions", "content", "popularity")
 # Kinds of models that generate IDs code by code.
 GENERATIVE = ("decoder", "encoder_decoder")
-# Kinds that support slots for cold items, since they can rank cold items among themselves.
+# Kinds that support slots for cold items, since they can rank the cold items separately from the warm items.
 WITH_COLD_SLOTS = (*GENERATIVE, "scorer")
 # Kinds whose scores are sums over the components of an item.
 EXPLAINED = ("scorer", "sasrec")
@@ -168,7 +168,9 @@ _TRAIN: Declaration = {
         "auto: sampled for more than 50,000 items.",
         choices=("auto", "full", "sampled"),
     ),
-    "num_negatives": Setting(4096, "scorer, sasrec: number of sampled items.", range=ONE_OR_MORE),
+    "num_negatives": Setting(
+        4096, "scorer, sasrec: number of items that the sampled loss draws in each step.", range=ONE_OR_MORE
+    ),
     "label_smoothing": Setting(
         0.0,
         "scorer, sasrec: label smoothing, the share of the target's probability that is spread over all items.",

@@ -33,10 +33,10 @@ class Recommendation:
     Attributes:
       item_id: as in the ID table.
       title: from the ID table; None if the table has no titles.
-      score: the natural logarithm of a probability, 0 or less. After a history, it is the model's probability of the
-        item's Semantic ID, or of the item if the model scores items. After an empty history, it is the item's share of
-        all interactions. The score of a cold item in a slot for cold items is only comparable with scores of other cold
-        items.
+      score: the natural logarithm of a probability, 0 or less. The probability is the model's probability of the item's
+        Semantic ID, or of the item if the model scores items. For an empty history, the probability is the item's share
+        of all interactions. The score of a cold item in a slot for cold items is only comparable with scores of other
+        cold items.
     """
 
     item_id: int | str

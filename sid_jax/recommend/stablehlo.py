@@ -37,7 +37,7 @@ def stablehlo_bytes(trained: TrainedRecommender, count: int) -> bytes:
     The lists are those of `Recommender.recommend(exact=True)` without a user id, except that a model that generates IDs
     never does a second search with more beams.
 
-    The program runs on CPU, CUDA and TPU, whichever machine wrote it. It contains the weights.
+    The program contains the weights, and runs on CPU, CUDA and TPU, independent of the machine that wrote it.
 
     Args:
       trained: the recommender.

@@ -130,7 +130,7 @@ def prefix_scores(model: CodeModel, histories: HistoryBatch, known: Catalog, col
     """Returns log p of a prefix of each cold item's ID, `[B, C]` float32, in the order of `cold.items`.
 
     Each level's softmax is over all K codes, since a new ID may have other codes than the IDs of warm items. All
-    prefixes of the cold items are scored, without pruning. A prefix of several items is scored only once.
+    prefixes of the cold items are scored, without pruning. A prefix that several items share is scored only once.
 
     Args:
       model, histories, known, cold: see `cold_scores`.
@@ -145,7 +145,7 @@ def prefix_scores(model: CodeModel, histories: HistoryBatch, known: Catalog, col
         if level + 1 < num_levels:
             everyone = (len(totals), len(codes))
             beams = model.extend(beams, level, jnp.broadcast_to(parents, everyone), jnp.broadcast_to(codes, everyone))
-    # Each item's node moves from its leaf up the trie, level by level, to the item's prefix of `num_levels` codes.
+    # For each item, `nodes` goes from the leaf up the trie, level by level, to the item's prefix of `num_levels` codes.
     nodes = _owners(cold.first_item, len(cold.items))
     for level in reversed(range(num_levels, len(cold.sizes))):
         nodes = _owners(cold.first_child[level], len(cold.codes[level]))[nodes]

@@ -24,7 +24,7 @@ class Candidates:
       table: the items with their Semantic IDs.
       popularity: `[N]` int64, number of interactions in training. Items that share an ID are ranked by popularity.
       cold: `[N]` bool, the items on which the model was not trained.
-      sizes: K of each level, for the model.
+      sizes: K of each level, the number of codes that have an embedding in the model.
       available: `[n]` row numbers of the items that may be recommended.
       num_trained: number of items in the table when the model was trained. These items are the first rows of the
         current table.

@@ -139,7 +139,7 @@ def content_vectors(
 
 
 def vectors_of(data: VectorSet, item_ids: np.ndarray, available: np.ndarray | None = None) -> np.ndarray:
-    """Returns the vectors of a catalog's items in a vector set; see `content_vectors` for the arguments and the result.
+    """Takes the vectors of a catalog's items from a vector set; see `content_vectors` for the arguments and the result.
 
     Raises:
       UserError: if an available item has no vector.

@@ -71,10 +71,10 @@ class _Pieces:
 def pack_rows(train: Histories, window: int, row_length: int) -> PackedRows:
     """Packs training histories into rows with few empty positions.
 
-    A user's n items give the inputs s[0 : n - 1] with the targets s[1 : n]. If there are more inputs than the window,
-    they are split into pieces of `window` inputs that start half a window apart. Where pieces overlap, the earlier
-    piece has more context, so the weights of the later piece are 0 there. Every target therefore counts once. Its
-    context is at least the last `window / 2` items, or all earlier items if there are fewer.
+    A history s of n items gives the inputs s[0 : n - 1] with the targets s[1 : n]. If there are more inputs than the
+    window, they are split into pieces of `window` inputs that start half a window apart. Where pieces overlap, the
+    earlier piece has more context, so the weights of the later piece are 0 there. Every target therefore counts once.
+    Its context is at least the last `window / 2` items, or all earlier items if there are fewer.
 
     Args:
       train: histories of U users.

@@ -16,7 +16,7 @@ from sid_jax.signals import training_stopped
 from sid_jax.training.processes import refuse_several
 from sid_jax.training.quantizer import train
 
-# The option that drops rows of the quantizer's vectors that are not finite, for errors.
+# This option, which error messages name, drops item vectors with NaN or infinite values.
 BAD_ROWS_OPTION = "--config.quantizer.data.on_bad_rows=drop"
 
 

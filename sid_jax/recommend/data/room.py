@@ -12,9 +12,9 @@ class Room:
     def size(self, name: str, number: int) -> int:
         """Returns a padded size of at least `number`: the previous one, if it is large enough, or else a new one.
 
-        A new size is at least 1/16 larger than `number`. It is rounded up to a multiple of a power of two (1/32 to 1/16
-        of the size), so that processes that start with similar catalogs have the same sizes. A large `number` thus gets
-        a size that is at most about 1/8 larger.
+        A new size is at least 1/16 larger than `number`, and at most about 1/8 larger if `number` is large. It is
+        rounded up to a multiple of a power of two, so that processes that start with similar catalogs have the same
+        sizes.
         """
         if number > self._sizes.get(name, 0):
             wanted = number + number // 16 + 1

@@ -123,8 +123,8 @@ def mean_interval(
     """Returns a metric's mean over training seeds and users, and the two ends of its bootstrap interval.
 
     Both users and seeds are resampled, so the interval includes the variance between users and between training runs.
-    Each sample has the same users for every seed, as in the experiment. With few seeds, the variance between seeds is
-    underestimated by the factor (S - 1) / S; with one seed it is ignored.
+    Each sample has the same users for every seed, since all seeds are tested on the same users. With few seeds, the
+    variance between seeds is underestimated by the factor (S - 1) / S; with one seed it is ignored.
 
     Args:
       values: `[S, U]`, a metric for each training seed and user.

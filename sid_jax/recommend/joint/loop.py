@@ -67,7 +67,7 @@ def train_jointly(
 ) -> tuple[Task, Trained] | None:
     """Trains tokenizer and recommender jointly, from the start or from the workdir's last checkpoint.
 
-    A run that is killed and resumed gives the same result bit for bit.
+    A run that is killed and resumed gives the same result as an uninterrupted run, bit for bit.
 
     Args:
       config: from `sid_jax.recommend.config`, with `joint.estimator` other than "none".

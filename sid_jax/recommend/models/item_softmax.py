@@ -80,9 +80,9 @@ def _target_logits(hidden: jax.Array, items: jax.Array, targets: jax.Array) -> j
 def _partition(hidden: jax.Array, items: jax.Array, weights: jax.Array, shift: jax.Array) -> jax.Array:
     """Returns the sum, over positions, of weight * logsumexp(logits of all items).
 
-    The gradients with respect to `hidden` and `items` are computed together with the sum, block by block, which is
-    possible because the weights are known. The exponentials of a block are therefore computed once, and used while they
-    are in the cache.
+    The gradients with respect to `hidden` and `items` are computed in the forward pass, block by block, together with
+    the sum. This is possible because the weights are given. The exponentials of a block are therefore computed only
+    once, and used while they are in the cache.
 
     Args:
       hidden: `[B, P, F]`.

@@ -98,7 +98,7 @@ def best_of_shortlist(
     near, mask = query @ shortlist.basis, candidate_mask(catalog)
     maxima, total = _maxima_of_groups(near, shortlist)
     length = max(_LENGTH, _MULTIPLE * count)
-    # The best `length / 2` items by approximate scores are all in the best `length / 2` groups.
+    # The best `length / 2` items by approximate scores are all in the `length / 2` groups with the highest maxima.
     groups = jax.lax.top_k(maxima, length // 2)[1]
 
     def best(user: tuple[jax.Array, jax.Array, Heard, jax.Array]) -> tuple[jax.Array, ...]:
