@@ -63,8 +63,8 @@ _DATA: Declaration = {
     ),
     "on_unknown": Setting(
         "error",
-        "Treatment of items of histories and of `data.cold_items` that are not in the catalog. error: reject the file, "
-        "and show the likely cause. drop: drop these items, with a warning that states their number.",
+        "Treatment of items that are in the histories or in `data.cold_items`, but not in the catalog. error: reject "
+        "the file, and show the likely cause. drop: drop these items, with a warning that states their number.",
         choices=("error", "drop"),
     ),
     "cold_items": Setting(
