@@ -121,8 +121,8 @@ def find_alignment(
       rows: `[n]`, the rows of the common items in the old table.
       codes: `[n, L]`, the new codes of these items.
       sizes: K of each level of the new codes.
-      unknown: some or all ids of items that the old table lacks. If these seem to be items of the old table under other
-        ids, a warning is logged.
+      unknown: ids of items that the old table lacks; the list may be incomplete. If these seem to be items of the
+        old table under other ids, a warning is logged.
 
     Returns:
       The manifest's section on the renumbering: "to", the name of the old table; "num_common", n; and "orders", the

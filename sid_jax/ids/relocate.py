@@ -35,7 +35,7 @@ class Rows(Protocol):
     """An array indexed by rows: a NumPy array, or a reader that loads rows from disk on demand."""
 
     def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
-        """Returns the rows `[M]`."""
+        """Returns the elements at the row numbers `[M]`."""
 
     def __len__(self) -> int: ...
 
@@ -283,7 +283,7 @@ def _joined(runs: list[np.ndarray], most: int) -> Iterator[np.ndarray]:
 def _following(code: np.ndarray, sizes: Sequence[int], count: int) -> Iterator[np.ndarray]:
     """Yields a tuple and all other tuples under its first code, in blocks `[n, L]`, in cyclic order of their keys.
 
-    If there are too many tuples for int64 numbers, some of the codes after the first one do not vary either.
+    All codes but the first one vary, or only the last ones if there are too many tuples for int64 numbers.
     """
     fixed = 1
     while math.prod(sizes[fixed:]) > _LARGEST:

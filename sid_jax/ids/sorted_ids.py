@@ -64,8 +64,8 @@ class SortedIds:
           `[n]` rows, those with the longest common prefix first, and `[n]` int64, the length of each common prefix.
         """
         found, shared = [np.empty(0, np.intp)], [np.empty(0, np.int64)]
-        # At each depth, `begin` to `end` is the range of the items whose common prefix with the item is longer than
-        # `depth`. It is empty at depth L.
+        # At each depth, `begin` to `end` is the range of the items that share a prefix of more than `depth` codes with
+        # the given item. The range is empty at depth L.
         begin, end = [self.range_of(own)[0]] * 2
         for depth in range(len(own), 0, -1):
             first, last = self.range_of(own[:depth])

@@ -288,7 +288,7 @@ class IdTable:
             unknown = [str(item_ids[row]) for row in missing[:1000].tolist()]
             cause = likely_cause(unknown, rows[rows >= 0], self.item_ids)
             leaving = f", or drop them ({option})" if option else ""
-            # Ids that are integers on both sides may be numbered from different starts.
+            # If both sides have integer ids, one side may count from 0 and the other from 1.
             numbered = pa.types.is_integer(have.type) and pa.types.is_integer(wanted.type)
             shift = " (FILE.json+1 adds 1 to the item ids of FILE.json)" if numbered else ""
             raise UserError(

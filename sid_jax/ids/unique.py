@@ -99,7 +99,7 @@ def extend_ids(
     capacity: int = 1,
     reusable: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Returns the Semantic IDs of new items, distinct from all published ones.
+    """Returns the Semantic IDs of new items. None of them is a published ID, unless items may share IDs.
 
     The result depends on the pairs (id, codes), on `published` and on the alternatives, but not on the order of the
     rows.

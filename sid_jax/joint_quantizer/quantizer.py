@@ -174,8 +174,8 @@ class JointQuantizer(nnx.Module):
           step: number of completed steps; may be traced.
           items: `[...]` int32, rows of the vectors, in any shape, such as sequences `[B, T]`. Negative values mark
             empty positions, which get code 0 and do not count. None takes all N items in order.
-          ids: `[N, L]` int32, IDs that replace the assigned codes. From `final_step` on, give the unique IDs of
-            `freeze`, `tokenizer.table.semantic_ids`. None uses the assigned codes.
+          ids: `[N, L]` int32, IDs that replace the assigned codes. From `final_step` on, give the unique IDs of the
+            tokenizer that `freeze` returns: `tokenizer.table.semantic_ids`. None uses the assigned codes.
         """
         rows, there, places, counted = _distinct(items, len(vectors))
         inputs = self.rqvae.inputs(jnp.asarray(vectors)[rows])
@@ -211,8 +211,8 @@ class JointQuantizer(nnx.Module):
         """Returns an optimizer of a whole model: Adam for the parameters of this quantizer, `model` for all others.
 
         Encoder, codebooks and decoder have their own learning rates (`encoder_rate`, `codebook_rate`, `decoder_rate`),
-        with a warm-up and a cosine decay that reaches 0 when these parameters freeze. The optimizer makes one update
-        per step, for any tree of parameters that contains `params`, or any module that contains this one.
+        with a warm-up and a cosine decay that reaches 0 when these parameters freeze. Apply the optimizer once
+        per step, to any tree of parameters that contains `params`, or to any module that contains this one.
         """
         groups = {
             name: optax.chain(optax.scale_by_adam(), rule)
@@ -278,8 +278,8 @@ class JointQuantizer(nnx.Module):
           vectors: `[N, D]`, as for `SemanticIdTokenizer.fit`; with parts also a mapping of parts.
           item_ids: N distinct integers or strings; None numbers the items from 0.
           columns: titles and other columns of the items, as for `fit`.
-          unique: "relocate", "suffix" or "none"; None for the tokenizer's own setting. If it is "suffix", None means
-            "relocate", since the model was not trained on the level of a suffix.
+          unique: "relocate", "suffix" or "none". None takes the quantizer's setting `ids.unique`. If that is
+            "suffix", "relocate" is used, since the model was not trained on the level of a suffix.
 
         Raises:
           UserError: if the input cannot be used, or IDs cannot be made unique.

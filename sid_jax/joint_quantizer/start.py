@@ -63,7 +63,7 @@ class Origin:
         if data.vectors.shape[1] != self.num_features:
             raise UserError(
                 f"vectors have {data.vectors.shape[1]} features, but the tokenizer needs {self.num_features}; give "
-                "vectors from the encoder of the tokenizer's training data"
+                "vectors from the encoder that made the tokenizer's training vectors"
             )
         return data
 
@@ -77,8 +77,8 @@ def start_from(source: Any, settings: Mapping[str, Any]) -> tuple[RQVAE, Origin]
     """Returns the model from which joint training starts, and its origin.
 
     Args:
-      source: a `SemanticIdTokenizer`, an `Export`, the folder of an export or of a finished run, or item vectors `[N,
-        D]` as `SemanticIdTokenizer.fit` takes them, from which the codebooks are initialized by k-means.
+      source: a `SemanticIdTokenizer`, an `Export`, the folder of an export or of a finished run, or item vectors
+        `[N, D]` as `SemanticIdTokenizer.fit` takes them, from which the codebooks are initialized by k-means.
       settings: settings of `sid_jax.config` by name; allowed only if the source is vectors.
 
     Raises:

@@ -83,7 +83,7 @@ def max_distinct_rate(vectors: np.ndarray) -> float:
 
 
 def usage(codes: np.ndarray, sizes: Sequence[int]) -> list[float]:
-    """Returns codebook usage: for each level of codes `[N, L]` int32, the share of its K codes that items have.
+    """Returns, for each level of codes `[N, L]` int32, the share of its K codes that at least one item has.
 
     Raises:
       ValueError: if there are not L sizes K, or a code is not below its level's K.
@@ -142,9 +142,9 @@ def groups_of_hashes(hashes: np.ndarray) -> tuple[np.ndarray, list[tuple[int, np
 def row_hashes(rows: np.ndarray) -> np.ndarray:
     """Returns a hash of each row's bytes, `[n]` uint64. Equal rows have equal hashes; collisions are very rare.
 
-    The hash combines the upper halves of two sums, modulo 2^64, of the row's words times random odd numbers. Different
-    rows collide in each half with a probability of at most 2^-31. The probability of any collision among ten million
-    rows is therefore about 1e-5.
+    In each of two sums modulo 2^64, every word of the row is multiplied by its own random odd number. The hash combines
+    the upper halves of the sums. Different rows collide in each half with a probability of at most 2^-31. The
+    probability of any collision among ten million rows is therefore about 1e-5.
     """
     words = np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), -1)
     words = np.pad(words, ((0, 0), (0, -words.shape[1] % 4))).view(np.uint32).astype(np.uint64)

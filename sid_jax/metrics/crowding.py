@@ -13,8 +13,9 @@ CROWDED = 0.75
 # only as much as M ** _POWER times as many evenly used tuples. The powers measured on Amazon Beauty are 0.15 to 0.48
 # for one more level, and 0.34 for 8 times as many codes in each of 3 levels.
 _POWER = 0.25
-# If a level has fewer of its codes in use than this share of those that random codes would have in use, the model did
-# not learn to use its codes, as after a short run, and a longer run may make more tuples distinct.
+# With random codes, the items would use a certain number of a level's K codes. If they use less than this share of that
+# number, the model did not learn to use its codes, for example in a short run. A longer run may then make more tuples
+# distinct.
 _IN_USE = 0.9
 # `_MOST_CODES` is the maximum number of codes per level. `_ITEMS_A_CODE` is the minimum number of items per code that
 # are needed to learn a codeword.
@@ -70,7 +71,7 @@ def crowding_line(metrics: Mapping[str, Any], moved: float = 0.0, *, nested: boo
 
 
 def _has_unused_codes(metrics: Mapping[str, Any]) -> bool:
-    """Returns whether the items would have enough tuples, if the model used all codes, and it leaves many unused."""
+    """Returns whether many codes are unused, and using all codes would give enough tuples for the items."""
     sizes, vectors = metrics["codebook_size"], metrics["num_items"] * metrics.get("max_distinct_rate", 1.0)
     random = [1 - math.exp(-vectors / size) for size in sizes]
     unused = any(used < _IN_USE * most for used, most in zip(metrics["usage"], random, strict=True))

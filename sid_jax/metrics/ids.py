@@ -35,9 +35,9 @@ def prefixes_in_use(semantic_ids: np.ndarray, sizes: Sequence[int]) -> list[dict
 def explained_by_prefix(semantic_ids: np.ndarray, vectors: np.ndarray) -> list[float]:
     """Returns, for each depth of IDs `[N, L]`, the share of the variance of vectors `[N, D]` explained by the prefix.
 
-    This is the R^2 of predicting each item's vector by the mean of the items with its prefix, an upper bound for any
-    decoder that knows only the prefix. No codebook is needed, so IDs of any origin can be compared. R^2 is 1 at a depth
-    at which each item has its own prefix.
+    This is the R^2 if each item's vector is predicted by the mean vector of the items with its prefix. No decoder that
+    knows only the prefix has a higher R^2. No codebook is needed, so IDs of any origin can be compared. R^2 is 1 at a
+    depth at which each item has its own prefix.
     """
     centered = vectors - vectors.mean(axis=0, dtype=np.float64)
     total = float(np.square(centered).sum()) or 1.0
@@ -75,8 +75,8 @@ def same_prefix_by_chance(semantic_ids: np.ndarray) -> list[float]:
 def purity(semantic_ids: np.ndarray, labels: Sequence[Sequence[str]], *, shuffles: int = 5) -> list[dict[str, float]]:
     """Returns the purity of prefixes at each depth: the share of items with their prefix's most common label.
 
-    An item may have several labels, like a movie with several genres. Items without labels are excluded. The chance
-    level is the mean purity over random permutations of the labels, since small buckets are pure by chance.
+    An item may have several labels, like a movie with several genres. Items without labels are excluded. Small
+    buckets are often pure by chance. The chance level is the mean purity over random permutations of the labels.
 
     Args:
       semantic_ids: `[N, L]`.

@@ -73,8 +73,8 @@ class MLP(nnx.Module):
     """Linear layers, each but the last followed by an activation and optional dropout.
 
     Args:
-      dimensions: features of the input, of each hidden layer, and of the output; with a single entry, the module is the
-        identity.
+      dimensions: number of features of the input, of each hidden layer, and of the output; with a single number, the
+        module is the identity.
       activation: a name in `ACTIVATIONS`.
       dropout: share of hidden activations dropped when a key is given.
       shortcut: whether a linear map of the input is added to the output: `x W + MLP(x)`. The last layer's kernel is

@@ -100,10 +100,11 @@ def _mixed(words: jax.Array) -> jax.Array:
 def rotate_to(latents: jax.Array, quantized: jax.Array) -> jax.Array:
     """Returns `quantized` with the gradient of a rotation and a scaling on `latents` (Fifty et al., 2410.06424).
 
-    Latents e and quantized q `[..., Z]` are the arguments of `straight_through`. The map `(|q| / |e|) R` takes e to q.
-    R is the rotation in the plane of e and q that turns e toward q. The map is treated as a constant in the backward
-    pass, so the gradient at q reaches e rotated and scaled, and not unchanged as with `straight_through`. Without the
-    scaling, the result would have the length of e, and would not be the sum of the codewords.
+    The arguments `[..., Z]` are as in `straight_through`: e is one of the `latents`, and q its quantized vector. The
+    map `(|q| / |e|) R` takes e to q. R is the rotation in the plane of e and q that turns e toward q. The map is
+    treated as a constant in the backward pass, so the gradient at q reaches e rotated and scaled, and not unchanged as
+    with `straight_through`. Without the scaling, the result would have the length of e, and would not be the sum of the
+    codewords.
     """
     fixed, target = jax.lax.stop_gradient((latents, quantized))
     latent_norm, target_norm = (_norm(each) for each in (fixed, target))

@@ -202,7 +202,7 @@ def _with_more_axes(view: jax.Array, more: jax.Array, centroids: jax.Array) -> j
 
 
 def _along_longest_axes(points: jax.Array) -> list[jax.Array]:
-    """Returns the points' coordinates along the first 8, 16, 32 and 64 principal axes, for the numbers below Z."""
+    """Returns the points' coordinates along the first n principal axes, for n = 8, 16, 32 and 64 as long as n < Z."""
     numbers = [number for number in _AXES_SHOWN if number < points.shape[1]]
     if not numbers:
         return []

@@ -21,7 +21,7 @@ from sid_jax.quantize.kmeans import centroids_by_splitting, cluster_means, fill_
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import nearest_codes
 
-# Smaller eigenvalues are raised to this share of the largest eigenvalue.
+# Minimum eigenvalue, as a share of the largest one. Smaller eigenvalues are raised to it.
 _SMALLEST_SHARE = 1e-6
 
 
@@ -42,7 +42,7 @@ def parts_of(num_features: int, num_parts: int) -> list[slice]:
 
 
 def only_parts(codebooks: Sequence[jax.Array]) -> tuple[jax.Array, ...]:
-    """Returns codebooks `[K, Z]` that are 0 outside the subvector of their level."""
+    """Returns the given codebooks `[K, Z]`, set to 0 outside the subvector of their level."""
     parts = parts_of(codebooks[0].shape[1], len(codebooks))
     return tuple(
         jnp.pad(codebook[:, part], ((0, 0), (part.start, codebook.shape[1] - part.stop)))

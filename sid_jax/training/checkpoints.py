@@ -194,7 +194,7 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 def _manager(folder: Path, train: ConfigDict, read_only: bool) -> orbax.checkpoint.CheckpointManager:
     """Returns Orbax's manager of the checkpoints in a folder.
 
-    It keeps the last checkpoint, and the best `train.keep_checkpoints - 1` checkpoints, but at least one of them.
+    It keeps the last checkpoint and the best ones, whose number is `train.keep_checkpoints - 1`, but at least 1.
     """
     import orbax.checkpoint as ocp
     from orbax.checkpoint.checkpoint_managers import preservation_policy

@@ -73,8 +73,8 @@ class ResidentCorpus:
 class StreamedCorpus:
     """A corpus that stays in its file and is read during training, with the same batches as a resident corpus.
 
-    A process reads only the rows of its own devices. In memory, only the order of an epoch (4 bytes per item) and the
-    relations grow with N. Use it as a context manager.
+    A process reads only the rows that its own devices need. In memory, only the order of an epoch (4 bytes per item)
+    and the relations grow with N. Use it as a context manager.
 
     Args:
       vectors: `[N, D]` float32, memory-mapped.
@@ -137,7 +137,7 @@ class StreamedCorpus:
         return share_out(numbers.shape, self._mesh, numbers.__getitem__, axis=1)
 
     def _rows(self, vectors: np.ndarray, rows: np.ndarray) -> jax.Array:
-        """Returns the sharded vectors `[S, B, D]` of rows `[S, B]`; this process reads only the rows of its devices."""
+        """Returns the sharded vectors `[S, B, D]` of rows `[S, B]`. A process reads only what its devices need."""
         shape = (*rows.shape, vectors.shape[1])
         return share_out(shape, self._mesh, lambda index: _gather(vectors, rows[index[:2]]), axis=1)
 
@@ -151,7 +151,7 @@ def _gather(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnames="seed")
 def _draw_for_steps(seed: int, partners: Partners, items: jax.Array, steps: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the result of `draw_partners` for items `[S, B]` at each of S steps."""
+    """Draws a partner for each of the items `[S, B]`, the batches of S steps; returns what `draw_partners` returns."""
     return jax.vmap(lambda step, batch: draw_partners(stream_key(seed, "partners", step), partners, batch))(
         steps, items
     )

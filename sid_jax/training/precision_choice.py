@@ -56,7 +56,7 @@ def _time_share(config: ConfigDict, num_features: int) -> float:
     model, rows = config.model, max(1, config.train.batch_size // jax.device_count())
     clock = time.perf_counter
     if jax.default_backend() == "cpu":
-        # This measures CPU time, since other work on the machine can multiply the elapsed time of such short products.
+        # CPU time is measured, since other work on the machine can multiply the elapsed time of such short products.
         rows, clock = min(rows, _ROWS_ON_CPU), time.process_time
     widths = [num_features, *model.hidden_dimensions, model.latent_dimension]
     factors = [(jnp.ones((rows, wide)), jnp.ones((wide, narrow))) for wide, narrow in itertools.pairwise(widths)]

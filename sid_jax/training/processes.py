@@ -188,7 +188,7 @@ class SharedFlag:
     def raised(self, here: bool) -> bool:
         """Returns whether any process raised the flag in the previous call. All processes must call this equally often.
 
-        `here` is whether this process raises the flag. A single process gets the value of `here` from the same call.
+        `here` is whether this process raises the flag. With one process, the result is the flag of this call.
         With several processes, the devices combine the flags of a call after the training steps that they are running.
         To wait for this result would stall training, so the result of the previous call is returned.
         """

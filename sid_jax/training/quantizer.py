@@ -92,8 +92,8 @@ def train_quantizer(
       messages: where text is printed; standard output if None.
       started: `time.monotonic()` at the start of the program, for the reported start-up time; None for the time of
         this call.
-      nested: whether training is part of `sid-jax recommend`; if so, no next command is suggested, and settings are
-        named as they are typed there.
+      nested: whether training is part of `sid-jax recommend`; if so, no next command is suggested, and messages use
+        the names that settings have in that command.
 
     Returns:
       The run at the best checkpoint by `train.best_metric`; None if training was interrupted.

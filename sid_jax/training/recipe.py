@@ -113,7 +113,7 @@ class Recipe(BaseRecipe):
 
     @property
     def codeword_rate(self) -> Schedule:
-        """1 minus the decay of the moving averages of the method "ema", as a function of the step."""
+        """1 minus the decay of the moving averages (method "ema"), as a function of the step."""
         return learning_rate_schedule(self.settings, self.lengths, 1 - self.model_settings.ema_decay)
 
     def forward(self, params: nnx.State, statistics: nnx.State, batch: jax.Array, step: jax.Array) -> RQVAEOutput:
@@ -128,7 +128,7 @@ class Recipe(BaseRecipe):
         )
 
     def quantize(self, params: nnx.State, statistics: nnx.State, batch: jax.Array, step: jax.Array) -> QuantizerOutput:
-        """Runs encoder and quantizer on a batch of partners (co-occurring items), with separate dropout and noise."""
+        """Runs encoder and quantizer on a batch of partners (co-occurring items); `forward` uses other random keys."""
         model = self.merged(params, statistics)
         encoder_key, noise_key = jax.random.split(stream_key(self.seed, "partner_forward", step))
         latents = model.encoder(model.inputs(batch), encoder_key, mixed=self.mixed)
@@ -172,6 +172,6 @@ class Recipe(BaseRecipe):
         Gradients can push a latent vector back and forth between the cells of two codes. The vector then converges to
         the boundary of the two cells, where rounding decides its code. The gradients from the decoder to the codewords
         have the same effect. In the last part, the encoder is therefore frozen, the decoder sends no gradient to the
-        codebooks, and codewords move to the mean of their items. This resolves such ties.
+        codebooks, and codewords move to the mean of their items. The codes then no longer change back and forth.
         """
         return step >= self.lengths.settle_from_step

@@ -50,7 +50,8 @@ class Records(Protocol):
 def open_records(workdir: Path | None, step: int, config: ConfigDict, say: Callable[[str], None]) -> list[Records]:
     """Returns the destinations of the metrics of a run that starts or resumes at `step`.
 
-    These are files in the workdir and the Weights & Biases project `train.wandb`, or memory if there is no workdir.
+    With a workdir, these are files in it and, if `train.wandb` names one, a Weights & Biases project. Without a
+    workdir, the metrics are kept in memory.
     """
     if not is_first():
         return []
@@ -204,7 +205,7 @@ def _without_torch() -> Iterator[None]:
 
 
 def scalars(kind: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a row's numbers by their tags in dashboards. A list has one tag per level, and a dict one per part."""
+    """Returns a row's numbers by dashboard tag. A list gets one tag per level, and a dict gets one tag per part."""
     found: dict[str, Any] = {}
     for name, value in metrics.items():
         if isinstance(value, list):

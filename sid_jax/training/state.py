@@ -117,7 +117,7 @@ _inputs = jax.jit(RQVAE.inputs)
 
 
 def _start_as_pca(model: RQVAE, vectors: np.ndarray) -> None:
-    """Sets the shortcuts: the encoder's to the first Z principal axes of the vectors, the decoder's to their transpose.
+    """Sets the encoder's shortcut to the first Z principal axes of the vectors, and the decoder's to the transpose.
 
     If Z >= D, the encoder's shortcut is a rotation to D latent features, and the remaining Z - D latent features are 0.
     """

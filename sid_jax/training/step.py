@@ -114,8 +114,8 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """Takes one optimizer step on a batch of input vectors `[B, D]`.
 
-    In the metrics, `agreement` is the share of items whose training code at every level is the nearest one,
-    as in an export. `counts` is the number of assignments of each code. `batch_loss` describes the losses.
+    In the metrics, `agreement` is the share of items whose training code is that of the nearest codeword at every
+    level, as in an export. `counts` is the number of assignments of each code. `batch_loss` describes the losses.
     """
     inputs = recipe.augment(batch, state.step)
     if companions is not None and companions.partners is not None:

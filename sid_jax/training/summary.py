@@ -80,7 +80,7 @@ def show_samples(messages: Messages, data: VectorSet, codes: np.ndarray) -> None
         items.add_row(*cells[: 2 + titled])
     messages.show(items)
     depth = max(1, codes.shape[1] - 1)
-    # Like the items below it, the heading is no line of the log of Python callers.
+    # For Python callers, `show` logs the heading at level DEBUG, like the items below; `line` would log it at INFO.
     messages.show(f"Items under the most common prefixes of {counted(depth, 'code')}:")
     for prefix, count in _common_prefixes(codes[:, :depth]):
         rows = np.flatnonzero((codes[:, :depth] == prefix).all(axis=1))[:_ITEMS_UNDER_A_PREFIX]
@@ -96,7 +96,7 @@ def _text(value: object) -> str:
 
 
 def _common_prefixes(prefixes: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
-    """Yields the most common of the items' prefixes, `[N, l]`, each with its number of items."""
+    """Yields the most common prefixes, each with its number of items; `prefixes` `[N, l]` has one row per item."""
     tuples, counts = distinct_tuples(prefixes)
     for each in np.argsort(-counts, kind="stable")[:_SAMPLE_PREFIXES]:
         yield tuples[each], int(counts[each])
