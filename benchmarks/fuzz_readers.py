@@ -3,10 +3,10 @@
 python benchmarks/fuzz_readers.py --minutes=10 --seed=0
 python benchmarks/fuzz_readers.py --reader=histories --minutes=10
 
-Each damaged file is read in its own process; files of vectors are read at once and in pieces. Any outcome other than
-content or a one-line `UserError` is a finding: another exception, a crash, more than 20 seconds, or more than half a
-GiB of memory. Findings are written to --keep with a description, and the exit status is then 1. The same seed damages
-the same files in the same way.
+Each damaged file is read in its own process; a file of vectors is read as a whole and then in pieces. Any outcome other
+than content or a one-line `UserError` is a finding: another exception, a crash, more than 20 seconds, or more than half
+a GiB of memory. The damaged file of each finding is copied to --keep with a description. If there are findings, the
+exit status is 1. The same seed damages the same files in the same way.
 """
 
 from __future__ import annotations

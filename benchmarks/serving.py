@@ -169,7 +169,7 @@ def main() -> None:
     print(f"{len(vectors):,} vectors of {vectors.shape[1]} features, {arguments.rounds} processes each, medians\n")
     print(
         "| runtime | installed, MB | import and load, s | first result, s | p50, ms | p99, ms "
-        "| items with other codes |"
+        "| items whose codes differ from those of sid_jax |"
     )
     print("|---|---|---|---|---|---|---|")
     for (name, (_, package)), found in zip(RUNTIMES.items(), codes, strict=True):

@@ -28,7 +28,7 @@ class RankCorrelations:
 def rank_correlations(
     figures: np.ndarray, outcomes: Sequence[np.ndarray], *, seed: int = 0, samples: int = 1000
 ) -> RankCorrelations:
-    """Returns the rank correlations of metrics of ID tables with a recommender's outcomes on them.
+    """Returns the rank correlations of metrics of ID tables with a recommender's results for these tables.
 
     Each bootstrap sample draws tables, users and, for each table, seeds with replacement. So the intervals are valid
     for new tables, new users and new training runs. Outcomes are noisy, and resampling adds the same noise again, which
@@ -61,11 +61,11 @@ def rank_correlations(
 
 
 def reliability(outcomes: Sequence[np.ndarray], *, seed: int = 0, samples: int = 200) -> float:
-    """Returns the split-half reliability: Spearman's correlation of the outcomes with those of a repeated study.
+    """Returns the split-half reliability: how well the outcomes would correlate with the outcomes of a repeated study.
 
-    The users are divided at random into halves. The mean correlation r of the outcomes of two halves is corrected from
-    half of the users to all users: 2 r / (1 + r) (Spearman and Brown, 1910). The square root of the reliability is
-    about the maximum correlation of any metric with these outcomes.
+    The users are divided at random into halves. r is the mean of Spearman's correlation of the outcomes of two halves. It
+    is corrected from half of the users to all users: 2 r / (1 + r) (Spearman and Brown, 1910). The square root of the
+    reliability is about the maximum correlation of any metric with these outcomes.
 
     For tables with several seeds, each half has its own seeds, so the variance of training counts as noise too. The
     estimate is then slightly too low, since a half has only half of the seeds. For tables with one seed, both halves

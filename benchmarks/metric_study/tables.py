@@ -48,7 +48,7 @@ class Made:
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
-    """A tokenizer's family, and a function that maps the data and a folder for training runs to its IDs."""
+    """A tokenizer's family, and a function that makes the tokenizer's IDs, given the data and a folder for its runs."""
 
     family: str
     make: Callable[[World, Path], Made]

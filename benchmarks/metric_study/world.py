@@ -34,7 +34,7 @@ class World:
       vectors: `[N, D]` float32 of length 1, text embeddings of titles, years and genres.
       years: `[N]` object (str).
       genres: N lists.
-      known: each user's items before the last `QUESTIONS`, the training histories for tables, metrics and models.
+      known: each user's items without the last `QUESTIONS` ones: the training histories for tables, metrics and models.
       questions: `QUESTIONS` test examples for each of U users: one of the last items is the target, and all items
         before it are the history.
       pairs: `[N, N]`, co-occurrence counts of films in the training histories.

@@ -12,7 +12,8 @@ from sid_jax.data.catalogs.movielens.tables import MovieLens
 from sid_jax.errors import UserError
 from sid_jax.streams import stream_rng
 
-# A user's share of likes is shrunk to the global share, as if the user had this many more ratings with that share.
+# A user's share of likes is shrunk to the global share: this many ratings with the global share of likes are added to
+# the user's own ratings.
 _PRIOR = 5.0
 _YEARS_A_GROUP = 10
 
@@ -23,8 +24,8 @@ class Ratings:
 
     Attributes:
       item_ids: `[N]`.
-      users: `[R]` int32, rows of users.
-      items: `[R]` int32, rows of items.
+      users: `[R]` int32, the row number of each rating's user in `traits`.
+      items: `[R]` int32, the position of each rating's item in `item_ids`.
       liked: `[R]` bool.
       times: `[R]` int64, seconds.
       traits: `[U, F]` int32, categorical features of each user; F may be 0.
@@ -85,7 +86,7 @@ def make_ratings(catalog: MovieLens, *, liked_from: float, until: float, train_s
       train_share: the share of the used ratings that is for training, the earliest ones.
 
     Raises:
-      UserError: if the training ratings or the test ratings are all likes, or none of them is.
+      UserError: if the training ratings or the test ratings have only likes, or no likes.
     """
     table = catalog.ratings
     order = np.argsort(table["timestamp"], kind="stable")

@@ -37,7 +37,7 @@ _FREE_TO_CHANGE = (
     "eval.bootstrap_samples",
 )
 
-# Results by kind and rows, then by slice of the test.
+# Results by kind of item representation and number of table rows, then by slice of the test.
 Results = dict[tuple[str, int], dict[str, Measured]]
 
 

@@ -84,7 +84,7 @@ def make_side(config: ConfigDict, kind: str, num_rows: int, table: IdTable, impr
 
 
 def _cut_at_random(features: PieceFeatures, table: IdTable, share: float, seed: int) -> np.ndarray:
-    """Returns S alternatives of the items' rows, `[S, N, L]`, each from pieces that do not span new random cuts."""
+    """Returns S alternatives of the items' rows, `[S, N, L]`, each with its own random cuts, which no piece spans."""
     random, num_levels = stream_rng(seed, "cuts"), table.semantic_ids.shape[1]
     shape = (_CUT_ANEW, len(table.item_ids), num_levels - 1)
     return np.stack(

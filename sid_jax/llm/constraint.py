@@ -30,7 +30,7 @@ class _Level:
     Attributes:
       children: `[n, K]` int32, the child of each node by each code, -1 for none; None if this array would be too large.
       keys: sorted keys node * K + code of all edges; empty if `children` is used.
-      first: `[n + 1]` int32, each node's first child.
+      first: `[n + 1]` int32, the `first_child` of this depth in `sid_jax.ids.trie.Trie`.
       tokens: the token id of each edge, int32.
     """
 
@@ -56,8 +56,8 @@ class _Level:
 class TokenTrie:
     """The prefix trie of an ID table as tensors on one device: dense for the first levels, CSR for the other levels.
 
-    The layout is the same as in STATIC (Su et al., 2602.22647). The position of a row in the trie is computed from the
-    row's last tokens in each step, and is not stored between steps. A beam search may therefore reorder rows.
+    The layout is the same as in STATIC (Su et al., 2602.22647). At each step, the trie node of each row of the batch is
+    computed from the row's last tokens. No node is stored between steps, so a beam search may reorder rows.
 
     Args:
       tokens: the IDs and their tokens.
@@ -76,7 +76,7 @@ class TokenTrie:
 
     @property
     def num_bytes(self) -> int:
-        """The memory of all tensors."""
+        """The memory of all tensors in bytes."""
         return sum(
             0 if each is None else each.nbytes
             for level in self._levels
@@ -150,10 +150,10 @@ def token_trie(tokens: IdTokens, device: torch.device) -> TokenTrie:
 class SemanticIdLogitsProcessor(LogitsProcessor):
     """Restricts `generate` to existing Semantic IDs, in all rows of a batch and in all beams.
 
-    The scores of other tokens become -inf. By default, an answer is one ID (with its markers, if the tokens have any),
-    followed by the end token; `max_new_tokens=L` ends the answer without the end token. With `text=True`, an answer is
-    any text in which code tokens occur only in complete IDs: between the markers, or anywhere if there is no begin
-    marker. The prompt may end with the begin marker.
+    The scores of tokens that are not allowed become -inf. By default, an answer is one ID (with its markers, if the
+    tokens have any), followed by the end token; `max_new_tokens=L` ends the answer without the end token. With
+    `text=True`, an answer is any text in which code tokens occur only in complete IDs: between the markers, or anywhere
+    if there is no begin marker. The prompt may end with the begin marker.
 
     Args:
       tokens: from `add_tokens`.

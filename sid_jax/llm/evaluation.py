@@ -25,7 +25,7 @@ from sid_jax.recommend.ranker import first_allowed
 from sid_jax.streams import stream_rng
 
 SPLITS, FORMS = ("test", "validation"), ("text", "chat")
-# Number of users per batch of the baselines, which compute products of sparse matrices.
+# Number of users per batch of the baselines. The language model has its own `batch_size`.
 _USERS = 256
 
 
@@ -83,7 +83,7 @@ def evaluate_generation(
       tokens: from `add_tokens`.
       task: "next_id" or "sequence" of `sid-jax llm-data`, or a function that returns a prompt for the texts of a
         history's IDs, the oldest first.
-      form: "text"; or "chat" for prompts as a user's message in the text tokenizer's chat template.
+      form: "text" for plain prompts; "chat" for prompts as user messages in the text tokenizer's chat template.
       split: "test" or "validation".
       num_beams: number of generated IDs per user. A user's list has at most this many items, unless items share IDs.
       max_history: maximum number of items in a prompt; of a longer history, the prompt has the last items.

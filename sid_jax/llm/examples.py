@@ -40,7 +40,7 @@ class Rows:
 
 
 class Examples:
-    """The rows of some tasks over a catalog and its users' histories, with the texts of the rows.
+    """Makes rows for some tasks from a catalog and its users' histories: first as numbers, then as texts.
 
     Args:
       content: the items and histories.
@@ -152,7 +152,7 @@ def possible_tasks(content: Content, wanted: list[str] | None) -> list[str]:
     """Returns the requested tasks; by default, all usual tasks for which there is data.
 
     Raises:
-      UserError: if there is no data for a requested task; or, if no task is requested, for any usual task.
+      UserError: if a requested task lacks its data; or if no task is requested, and all usual tasks lack their data.
     """
     lacking = {name: _lack(content, TASKS[name]) for name in wanted or USUAL_TASKS}
     for name in wanted or ():

@@ -37,7 +37,8 @@ class Gathered:
       codebooks: L codebooks `[K, Z]`.
       level_counts: for each level, the number of items with each code, `[K]`.
       prefix_counts: number of items for each prefix of one or two codes of the Semantic IDs: `{(12,): 40, (12, 4): 3}`.
-      tuple_rows: groups of rows with the same codes, the largest first; at most 50 groups of at most 20 rows.
+      tuple_rows: at most 50 groups of items with the same code tuple, the largest first. Each has its size and the row
+        numbers of at most 20 of its items.
       tuple_sizes: number of code tuples with 1, 2, 3, … items: `{1: 900, 2: 30}`.
       tuples_seen: for `tuple_rows` and `tuple_sizes`, one in this many code tuples was counted.
     """

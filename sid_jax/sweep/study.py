@@ -40,7 +40,7 @@ class Study:
       path: the SQLite file; created if it does not exist.
       space: the search space.
       seed: seed of the sampler.
-      first: settings of the first trial, or None.
+      first: settings of the first trial; None if the sampler chooses them.
 
     Raises:
       UserError: if the file is not the file of a sweep.

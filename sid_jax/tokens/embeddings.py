@@ -16,7 +16,7 @@ import scipy
 from sid_jax.data.blocks import in_blocks
 from sid_jax.streams import stream_rng
 
-# `[n, E]`: an array, or an object with a length whose slices are arrays.
+# `[n, E]`: an array, or an object that has a length and whose slices are arrays.
 Rows = Any
 
 
@@ -94,7 +94,7 @@ def center_and_spread(embeddings: Rows) -> tuple[np.ndarray, float]:
 def tally(
     blocks: Iterable[tuple[np.ndarray, np.ndarray | None]], sizes: Sequence[int]
 ) -> tuple[scipy.sparse.csr_array, np.ndarray]:
-    """Returns, for each pair of tokens, the number of items that have both; and for each token, its items' vector sum.
+    """Returns for each pair of tokens the number of items with both, and for each token the sum of its items' vectors.
 
     Args:
       blocks: for each block of n items, their Semantic IDs `[n, L]`, and their vectors `[n, E]` or None.
@@ -131,7 +131,7 @@ def _finite(semantic_ids: np.ndarray, embeddings: np.ndarray) -> tuple[np.ndarra
 def _residual_means(
     together: scipy.sparse.csr_array, sums: np.ndarray, sizes: Sequence[int], num_content_levels: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns each token's mean residual after the earlier levels, `[T, E]`, and whether it has content, `[T]`."""
+    """Returns for each token the mean residual of its items, `[T, E]`, and whether the token has content, `[T]`."""
     counts = together.diagonal()
     means = np.zeros_like(sums)
     residuals = sums - counts[:, None] * (sums[: sizes[0]].sum(axis=0) / max(counts[: sizes[0]].sum(), 1))

@@ -69,7 +69,7 @@ class Vocabulary:
     def added_tokens(self) -> list[dict[str, Any]]:
         """Returns the tokens as entries for the `added_tokens` of a `tokenizer.json`.
 
-        With these flags, neighboring text does not affect a token. Tokens are not `special`, since
+        The flags of an entry ensure that neighboring text does not affect the token. Tokens are not `special`, since
         `decode(..., skip_special_tokens=True)` removes special tokens.
         """
         flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
@@ -121,7 +121,8 @@ def _check_pattern(pattern: str, num_levels: int) -> None:
     """Raises a UserError if a text tokenizer might not split texts of this pattern into exactly one token per code.
 
     A text tokenizer takes the longest token at the first position where a token begins. Text before or after a token
-    therefore has no effect if the token's first and last characters occur nowhere else in any token.
+    therefore does not change how the token is recognized, if the token's first and last characters occur nowhere else
+    in any token.
     """
     wrong = _fault(pattern, num_levels)
     if wrong:

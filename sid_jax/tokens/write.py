@@ -139,7 +139,7 @@ def _rows(path: Path, id_column: str, num_levels: int) -> Iterator[tuple[pa.Arra
 def _write_embeddings(
     folder: Path, semantic_ids: np.ndarray, sizes: tuple[int, ...], codebooks: list[np.ndarray], model: RQVAE
 ) -> None:
-    """Writes the codeword of each token, the number of its items, and the decoded mean of their quantized vectors."""
+    """Writes the codewords, and for each token its number of items and the decoded mean of their quantized vectors."""
     codewords = np.concatenate(codebooks)
     content = slice(0, len(codewords))
     together, _ = tally(((rows, None) for _, rows in in_blocks(semantic_ids)), sizes)
