@@ -11,7 +11,7 @@ _MOST_NAMES = 20
 
 
 class UserError(Exception):
-    """Raised for errors that the user can fix, such as input that cannot be used; if possible, before any work starts.
+    """Raised for errors that the user can fix, such as unusable input. If possible, it is raised before any work.
 
     The message is one line that says what is wrong, where, and what to do. Commands print it to standard error without
     a traceback, and exit with a nonzero status.

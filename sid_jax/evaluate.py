@@ -73,8 +73,8 @@ def evaluate_ids(
         the vectors, one per line.
       on_bad_rows: see `treat_bad_rows`.
       on_unknown: treatment of items that have a vector or a history but no Semantic ID: "error" rejects them, "drop"
-        drops them with a warning that states their number. Items of histories whose vectors were dropped as bad rows
-        are dropped as well, with a warning of their own.
+        drops them with a warning that states their number. Items whose vectors were dropped as bad rows are also
+        dropped from the histories, with a separate warning.
       codebooks: folder of an export. Its decoder reconstructs vectors from IDs.
       labels: see `read_labels`.
       histories: see `as_histories`; optional.
@@ -90,7 +90,7 @@ def evaluate_ids(
         raise UserError("--codebooks needs --vectors=FILE, since decoded IDs are compared with the item vectors")
     path = file_to_write(out) if out else None
     table, rows = read_id_table(*parse_id_source(ids)), None
-    known = None  # The ids of all items that histories may name, if not only those of `table`.
+    known = None  # The ids of all items that histories may contain; None if these are the items of `table`.
     if vectors:
         data = read_vector_files(
             vectors,
@@ -140,7 +140,8 @@ def _histories(
 ) -> Histories:
     """Returns histories over the items `item_ids` `[N]`, without each user's last `holdout` interactions.
 
-    If `known` is given, it has the ids of further items. Their interactions are dropped with a warning.
+    If `known` is given, it has the ids in `item_ids` and others. Interactions of the other items are dropped, with a
+    warning.
     """
     found = as_histories(histories, item_ids if known is None else known, on_unknown=on_unknown).without_last(holdout)
     if known is None:

@@ -70,8 +70,8 @@ class Messages:
         Args:
           verbose: True logs lines at level INFO, and shows progress bars. It also prints the log to standard error (in
             Jupyter, below the cell) unless the caller has configured logging for that level. False logs at level DEBUG,
-            and shows no progress. Tables are always logged at level DEBUG, since callers have their numbers as values,
-            and warnings at level WARNING.
+            and shows no progress. Tables are always logged at level DEBUG, since callers get the numbers as return
+            values. Warnings are always logged at level WARNING.
         """
         if verbose:
             _print_unless_configured()

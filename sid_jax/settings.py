@@ -40,8 +40,8 @@ RENAMED = {
 }
 # Settings of earlier versions, which saved configs may have. They are ignored.
 _REMOVED = ("noise_decay", "noise_offset")
-# Settings that configs saved by earlier versions lack. The values are those that these versions used, which differ from
-# the defaults.
+# These settings are missing in configs that earlier versions saved. The values here are the ones that the earlier
+# versions used; they differ from the defaults.
 _BEFORE = {"model.encoder": "mlp", "train.augmentation": 0.0}
 
 

@@ -87,7 +87,10 @@ def stopping() -> Iterator[None]:
 
 
 def end_with_publication() -> None:
-    """Declares that the next publication of a folder completes the command's work. Later signals do not stop it."""
+    """Declares that the next publication of a folder completes the command's work.
+
+    After that publication, a signal does not make the command fail.
+    """
     global _ends_published
     _ends_published = True
 

@@ -297,8 +297,8 @@ class SemanticIdTokenizer:
                 layout, width = self.model.layout, self.model.mean.shape[0]
                 if layout is not None and vectors.shape[1:] != (width,):
                     raise UserError(
-                        f"vectors have {vectors.shape[-1]} features, but the model has {width}, of the parts "
-                        f"{', '.join(layout.names)}; give the parts by name, such as {{{layout.names[0]!r}: X}}"
+                        f"vectors have {vectors.shape[-1]} features, but the model's parts ({', '.join(layout.names)}) "
+                        f"have {width} in total; give the parts by name, such as {{{layout.names[0]!r}: X}}"
                     )
                 check_finite(vectors, table.item_ids, "vectors", self.model.layout)
                 if len(vectors) != len(table):

@@ -80,7 +80,7 @@ def test_settings_drop_bad_rows_and_unknown_items_of_histories_in_memory(vectors
     dropping = sid_jax.SemanticIdTokenizer(**settings, on_unknown="drop")
     dropping.fit(spoilt, skus, histories=histories, verbose=False)
     assert dropping.table.item_ids.tolist() == skus[:-1] and "'gone' is not in the catalog" in caplog.text
-    with pytest.raises(UserError, match=f"16 features, .* 80, of the parts {', '.join(dropping.model.layout.names)};"):
+    with pytest.raises(UserError, match=rf"16 features, .*\({', '.join(dropping.model.layout.names)}\) have 80 in"):
         dropping.evaluate(vectors[:-1])
 
 

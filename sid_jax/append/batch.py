@@ -212,8 +212,8 @@ def ids_of_kind(item_ids: Any, there: pa.ChunkedArray, where: str) -> pa.Chunked
 def as_kind(ids: pa.ChunkedArray, there: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     """Returns ids from files, int64 or string, in the type of the published ids `there`, if the cast is unambiguous.
 
-    Text ids are cast to integers if all of them are written like Python integers. Integers are cast to text if all
-    published ids are written like Python integers: a published id "000049" would not be found by the integer 49.
+    Text ids are cast to integers if all of them are written like Python integers. Integers are cast to text only
+    if all published ids are written like Python integers, since the text "49" would not match a published id "000049".
 
     Raises:
       UserError: if the types differ and neither cast applies.

@@ -165,7 +165,7 @@ def _known_items(published: Published, version: Version, reference: Reference | 
 
 
 def _errors(published: Published, batch: Batch, semantic_ids: np.ndarray) -> tuple[np.ndarray, float]:
-    """Returns the squared errors `[n, 2]` of a sample's codes and IDs, and the spread of the sample's vectors.
+    """Returns, for a sample of a batch, the squared errors `[n, 2]` of codes and IDs, and the spread of the vectors.
 
     The spread is the mean squared distance of the vectors to their mean.
     """

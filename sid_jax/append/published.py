@@ -128,7 +128,7 @@ def raw_codes(table: IdTable) -> np.ndarray:
 
 
 def _check_made(manifest: Mapping[str, Any], where: str) -> None:
-    """Rejects a manifest without an entry that an append needs."""
+    """Rejects a manifest if an entry that an append needs is missing or wrong."""
     made, schema = manifest.get("semantic_ids"), manifest.get("schema")
     version = manifest.get("version", {})
     good = (

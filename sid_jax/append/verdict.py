@@ -114,7 +114,7 @@ def verdict(
         so far), "threshold", "cause", and "version", the first version in which the check was due;
       remedy: text that says what to do, or None;
       r2_to_gain: R^2 that the catalog has lost since training, the maximum that retraining can restore; or None;
-      ids_to_change: the maximum number of IDs that retraining can change, which is all of them;
+      ids_to_change: the maximum number of IDs that retraining can change: the number of items;
       new_items_until_due: estimated number of further items until the lost R^2 makes retraining due, if they fit as
         well as the items added since training; None if this never happens, or if retraining is due.
     """

@@ -130,8 +130,9 @@ def _encode(
 def _moments(model: RQVAE, vectors: jax.Array, codes: jax.Array, counted: jax.Array) -> jax.Array:
     """Returns the moments `[D + 3]` of a sample. Moments of several samples can be added; R^2 follows from them.
 
-    The moments are the number of counted items, the sum of their squared errors, the sum of their squared distances to
-    the model's mean, and the sum `[D]` of their differences from the model's mean.
+    Only the items that `counted` marks are included. The moments are the number of these items, the sum of their
+    squared errors, the sum of their squared distances to the model's mean, and the sum `[D]` of their differences from
+    this mean.
     """
     inputs, reconstructions = model.compared(vectors, codes)
     errors = squared_error(inputs, reconstructions)

@@ -66,8 +66,8 @@ def export_files(
 ) -> None:
     """Encodes the vectors in files with a run's model, and writes the export atomically.
 
-    `sid_jax.export.run.export` gives the same IDs. Memory does not grow with N: data of size N are kept in files in
-    the export's folder.
+    The IDs are those that `sid_jax.export.run.export` gives to the same items. Memory does not grow with N: data of
+    size N are kept in files in the export's folder.
 
     Args:
       workdir: the run's folder; the run's own data are not read.

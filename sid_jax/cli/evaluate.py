@@ -1,6 +1,6 @@
 """Evaluates Semantic IDs of an export or from any other source.
 
-Examples: IDs of an export, and IDs of letter.json, to whose item ids 1 is added (+1).
+Examples: IDs of an export, and IDs of letter.json, with 1 added to each item id (+1).
   sid-jax evaluate --ids=exports/items --vectors=items.parquet
   sid-jax evaluate --ids=letter.json+1 --vectors=items.npy --vector_ids=ids.txt --labels=items.jsonl:categories
 """

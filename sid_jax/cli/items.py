@@ -5,7 +5,7 @@ from __future__ import annotations
 from absl import flags
 
 ITEMS = flags.DEFINE_string(
-    "items", None, "Titles, descriptions and other columns of items: a table, JSON lines, or an item.json."
+    "items", None, "Titles, descriptions and other columns of items: a table, JSON lines, or LC-Rec's .item.json file."
 )
 ON_UNKNOWN = flags.DEFINE_enum(
     "on_unknown",

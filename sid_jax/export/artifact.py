@@ -260,7 +260,7 @@ def write_table(folder: Path, table: pa.Table, *, rows: int | None = None) -> No
 
 
 def shard_name(number: int, count: int) -> str:
-    """Returns the path of an ID table's file `number`, of `count` files, relative to the export's folder."""
+    """Returns the path, relative to the export's folder, of file `number` of an ID table that has `count` files."""
     return f"{WHOLE_FILE}/ids-{number:05}-of-{count:05}.parquet"
 
 

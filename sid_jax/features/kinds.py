@@ -145,7 +145,7 @@ class ItemFeatures:
 
 
 def hash_ids(item_ids: np.ndarray, seed: int) -> np.ndarray:
-    """Returns the hash of the text of each of N item ids, `[N]` uint64; it is the same on every machine."""
+    """Returns a hash of each item id's text, `[N]` uint64, the same on every machine."""
     salt = seed.to_bytes(8, "little")
     digests = (hashlib.blake2b(str(each).encode(), digest_size=8, salt=salt).digest() for each in item_ids.tolist())
     return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)

@@ -26,8 +26,8 @@ from sid_jax.paths import as_path, typed
 
 FEATURES_FILE = "features.parquet"
 _COUNTS = "impressions"
-# Fitted features may be applied to another ID table. If more than this share of the items in both ID tables get rows of
-# the embedding table that differ from their rows before, the IDs seem to come from another quantizer, and are rejected.
+# Fitted features may be applied to another ID table. If the rows of more than this share of the items in both ID tables
+# change, the IDs of the other table seem to come from another quantizer, and are rejected.
 _MOST_MOVED = 0.1
 
 
@@ -187,8 +187,8 @@ def read_impressions(path: str | Path, item_ids: np.ndarray, id_column: str = "i
       id_column: the column of item ids in the file; the first column if there is none of this name.
 
     Raises:
-      UserError: if the file cannot be read, a count is negative or missing, their sum is above 2^62, or none of the N
-        items has an impression.
+      UserError: if the file cannot be read, a count is negative or missing, the sum of all counts is above 2^62, or
+        none of the N items has an impression.
     """
     table = read_whole_tables(path, guessed=(_COUNTS,))
     ids_name = _ids_name(table.column_names, id_column)

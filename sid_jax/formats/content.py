@@ -40,7 +40,7 @@ class Content:
       histories: histories of users with at least 3 interactions, over the table's items; None if none are written.
       name: name of the data set in file names.
       out: the folder in which the files will be.
-      first_id: number of the language model's own tokens, for tools that use token ids.
+      first_id: first token id of the codes, after the language model's own tokens; for tools that use token ids.
     """
 
     table: IdTable
