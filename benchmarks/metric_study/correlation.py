@@ -63,9 +63,9 @@ def rank_correlations(
 def reliability(outcomes: Sequence[np.ndarray], *, seed: int = 0, samples: int = 200) -> float:
     """Returns the split-half reliability: how well the outcomes would correlate with the outcomes of a repeated study.
 
-    The users are divided at random into halves. r is the mean of Spearman's correlation of the outcomes of two halves. It
-    is corrected from half of the users to all users: 2 r / (1 + r) (Spearman and Brown, 1910). The square root of the
-    reliability is about the maximum correlation of any metric with these outcomes.
+    The users are divided at random into halves. Spearman's correlation of the outcomes of the two halves is averaged
+    over many divisions. The mean r is corrected from half of the users to all users: 2 r / (1 + r) (Spearman and Brown,
+    1910). The square root of the reliability is about the maximum correlation of any metric with these outcomes.
 
     For tables with several seeds, each half has its own seeds, so the variance of training counts as noise too. The
     estimate is then slightly too low, since a half has only half of the seeds. For tables with one seed, both halves
