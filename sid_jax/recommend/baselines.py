@@ -118,7 +118,7 @@ def _recent(batch: HistoryBatch, num_items: int, decay: float) -> scipy.sparse.c
 
 
 class Transitions:
-    """Recommends the items that most often follow the items of a history, with a transition graph and no training.
+    """Recommends the items that most often follow the items of a history. No model is trained.
 
     This is a variant of TGH (An Embarrassingly Simple Graph Heuristic, 2605.07125). TGH recommends the items that are
     one to three transitions from a history's last items, ordered by content and by transition counts. Here the order

@@ -1,16 +1,16 @@
 """Back-off scores of cold items, computed in jit from a model's predictions for its training items.
 
-A model that was trained without an item has learned a prefix of its ID from other items, but hardly the last codes. The
-model also predicts which warm items come next. The score of a cold item u after a history h combines both:
+A model that was trained without an item has learned a prefix of the item's ID from other items, but hardly the last
+codes. The model also predicts which warm items come next. The score of a cold item u after a history h combines both:
 
   score(u | h) = w log p(prefix of u | h) + log sum_i q(i | h) k(u | i)
 
-w is a weight. p is the model's probability of a prefix of u's ID; for a model that scores items, p is its probability
-of u among the cold items. q is a distribution over warm items. It is a mixture of two distributions: the model's
-distribution over the next item, truncated to the most likely items, and a distribution over the items of the history,
-in which later items have higher weights. k is the similarity weight exp(b * cosine) of the items' content vectors,
-normalized over the cold items, so a warm item that is similar to many cold items contributes little to each of them.
-The sum is the Nadaraya-Watson estimate of the distribution over cold items.
+w is a weight. p is the model's probability of a prefix of u's ID; for a model that scores items, p is the model's
+probability of u among the cold items. q is a distribution over warm items. It is a mixture of two distributions: the
+model's distribution over the next item, truncated to the most likely items, and a distribution over the items of the
+history, in which later items have higher weights. k is the similarity weight exp(b * cosine) of the items' content
+vectors, normalized over the cold items, so a warm item that is similar to many cold items contributes little to each of
+them. The sum is the Nadaraya-Watson estimate of the distribution over cold items.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ def vectors_of(data: VectorSet, item_ids: np.ndarray, available: np.ndarray | No
         raise UserError(
             f"config.quantizer.data has no vectors for {missing.sum()} of {len(item_ids)} items; the first one is "
             f"{item_ids[missing].tolist()[0]!r}{left_out}. Give the vectors from which the IDs were made, "
-            "including those of new items"
+            "including the vectors of new items"
         )
     vectors = dense_vectors(data.vectors, data.layout)[rows]
     vectors[rows < 0] = np.nan

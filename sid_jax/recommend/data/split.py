@@ -126,8 +126,8 @@ def choose_cold_items(histories: Histories, amount: float, seed: int) -> np.ndar
     targets = np.unique(histories.items[histories.offsets[1:][histories.lengths > 0] - 1])
     if not 0 < amount < max(1, len(targets)):
         raise UserError(
-            f"--draw_cold={amount:g} is not possible; give a share above 0 and below 1, or a number below "
-            f"{len(targets)}, the number of distinct last items of users"
+            f"--draw_cold={amount:g} is not possible: cold items are drawn from the {len(targets)} distinct last items "
+            f"of the users. Give a share above 0 and below 1, or a number of items below {len(targets)}"
         )
     number = max(1, round(amount * len(targets) if amount < 1 else amount))
     cold = np.zeros(len(histories.item_ids), bool)

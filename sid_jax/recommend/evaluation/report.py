@@ -71,7 +71,7 @@ class EvaluationReport:
         return {each.name: each.metrics for each in self.evaluations[1:]}
 
     def __repr__(self) -> str:
-        """Returns a header and one line per recommender, under each rule for seen items."""
+        """Returns, for each rule for seen items, a header and one line per recommender."""
         rows = [
             f"{each.name}: "
             + ", ".join(f"{name} {cell}" for name, cell in _column(each, self.samples) if name in _SHOWN)

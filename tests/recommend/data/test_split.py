@@ -107,5 +107,5 @@ def test_cold_items_are_drawn_from_the_test_targets():
 
 @pytest.mark.parametrize("amount", [0, 2, -0.5, float("nan")])
 def test_an_amount_out_of_range_is_refused(amount: float):
-    with pytest.raises(UserError, match="above 0 and below 1, or a number below 2"):
+    with pytest.raises(UserError, match="above 0 and below 1, or a number of items below 2"):
         choose_cold_items(make([1, 2, 3], [4]), amount, seed=0)
