@@ -57,7 +57,7 @@ def test_the_readme_opens_with_the_two_commands_and_is_short():
 
 
 def test_the_page_of_settings_is_what_the_settings_declare():
-    assert settings_page.PAGE.read_text() == settings_page.text(), "run python -m tests.docs.settings_page"
+    assert settings_page.PAGE.read_text() == settings_page.text(), "outdated: run python -m tests.docs.settings_page"
 
 
 def test_every_setting_is_read_by_something():

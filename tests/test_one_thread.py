@@ -14,7 +14,7 @@ def test_blas_has_one_thread_inside_and_its_former_number_outside():
         with one_blas_thread():
             inside = _threads()
         outside = _threads()
-    assert len(inside) >= 2, "NumPy and SciPy each have a BLAS library"
+    assert len(inside) >= 2, "the BLAS library of NumPy or of SciPy was not found"
     blas = [path for path in inside if "openblas" in path]
     assert {inside[path] for path in blas} == {1}
     assert {outside[path] for path in blas} == {2}

@@ -46,7 +46,7 @@ def check(words: list[str]) -> None:
             _run(words, patch)
     else:
         assert any(typed.startswith(plain) for plain in _PLAIN), (
-            f"{typed}: what command is this? List it in tests/docs/typed.py"
+            f"{typed}: unknown command; add it to _PLAIN in tests/docs/typed.py"
         )
 
 
@@ -55,7 +55,7 @@ def _is_ours(words: list[str]) -> bool:
 
 
 def _run(words: list[str], patch: pytest.MonkeyPatch) -> None:
-    assert _is_ours(words), f"{' '.join(words)}: what command is this? List it in tests/docs/exceptions.py"
+    assert _is_ours(words), f"{' '.join(words)}: unknown command; add it to NOT_RUN in tests/docs/exceptions.py"
 
     def leave(message: str) -> None:
         raise AssertionError(f"{' '.join(words)}\nerror: {message}")

@@ -61,7 +61,7 @@ def test_the_residual_walk_is_product_assignment_bit_for_bit():
 
 
 def test_alternating_serves_points_better_than_the_start():
-    # The features are correlated, so that principal axes alone do not give the best parts.
+    # The features are correlated, so that principal axes alone do not give the best subvectors.
     random = np.random.default_rng(2)
     points = random.laplace(size=(500, 8)) @ random.normal(size=(8, 8))
     points = jnp.asarray(points - points.mean(axis=0), jnp.float32)
