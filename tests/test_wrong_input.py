@@ -176,7 +176,7 @@ WRONG_FILES: dict[str, tuple[Files, str]] = {
         lambda folder: {**npy(VECTORS)(folder), "ids_path": f"{folder}/none.txt"},
         "none.txt: No such file or directory; give a file with one id per line",
     ),
-    "null id": (parquet(["a", None, "c"], LISTS), "column 'item_id': row 1 (counted from 0) is null (1 in total)"),
+    "null id": (parquet(["a", None, "c"], LISTS), "column 'item_id': row 1 (counted from 0) is null (null rows: 1)"),
     "null vector": (parquet(["a", "b"], [[1.0], None]), "row 1 (counted from 0, id 'b') has no vector: it is null"),
     "null value": (
         parquet(["a", "b"], [[1.0, 2.0], [3.0, None]]),

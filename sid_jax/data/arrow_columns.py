@@ -47,7 +47,7 @@ def plain_ids(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> pa.
 
 
 def integers_or_text(column: pa.ChunkedArray, where: str, first_row: int = 0) -> pa.ChunkedArray:
-    """Returns ids as Arrow integers or text. Only this function lists the types that ids may have.
+    """Returns ids as Arrow integers or text. The types that ids may have are defined only here.
 
     Raises:
       UserError: if an id is null, or the column has another type.
@@ -143,8 +143,8 @@ def vectors_from_arrow(
       column: the vectors.
       where, first_row: see `plain_ids`.
       num_features: the number D of features that each vector must have; None for the length of the first vector. If it
-        is given, invalid rows become rows that are not finite: NaN for a null row or a row with a null value, infinity
-        for a vector of another length.
+        is given, invalid vectors become vectors that are not finite: a null row or a null value becomes NaN, and a
+        vector of another length becomes infinite values.
 
     Raises:
       UserError: if the column has another type; without `num_features`, also if a vector or a value in it is null, or a
@@ -199,7 +199,7 @@ def refuse_nulls(column: pa.ChunkedArray, where: str, first_row: int = 0) -> Non
     if column.null_count:
         row = first_row + pc.index(column.is_null(), True).as_py()
         raise UserError(
-            f"{where}: row {row} (counted from 0) is null ({column.null_count} in total); remove these rows"
+            f"{where}: row {row} (counted from 0) is null (null rows: {column.null_count}); remove these rows"
         )
 
 

@@ -27,8 +27,8 @@ def finite_rows(
     Args:
       vectors: `[N, D]`, named "vectors" in errors.
       ids: `[N]` item ids.
-      on_bad_rows: "drop" drops rows that are not finite. "error" and "report" reject them; "report" lists only rows of
-        files.
+      on_bad_rows: "drop" drops rows that are not finite; "error" rejects them. "report" has the same effect here as
+        "error", since only bad rows of files are listed.
       layout: see `not_finite`.
       allow_empty: whether all rows may be dropped.
       option: the option that drops bad rows, named in errors.

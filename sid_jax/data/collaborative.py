@@ -87,7 +87,7 @@ def truncated_svd(matrix: scipy.sparse.csr_array, dimension: int) -> np.ndarray:
 
 
 def _largest_singular(matrix: scipy.sparse.csr_array, dimension: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the left singular vectors `[N, D]` and the values `[D]` of the largest singular values, in any order.
+    """Returns the left singular vectors `[N, D]` of the D largest singular values, and these values, in any order.
 
     ARPACK can fail if many singular values are equal, as for histories that all have the same form. A small matrix then
     gets a dense SVD.

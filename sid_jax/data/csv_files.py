@@ -1,4 +1,4 @@
-"""Opens .csv files for Arrow's reader: separator, compression, and the types of columns."""
+"""Opens .csv files for Arrow's reader, and determines their separator, compression and column types."""
 
 from __future__ import annotations
 

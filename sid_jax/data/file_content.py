@@ -37,7 +37,7 @@ _BINARIES = (
         "a ZIP archive",
         (b"PK\x03\x04",),
         (".npz", ".pt"),
-        "rename it to .npz or .pt if it is such a file, or unpack it",
+        "give it the ending .npz or .pt if NumPy or PyTorch wrote it; otherwise, unpack it",
     ),
     _Content(
         "compressed with gzip",

@@ -167,7 +167,8 @@ def some_unknown(ids: np.ndarray, known: np.ndarray) -> list[str]:
 def likely_cause(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray) -> str:
     """Returns the likely reason why ids are not in a catalog, and a remedy; "" if no reason is found.
 
-    A single id that is not found is no sign of ids of another kind, unless it alone is a number or alone is text.
+    A single unknown id counts as an id of another kind only if it is a number and the catalog's ids are text, or the
+    reverse.
 
     Args:
       unknown: distinct ids that are not in the catalog, as text, at least one.
@@ -209,7 +210,7 @@ def _other_base(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray)
         if unknown[0] == str(name) and missed not in has:
             return (
                 f"ids seem to be numbered from {first}, but the catalog is numbered from {low}, so every id would name "
-                "another item: number the items of the input and of the catalog from the same start, and drop no items"
+                "another item: do not drop unknown items, but number the input and the catalog from the same start"
             )
     return ""
 

@@ -76,7 +76,7 @@ def vectors_of_parts(about: Sequence[About], given: Mapping[str, Any]) -> np.nda
     """Returns vectors `[n, D]` float32 of new items from some of the parts; the other parts are missing (NaN).
 
     Raises:
-      UserError: if a name is not a part, values are not of its kind, or numbers of rows differ.
+      UserError: if a name is not a part, a part's values are not of its kind, or numbers of rows differ.
     """
     layout = Layout.of_dicts(about)
     known = {each["name"]: each for each in about}
@@ -109,7 +109,7 @@ def at_ids(vectors: np.ndarray, own_ids: np.ndarray, ids: np.ndarray, name: str)
 def _silent_parts_missing(layout: Layout, vectors: np.ndarray) -> np.ndarray:
     """Marks zero vectors of a unit-norm part as missing, unless the item has no other part.
 
-    A zero vector has no direction: for example, a text without words, or an item without neighbors.
+    A zero vector has no direction. It is, for example, the vector of a text without words.
     """
     lacking = layout.lacking(vectors)
     silent = np.stack(

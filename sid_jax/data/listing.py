@@ -47,7 +47,7 @@ def find_remote_files(text: str, kind: str, endings: Sequence[str], allow_empty:
 def find_ids_files(text: str) -> list[str]:
     """Returns the files of ids that an input text names, [] for an empty text.
 
-    If there is no file at a path, the path itself is returned.
+    If there is no file at a path, the path itself is returned, so that reading it raises an error.
     """
     found = []
     for name in _names(text) if text else []:

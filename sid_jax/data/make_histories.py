@@ -209,7 +209,8 @@ def _times(column: pa.ChunkedArray, where: str) -> np.ndarray:
     if len(unordered):
         value = {"nan": "NaN"}.get(str(times[unordered[0]]), times[unordered[0]])
         raise UserError(
-            f"{where}: {_row_from_0(unordered[0])} is {value} ({len(unordered)} in total); remove these rows"
+            f"{where}: {_row_from_0(unordered[0])} is {value} (NaN or infinite rows: {len(unordered)}); remove "
+            "these rows"
         )
     return times
 

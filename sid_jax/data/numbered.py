@@ -35,7 +35,9 @@ def list_beside(path: Path) -> Path | None:
 
 
 def ids_of_rows(path: Path, num_rows: int) -> np.ndarray:
-    """Returns the item ids `[N]` of a file that has codes only: those of the list in its folder, or row numbers.
+    """Returns the item ids `[N]` of a file that has only codes.
+
+    The ids come from the list of ids in the file's folder. Without a list, they are the row numbers.
 
     Raises:
       UserError: if the list is damaged or has other columns, or does not have one id per row.
@@ -88,8 +90,8 @@ def read_list(file: Path) -> tuple[np.ndarray, bool]:
     numbered = {"number", "item_id"} <= set(names)
     if not numbered and len(names) != 1:
         raise UserError(
-            f"{file}: gives item ids to the files of its folder, but has the columns {', '.join(names)}; give the "
-            "columns number (0, 1, 2, ...) and item_id, or item ids alone, or rename the file"
+            f"{file}: expected item ids for the files of its folder, found the columns {', '.join(names)}; give the "
+            "columns number (0, 1, 2, ...) and item_id, or only a column of item ids, or rename the file"
         )
     with reading(file, ".parquet"):
         table = parquet.read(["number", "item_id"] if numbered else names)
@@ -99,7 +101,7 @@ def read_list(file: Path) -> tuple[np.ndarray, bool]:
 
 
 def _check_are_ids(path: Path, numbers: np.ndarray, file: Path, ids: np.ndarray) -> None:
-    # Both the numbers of items and their ids are integers here, so a guess would give items the codes of others.
+    # Item numbers and item ids are both integers here. If one were taken for the other, items would get wrong data.
     strange = numbers[~np.isin(numbers, ids)]
     if len(strange):
         raise UserError(

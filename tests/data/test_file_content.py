@@ -67,7 +67,7 @@ def items(path):
         (vectors, "a.npy", "parquet", "a Parquet file; give it the ending .parquet"),
         (vectors, "a.parquet", "npy", "a NumPy array; give it the ending .npy"),
         (vectors, "a.pt", "arrow", "an Arrow file; give it the ending .arrow"),
-        (vectors, "a.npy", "npz", "a ZIP archive; rename it to .npz or .pt if it is such a file"),
+        (vectors, "a.npy", "npz", "a ZIP archive; give it the ending .npz or .pt if NumPy or PyTorch wrote it"),
         (vectors, "a.npy", "gzip", "compressed with gzip; decompress it"),
         (vectors, "a.parquet", "text", "text; write the file again, or give it the ending of its format"),
         (vectors, "a.array_record-00000-of-00002", "parquet", "a Parquet file"),

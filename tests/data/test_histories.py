@@ -219,9 +219,12 @@ def test_files_of_both_kinds_and_python_agree(tmp_path_factory: pytest.TempPathF
     [
         ({"item": [10, 20, 99, 98, 99]}, "row 2 (counted from 0): item '99' is not in the catalog"),
         ({"item": [10, 20, 99, 98, 99]}, "3 of 5 items are unknown"),
-        ({"user": [9, None, 9, None, 9]}, "column 'user': row 1 (counted from 0) is null (2 in total)"),
-        ({"time": [1, 2, 3, 4, None]}, "column 'time': row 4 (counted from 0) is null (1 in total)"),
-        ({"time": [1.0, float("nan"), 3.0, 4.0, 5.0]}, "column 'time': row 1 (counted from 0) is NaN (1 in total)"),
+        ({"user": [9, None, 9, None, 9]}, "column 'user': row 1 (counted from 0) is null (null rows: 2)"),
+        ({"time": [1, 2, 3, 4, None]}, "column 'time': row 4 (counted from 0) is null (null rows: 1)"),
+        (
+            {"time": [1.0, float("nan"), 3.0, 4.0, 5.0]},
+            "column 'time': row 1 (counted from 0) is NaN (NaN or infinite rows: 1)",
+        ),
         ({"time": ["9", "10", "8", "7", "soon"]}, "expected times that are numbers, dates or timestamps, found string"),
         ({"user": [0.5] * 5}, "column 'user': expected ids that are strings or integers, found double"),
         ({"user": pa.array([2**63] * 5, pa.uint64())}, "column 'user': an id is too large"),

@@ -95,7 +95,7 @@ def test_ids_in_a_csv_file_of_impressions_are_what_is_written_there(tmp_path):
     [
         ({"item_id": ["a"], "impressions": [-1]}, "row 0 .counted from 0. has -1"),
         ({"item_id": ["a"], "impressions": [1.5]}, "expected whole numbers, found double"),
-        ({"item_id": ["a", "b", "a"], "impressions": [1, None, None]}, r"row 1 .* is null \(2 in total\)"),
+        ({"item_id": ["a", "b", "a"], "impressions": [1, None, None]}, r"row 1 .* is null \(null rows: 2\)"),
         ({"item_id": pa.array([], pa.string()), "impressions": pa.array([], pa.int64())}, "empty; give a table"),
         ({"item_id": ["x"], "impressions": [1]}, "none of its items"),
         ({"item_id": pa.array([None], pa.string())}, "1 ids are null"),

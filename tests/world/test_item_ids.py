@@ -60,8 +60,8 @@ def test_whole_numbers_are_appended_to_text_that_is_written_as_they_are(tmp_path
         (["007", "1"], NUMBERS, "'007' differs from 7 in leading zeros"),
         (["1.0", "2.0"], NUMBERS, "'1.0' differs from 1 in a decimal point"),
         (["A", "b"], np.array(["a", "b"], object), "'A' differs from 'a' in spaces or upper case"),
-        (["10", "1", "2"], NUMBERS, "numbered from 1, but the catalog is numbered from 0, .* drop no items"),
-        (["0", "1", "2"], np.arange(1, 11), "numbered from 0, but the catalog is numbered from 1, .* drop no items"),
+        (["10", "1", "2"], NUMBERS, "numbered from 1, but the catalog is numbered from 0, .* do not drop"),
+        (["0", "1", "2"], np.arange(1, 11), "numbered from 0, but the catalog is numbered from 1, .* do not drop"),
         (["B07", "B08"], NUMBERS, r"no id matches, .* ids of another kind \(text; the catalog has numbers\)"),
         (["x", "1", "2"], NUMBERS, r"1 of 3 items are unknown: drop them \(on_unknown=\"drop\"\), or add them"),
         # The list contains the catalog's first item, 0, so its ids seem to be numbered from 0, as in the catalog.

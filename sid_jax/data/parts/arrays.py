@@ -87,7 +87,8 @@ def check_vectors(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.dty
 def read_rows(path: Path, offset: int, rows: np.ndarray, dtype: np.dtype, num_features: int) -> np.ndarray:
     """Returns rows `[m]` of an array `[n, num_features]` that a file holds row by row from byte `offset` on.
 
-    Rows are read instead of mapped, since the memory pages of a map count as memory of the process until it is closed.
+    Rows are read instead of mapped, since the memory pages of a map count as memory of the process until the map is
+    closed.
     """
     found, size = np.empty((len(rows), num_features), dtype), num_features * dtype.itemsize
     with path.open("rb", buffering=0) as file:

@@ -79,7 +79,10 @@ class Columns:
         return found
 
     def find_ids(self, names: Sequence[str], path: File) -> str | None:
-        """Returns the name of a table's id column; None if the table has only vectors, or ids are in separate files."""
+        """Returns the name of a table's id column, or None if the table has none.
+
+        Raises UserError if the id column is missing, unless ids are in separate files or the table has only vectors.
+        """
         others = set(names) - {self.find("vector_column", names, path)}
         return (self.find_if_any if self.ids_elsewhere or not others else self.find)("id_column", names, path)
 

@@ -66,7 +66,7 @@ class VectorParts:
         """Returns the same rows with a layout of item parts. The files must have all item parts, or only the first.
 
         Raises:
-          UserError: if the vectors have a different number of features.
+          UserError: if the vectors match neither all item parts together nor the first one.
         """
         first, wanted = layout.parts[0], layout.num_features
         if self.num_features not in (first.num_features, wanted):

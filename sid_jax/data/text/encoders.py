@@ -163,8 +163,8 @@ def _function(encode: Encode, name: str) -> Encoder:
 def _function_identity(encode: Encode) -> str | None:
     """Returns the function's import path, and its version or a digest of its module's source.
 
-    Returns None if the function has no version, and the source is not available or the vectors may depend on more than
-    the source.
+    For a function without a version, returns None if the source is not available, or if the vectors may depend on more
+    than the source.
     """
     module = sys.modules.get(getattr(encode, "__module__", None) or "")
     place = f"{getattr(module, '__name__', '')}:{getattr(encode, '__qualname__', type(encode).__name__)}"

@@ -48,7 +48,7 @@ def read_reviews(path: Path, *, core: int) -> Histories:
     items with fewer than `core` interactions are removed until all have at least that many (the k-core).
 
     Args:
-      path: in the layout of 2014, 2018 or 2023.
+      path: a file in the layout of the edition of 2014, 2018 or 2023.
       core: k; 0 or 1 keeps everything.
 
     Returns:
@@ -56,7 +56,7 @@ def read_reviews(path: Path, *, core: int) -> Histories:
       if times are equal; the catalog's items in the order in which the histories first name them.
 
     Raises:
-      UserError: if the file is damaged, a review has no user, item or time, or nothing is left.
+      UserError: if the file is damaged, a review has no user, item or time, or no interaction is left.
     """
     user_rows: dict[str, int] = {}
     item_rows: dict[str, int] = {}
@@ -129,7 +129,7 @@ def read_metadata(path: Path, item_ids: np.ndarray) -> tuple[pa.Table, int]:
     """Reads the metadata of the given items; lines of other items are skipped, most of them without parsing.
 
     Args:
-      path: in the layout of 2014, 2018 or 2023.
+      path: a file in the layout of the edition of 2014, 2018 or 2023.
       item_ids: `[N]` object (str).
 
     Returns:

@@ -139,9 +139,9 @@ def _read_prepared(folder: Path) -> Products:
     """Reads a prepared folder; users and items are in the order of the folder's files.
 
     Args:
-      folder: has `items.jsonl`, one object per item with its id as `item_id` or `item` and descriptive fields (`title`,
-        `brand`, `categories`, …; optionally `text`); and `sequences.txt`, one line per user: the user, then items in
-        time order.
+      folder: has `items.jsonl` and `sequences.txt`. `items.jsonl` has one object per item: the field `item_id` (or
+        `item`), and descriptive fields (`title`, `brand`, `categories`, …; optionally `text`). `sequences.txt` has one
+        line per user: the user, then items in time order.
 
     Raises:
       UserError: if a file is damaged or empty, or a sequence names an unknown item.

@@ -68,7 +68,7 @@ class Edition(NamedTuple):
 def _edition(
     size: str, counts: tuple[int, int, int] | None, digest: str, seconds: int, read: Callable[[Path], MovieLens] | None
 ) -> Edition:
-    """Returns an edition. A `digest` of 32 characters is an MD5. Without `read`, the zip has CSV files."""
+    """Returns an edition. A `digest` of 32 characters is an MD5. If `read` is None, the zip has CSV files."""
     return Edition(
         f"MovieLens-{size if size.startswith('latest') else size.upper()}",
         counts,

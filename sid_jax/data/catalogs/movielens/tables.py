@@ -123,7 +123,7 @@ def _refuse_strangers(ids: np.ndarray, known: np.ndarray, where: str) -> None:
 def locate(path: Path, names: list[str], *, optional: list[str], folder: str) -> dict[str, Path | zipfile.Path]:
     """Returns the paths of files at the top level of a folder or zip, or in its subfolder `folder`.
 
-    Raises UserError if a file of `names` is missing.
+    Raises UserError if a file of `names` is missing. Files of `optional` may be missing.
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; {EXPECTED}")

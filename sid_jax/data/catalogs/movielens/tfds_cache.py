@@ -1,6 +1,6 @@
 """The cache of MovieLens-100K: array_record files of a TensorFlow Datasets builder that needs no TensorFlow.
 
-Importing this module imports tensorflow_datasets, so it is imported only where it is used.
+Importing this module imports tensorflow_datasets, so other modules import this one only where they use it.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def read_movielens(folder: Path) -> MovieLens:
 
 @functools.lru_cache(maxsize=1)
 def _read(folder: Path, files: tuple[tuple[str, int, int], ...]) -> MovieLens:
-    """Reads the catalog once per process, since a command needs it several times, unless its files have changed."""
-    del files  # Only the cache's key.
+    """Reads the catalog, and keeps it in memory until its files change, since a command needs it several times."""
+    del files  # This argument is only part of the key of `lru_cache`.
     with _quietly():
         rows = {config: _read_rows(config, folder) for config in _COLUMNS}
     return build_movielens(
