@@ -85,7 +85,7 @@ def run_with_words(main: Callable[[list[str]], None], about: str | None, setting
 
 
 def refuse_empty(*holders: flags.FlagHolder[str | None]) -> None:
-    """Raises a UserError if a path flag is given with an empty value, which would otherwise count as no flag."""
+    """Raises a UserError if a path flag has an empty value. Without this check, the flag would be ignored."""
     for holder in holders:
         if holder.value == "":
             raise UserError(
@@ -197,7 +197,7 @@ def _missing_flag(message: str) -> str:
 
 
 def _last_line(error: Exception) -> str:
-    """Returns the last line of an error, since the error of a config file that fails to load contains a traceback."""
+    """Returns an error's text, or its last line if it has several, as in a traceback of a config file."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"--config cannot be loaded: {lines[-1]}" if len(lines) > 1 else str(error)
 

@@ -107,8 +107,8 @@ def file_to_write(text: str | os.PathLike[str]) -> Path:
 def _is_device(path: Path) -> bool:
     """Returns whether a path is a device, a pipe or a socket.
 
-    Outputs are written to a temporary file that is then renamed, which would replace the device. /dev/stdout, a
-    link through /proc, counts as a device even if it leads to a file.
+    An output is written to a temporary file, which is then renamed to the output's path. The renaming would replace a
+    device by a file. /dev/stdout, a link through /proc, counts as a device even if it leads to a file.
     """
     folder = path.parent.resolve()
     return (path.exists() and not path.is_file()) or folder == Path("/dev") or folder.is_relative_to("/proc")

@@ -52,7 +52,7 @@ def embeddings(arg: str = "ste") -> ConfigDict:
         _set_quick(config)
     if "best" in options:
         # Compared with the default, the first hidden layer is twice as wide, the network has dropout, and R^2 is higher
-        # both on the training items and on new items. On Amazon Beauty, training takes ten minutes instead of one.
+        # both on the training items and on new items. On Amazon Beauty, training takes ten times as long.
         config.model.hidden_dimensions = (2048, 256)
         config.model.dropout = 0.1
         config.train.num_epochs = 120

@@ -187,7 +187,10 @@ def next_version(published: Published, batch: Batch, removed: pa.ChunkedArray, w
 def _known_removals(
     published: Published, batch: Batch, removed: pa.ChunkedArray, where: str, policy: Policy
 ) -> pa.ChunkedArray:
-    """Returns the items to remove that are or were in the catalog, or are in the batch; rejects or drops others."""
+    """Returns the items to remove that are or were in the catalog, or are in the batch.
+
+    Other items to remove are rejected, or dropped with a warning, as `policy.on_unknown` says.
+    """
     among = (published.ids, published.retired.arrow_ids, batch.ids)
     unknown = np.all([places(removed, ids) < 0 for ids in among], axis=0)
     if not unknown.any():

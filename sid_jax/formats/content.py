@@ -116,7 +116,7 @@ class Content:
 
         Args:
           split: "train", "valid" or "test".
-          every: whether every training item of a user after the first is a target, or only the last one.
+          every: whether each training item after a user's first one is a target, or only the user's last training item.
 
         Returns:
           `[E]` int64 each: rows of users, and positions of the targets in the users' histories.
