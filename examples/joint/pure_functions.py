@@ -20,7 +20,7 @@ def next_code_loss(logits, codes):
 
 
 def bare_loss(model, embeddings, codes):
-    """Returns the loss of a model in plain JAX: a layer over each item and the mean of the items so far."""
+    """Returns the loss of a model in plain JAX: one layer whose input is an item and the mean of the items so far."""
     items = embeddings.sum(axis=2)  # [B, T, L, F] to [B, T, F]
     before = jnp.cumsum(items, axis=1) / jnp.arange(1, items.shape[1] + 1)[None, :, None]
     hidden = jax.nn.relu(jnp.concatenate([items, before], axis=-1) @ model["mix"])

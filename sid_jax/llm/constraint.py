@@ -112,7 +112,7 @@ class TokenTrie:
         return torch.where(exists, depth, 0), torch.where(exists, node, 0)
 
     def child(self, level: int, nodes: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Returns the child `[R]` to which a code `[R]` leads from each node `[R]` of a level; -1 if there is none."""
+        """Returns the child `[R]` of each node `[R]` of a level along the edge of a code `[R]`; -1 for no child."""
         size = self.sizes[level]
         keys = nodes * size + codes
         real = (nodes >= 0) & (codes >= 0) & (codes < size)

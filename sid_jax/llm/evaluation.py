@@ -76,13 +76,13 @@ def evaluate_generation(
 
     Args:
       model: a transformers model with the tokens.
-      tokenizer: the text tokenizer of `model`; None for a model that is trained on IDs alone, whose input is the token
-        ids of the items' IDs, concatenated.
+      tokenizer: the text tokenizer of `model`; None for a model that is trained on IDs alone. The model's input is then
+        the token ids of the history's IDs, one ID after another.
       histories: interaction histories of the table's items, see `sid_jax.data.inputs.as_histories`. Users with fewer
         than 3 interactions are dropped.
       tokens: from `add_tokens`.
-      task: "next_id" or "sequence" of `sid-jax llm-data`, or a function that returns a prompt for the texts of a
-        history's IDs, the oldest first.
+      task: "next_id" or "sequence" of `sid-jax llm-data`; or a function that returns a prompt, given the IDs of a
+        history as texts, the oldest first.
       form: "text" for plain prompts; "chat" for prompts as user messages in the text tokenizer's chat template.
       split: "test" or "validation".
       num_beams: number of generated IDs per user. A user's list has at most this many items, unless items share IDs.

@@ -113,7 +113,7 @@ class Examples:
         return users[kept], first[kept], last[kept]
 
     def texts(self, rows: Rows, split: str, part: slice) -> tuple[list[str], list[str], np.ndarray]:
-        """Returns questions and answers of some rows, and the item of each answer as its row number in the ID table.
+        """Returns questions and answers of some rows, and each answer's item as a row number of the ID table.
 
         `rows` are all rows of `split`, and the slice `part` selects some of them.
         """

@@ -109,8 +109,8 @@ def id_tokens(
     if own not in (None, found.vocabulary.first_id):
         number, name = found.vocabulary.first_id, found.vocabulary.levels[0][0]
         raise UserError(
-            f"the text tokenizer has {name!r} as token {number}, but the folder has it as {own}; run sid-jax tokens "
-            f"with --vocabulary={number}"
+            f"the text tokenizer has {name!r} as token {number}, but the folder has it as token {own}; run "
+            f"sid-jax tokens with --vocabulary={number}"
         )
     return found
 

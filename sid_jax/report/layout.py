@@ -2,7 +2,7 @@
 
 Islands are placed by t-SNE of the first level's codewords (van der Maaten and Hinton, Visualizing Data using t-SNE,
 JMLR 9, 2008), so neighbors on the map are neighbors among codewords. Within an island, an item is placed by the sum of
-its other codewords, projected onto the first two principal axes of these codewords.
+its codewords at the other levels, projected onto the first two principal axes of all codewords of these levels.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def _data(gathered: Gathered, shown: Shown) -> dict[str, Any]:
 
 
 def _groups(gathered: Gathered, shown: Shown) -> dict[str, Any]:
-    """Returns the items of the code tuples with the most items, and groups of items with identical vectors."""
+    """Returns the largest groups of items with the same code tuple, and groups of items with identical vectors."""
     identical = gathered.measured.get("identical")
     same = [(each["size"], each["rows"]) for each in identical["groups"]] if identical else []
     crowded = [(size, rows.tolist()) for size, rows in gathered.tuple_rows]

@@ -172,7 +172,7 @@ def _usage(manifest: dict[str, Any]) -> Figure:
     # Usage is graded relative to its maximum, since N items cannot use more than N codes.
     possible = [used / min(1.0, num_items / size) for used, size in zip(metrics["usage"], sizes, strict=True)]
     each = " · ".join(percent(used) for used in metrics["usage"])
-    remedy = "reset dead codes more often (train.revive_every_epochs), a longer run, or fewer codes per level"
+    remedy = "more frequent resets of dead codes (train.revive_every_epochs), a longer run, or fewer codes per level"
     beside = f"of the codes at the level with the lowest usage; by level: {each}"
     return Figure(
         "Are all codes in use?", percent(min(metrics["usage"])), beside, _at_least(min(possible), _USAGE), remedy

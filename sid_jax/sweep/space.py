@@ -43,9 +43,10 @@ Space = Mapping[str, Between | OneOf]
 
 
 def load_space(config_file: str, config: ConfigDict, given: Mapping[str, Any]) -> Space:
-    """Returns the space from the config file's function `sweep_space(config)`, or `default_space` if it has none.
+    """Returns the search space that a config file declares with the function `sweep_space(config)`.
 
-    `config_file` may have an argument after a colon. Settings in `given`, set on the command line, are not searched.
+    For a file without this function, the space is `default_space`. `config_file` may have an argument after a colon.
+    Settings in `given`, set on the command line, are not searched.
 
     Raises:
       UserError: if the declaration is not a space or names an unknown setting, or if nothing is left to search.

@@ -31,7 +31,7 @@ class _Notation:
     """The notation of a kind of grammar.
 
     Attributes:
-      codes: returns the expression for any one of the given codes of a level.
+      codes: returns the expression that matches any one of the given codes of a level.
       marker: returns the expression of a marker, given its text and its token id.
       sequence: the separator of consecutive expressions.
       group: the brackets around alternatives. "|" separates the alternatives.
