@@ -1,5 +1,6 @@
 """Tests the limit of BLAS threads."""
 
+import scipy.linalg  # noqa: F401  (loads SciPy's BLAS library, whose threads are limited too)
 import threadpoolctl
 
 from sid_jax.one_thread import one_blas_thread
