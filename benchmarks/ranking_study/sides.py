@@ -67,7 +67,7 @@ def make_side(config: ConfigDict, kind: str, num_rows: int, table: IdTable, impr
         scaling = fit_scaling(vectors[impressions > 0], unit_norm=True, center=True, standardize="global")
         scaled = np.asarray(apply_scaling(scaling, vectors))
         return Side(0, scaled, scaled[None])
-    # The table of a kind without a given size has a row for each item or for each code.
+    # If no number of rows is given, the embedding table has one row per item ("item") or per code ("unigram").
     most = {"item": len(table.item_ids) + 1, "unigram": int((table.semantic_ids.max(axis=0) + 1).sum()) + 1}
     features = fit_features(
         "sentencepiece" if kind == UNCUT else kind,
@@ -84,7 +84,10 @@ def make_side(config: ConfigDict, kind: str, num_rows: int, table: IdTable, impr
 
 
 def _cut_at_random(features: PieceFeatures, table: IdTable, share: float, seed: int) -> np.ndarray:
-    """Returns S alternatives of the items' rows, `[S, N, L]`, each with its own random cuts, which no piece spans."""
+    """Returns S alternatives of the items' rows, `[S, N, L]`.
+
+    In each alternative, the IDs are cut at random places, and no piece extends across a cut.
+    """
     random, num_levels = stream_rng(seed, "cuts"), table.semantic_ids.shape[1]
     shape = (_CUT_ANEW, len(table.item_ids), num_levels - 1)
     return np.stack(

@@ -48,7 +48,7 @@ class NgramFeatures:
         Raises:
           UserError: if the IDs do not have the length of the IDs that the features were fitted to.
         """
-        # For every kind the last n-gram ends at the last level.
+        # The last n-gram ends at the last level, whether the n-grams are single codes, prefixes or windows.
         num_levels = self.spans[-1][1]
         if semantic_ids.shape[1] != num_levels:
             raise UserError(

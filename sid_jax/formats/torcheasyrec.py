@@ -1,4 +1,4 @@
-"""TorchEasyRec: one version (*generation*) of the files that its `resolve_sid_collisions` publishes."""
+"""TorchEasyRec: the files that its `resolve_sid_collisions` publishes for one version (*generation*) of the IDs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _GENERATION = "v1"
 
 
 def write_torcheasyrec(folder: Path, content: Content) -> None:
-    """Writes `v1/item_to_sid`, `v1/sid_to_items` and `v1/manifest.json`; `item_id` has the type of the table's ids.
+    """Writes `v1/item_to_sid`, `v1/sid_to_items` and `v1/manifest.json`.
 
-    `offset_codebook` is the ID as token ids, from one vocabulary for all levels. `index` numbers the items of an ID,
-    starting at 1.
+    Item ids have the same type as in the ID table. `offset_codebook` is the ID as token ids, from one vocabulary for
+    all levels. `index` numbers the items of an ID, starting at 1.
     """
     table = content.table
     ids = table.semantic_ids.astype(np.int64)

@@ -31,7 +31,10 @@ WORDS, END = 7, 1
 
 
 def made_tokens(ids, sizes, markers=(False, False)):
-    """Returns the tokens of a table; in the vocabulary, they come after 7 words and the markers."""
+    """Returns the tokens of a table. In the vocabulary, they come after 7 words and the markers.
+
+    The markers are the tokens before and after each ID. `markers` says which of these two exist.
+    """
     tokens = id_tokens(IdTable(np.arange(len(ids)), np.asarray(ids, np.int32), sizes=sizes, shared=True))
     begin = WORDS if markers[0] else -1
     end = WORDS + markers[0] if markers[1] else -1
@@ -40,7 +43,7 @@ def made_tokens(ids, sizes, markers=(False, False)):
 
 
 def allowed_by_definition(tokens, answer, before, *, num_ids, text):
-    """The tokens that may follow an answer, by definition: the whole answer is examined, code by code."""
+    """Returns the tokens that may follow an answer. This reference is slow: it compares the answer with every ID."""
     sizes, offsets, (begin, end) = tokens.vocabulary.sizes, tokens.vocabulary.offsets, tokens.marker_ids
     known = set(map(tuple, tokens.table.semantic_ids.tolist()))
 

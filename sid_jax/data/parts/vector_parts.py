@@ -63,7 +63,9 @@ class VectorParts:
         return self.num_rows - sum(len(part.left_out) for part in self.parts)
 
     def under(self, layout: Layout) -> VectorParts:
-        """Returns the same rows with a layout of item parts. The files must have all item parts, or only the first.
+        """Returns the same rows, whose vectors now consist of the item parts of `layout`, such as text and image.
+
+        The vectors in the files must have all item parts, or only the first.
 
         Raises:
           UserError: if the vectors match neither all item parts together nor the first one.
@@ -123,8 +125,8 @@ class VectorParts:
             read += len(vectors)
         if read < part.num_rows:
             raise UserError(
-                f"{part.path}: its header lists {part.num_rows} rows from row {part.first_row} (counted from 0) on, "
-                f"but there are {read}; write the file again"
+                f"{part.path}: expected {part.num_rows} rows from row {part.first_row} on (counted from 0), according "
+                f"to the file's header, but found only {read}; write the file again"
             )
 
     def kept(self, number: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from sid_jax.recommend.config import TERMS
 
-# This value pads the arrays of followers; it is larger than the row number of any item.
+# The padding of `Blend.followers`. It is larger than the row number of any item.
 NOBODY = np.iinfo(np.int32).max
 
 

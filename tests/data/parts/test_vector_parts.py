@@ -78,7 +78,7 @@ def test_a_file_that_has_changed_since_it_was_looked_at(tmp_path):
     np.save(tmp_path / "a.npy", VECTORS)
     parts = list_parts([str(tmp_path / "a.npy")])
     np.save(tmp_path / "a.npy", VECTORS[:90])
-    with pytest.raises(UserError, match="header lists 100 rows from row 0 .* on, but there are 90"):
+    with pytest.raises(UserError, match="expected 100 rows from row 0 on .* but found only 90"):
         everything(parts, 16)
     np.save(tmp_path / "a.npy", VECTORS[:, :2])
     with pytest.raises(UserError, match=r"row 0 \(counted from 0\) has 2 values, but the rows before it have 3"):
