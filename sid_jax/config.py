@@ -269,13 +269,13 @@ _IDS: Declaration = {
 _TRAIN: Declaration = {
     "num_epochs": Setting(
         AUTO,
-        "Number of epochs. auto: 45 for up to 30,000 items, fewer for a larger catalog, in proportion to N^(-2/3). "
-        "With auto, other settings in epochs are scaled in the same proportion.",
+        "Number of epochs. auto: 33 for up to 30,000 items, fewer for a larger catalog, in proportion to N^(-2/3), "
+        "but at least 66 steps. With auto, other settings in epochs are scaled in the same proportion.",
         range=POSITIVE,
         any_type=True,
         words=(AUTO,),
     ),
-    "batch_size": Setting(1024, "Number of items per step, over all devices.", range=ONE_OR_MORE),
+    "batch_size": Setting(512, "Number of items per step, over all devices.", range=ONE_OR_MORE),
     "resident_bytes": Setting(
         2**32,
         "Maximum number of bytes of the vectors in device memory. Larger data stays in a float32 .npy file and is read "
@@ -391,7 +391,7 @@ SETTINGS: Declaration = {
 
 
 def default_config() -> ConfigDict:
-    """Returns the recommended settings: a residual encoder, the straight-through estimator, and at most 45 epochs."""
+    """Returns the recommended settings: a residual encoder, the straight-through estimator, and at most 33 epochs."""
     return default_of(SETTINGS).lock()
 
 

@@ -15,8 +15,9 @@ from sid_jax.settings import AUTO
 Schedule = Callable[[jax.Array], jax.Array]
 
 # With `train.num_epochs="auto"`: the number of epochs for a small catalog, and the maximum number of items of a small
-# catalog; docs/scale.md has the measurements.
-_AUTO_EPOCHS, _SMALL_CATALOG = 45, 30_000
+# catalog; docs/scale.md has the measurements. A catalog of a few hundred items gets more epochs, since its epochs have
+# only one or two steps.
+_AUTO_EPOCHS, _SMALL_CATALOG, _FEWEST_STEPS = 33, 30_000, 66
 
 
 def frozen(section: ConfigDict, *names: str) -> FrozenConfigDict:
@@ -32,11 +33,12 @@ def num_epochs_of(train: ConfigDict, num_examples: int) -> float:
     """Returns `train.num_epochs`. If the setting is "auto", the number is derived from the number N of examples.
 
     With "auto", the number of examples seen in training is proportional to N up to N = 30,000, and to N^(1/3) above.
-    Training on a million items therefore takes about three times as long as on 30,000.
+    Training on a million items therefore takes about three times as long as on 30,000. A run has at least 66 steps.
     """
     if train.num_epochs != AUTO:
         return train.num_epochs
-    return _AUTO_EPOCHS * min(1.0, (_SMALL_CATALOG / num_examples) ** (2 / 3))
+    epochs = _AUTO_EPOCHS * min(1.0, (_SMALL_CATALOG / num_examples) ** (2 / 3))
+    return max(epochs, _FEWEST_STEPS / -(-num_examples // train.batch_size))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Lengths:
     An epoch is the smallest number of whole batches that contains every example. The last batch is filled with examples
     of the same epoch, so that all batches have the same size.
 
-    Settings in epochs are multiplied by `steps_per_unit`. A unit is an epoch, or 1/45 of a run whose number of epochs
+    Settings in epochs are multiplied by `steps_per_unit`. A unit is an epoch, or 1/33 of a run whose number of epochs
     is "auto".
     """
 
