@@ -269,7 +269,7 @@ _IDS: Declaration = {
 _TRAIN: Declaration = {
     "num_epochs": Setting(
         AUTO,
-        "Number of epochs. auto: 33 for up to 30,000 items, fewer for a larger catalog, in proportion to N^(-2/3), "
+        "Number of epochs. auto: 33 for up to 40,000 items, fewer for a larger catalog, in proportion to N^(-2/3), "
         "but at least 66 steps. With auto, other settings in epochs are scaled in the same proportion.",
         range=POSITIVE,
         any_type=True,
