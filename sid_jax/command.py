@@ -23,7 +23,7 @@ from sid_jax.errors import DeviceWarning, UserError, reason
 from sid_jax.failures import in_one_line
 from sid_jax.help_text import FULL_HELP_FLAGS, HELP_FLAGS, help_text
 from sid_jax.settings import Declaration, RenamedSettingWarning, Setting, declared_settings, renamed_flag
-from sid_jax.standard_streams import keep_working_streams
+from sid_jax.standard_streams import keep_working_streams, print_warning
 
 _DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 
@@ -152,7 +152,7 @@ class _WarningPrinter(standard_logging.Handler):
     """Prints each record as one line of standard error."""
 
     def emit(self, record: standard_logging.LogRecord) -> None:
-        print(f"warning: {record.getMessage()}", file=sys.stderr, flush=True)
+        print_warning(record.getMessage())
 
 
 def _print_own_warnings() -> None:
@@ -168,7 +168,7 @@ def _one_line(show: Callable[..., None]) -> Callable[..., None]:
 
     def show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if issubclass(category, (RenamedSettingWarning, DeviceWarning)):
-            print(f"warning: {message}", file=sys.stderr, flush=True)
+            print_warning(str(message))
         else:
             show(message, category, *where, **more)
 

@@ -16,9 +16,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from sid_jax.buckets.names import with_addresses
+from sid_jax.standard_streams import WARNING, print_warning
 
 LOGGER = logging.getLogger("sid_jax")
-_WARNING = "warning: "
 # Remaining times below this number of seconds are not printed.
 _SHORT = 5.0
 # Seconds between two lines of progress where no bar is drawn.
@@ -41,7 +41,7 @@ class Messages:
         warn: Callable[[str], None] | None = None,
     ):
         self._show, self._console = show, console
-        self._warn = warn or (lambda text: show(f"{_WARNING}{text}", False))
+        self._warn = warn or (lambda text: show(f"{WARNING}{text}", False))
 
     @classmethod
     def to_console(cls, console: Console | None = None) -> Messages:
@@ -57,9 +57,9 @@ class Messages:
 
         def warn(text: str) -> None:
             if console.file is not sys.stdout:
-                show(f"{_WARNING}{text}", False)
+                show(f"{WARNING}{text}", False)
             elif not console.quiet:
-                print(f"{_WARNING}{text}", file=sys.stderr, flush=True)
+                print_warning(text)
 
         return cls(show, console, warn)
 
@@ -198,7 +198,7 @@ class _ConsoleHandler(logging.Handler):
     """Prints log records with the console of the progress bars, so that records and bars do not overlap."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        prefix = _WARNING if record.levelno == logging.WARNING else ""
+        prefix = WARNING if record.levelno == logging.WARNING else ""
         _log_console().print(prefix + self.format(record), markup=False, highlight=False, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""Makes writes to standard output and standard error never raise, so that they cannot end a command."""
+"""Prints warnings, and makes writes to the standard streams never raise, so that they cannot end a command."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import os
 import sys
 from pathlib import Path
 from typing import Any, TextIO
+
+# The beginning of every warning.
+WARNING = "warning: "
 
 
 def keep_working_streams() -> None:
@@ -46,3 +49,8 @@ class _Kept(io.FileIO):
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
             return memoryview(data).nbytes
+
+
+def print_warning(text: str) -> None:
+    """Prints a warning as one line of standard error."""
+    print(f"{WARNING}{text}", file=sys.stderr, flush=True)

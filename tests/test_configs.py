@@ -140,8 +140,8 @@ def test_a_preset_trains_as_it_did_before_the_defaults_were_a_recipe(name):
         recipe = {f"quantizer.{setting}": value for setting, value in flat(default_config()).items()}
         of_run = {"quantizer.train.num_epochs", "quantizer.train.warmup_epochs"} if "quick" in name else set()
         assert all(now[setting] == recipe[setting] for setting in allowed - of_run)
-    # For 2,048 to 30,000 items, AUTO gives these numbers of levels and codes. Instead of these 45 epochs with a batch size
-    # of 1,024, it now gives 33 epochs, with a batch size of 512.
+    # For 2,048 to 30,000 items, AUTO gives these numbers of levels and codes. Instead of these 45 epochs with a batch
+    # size of 1,024, it now gives 33 epochs, with a batch size of 512.
     derived = {"train.num_epochs": 45, "model.num_levels": 3, "model.codebook_size": 256}
     if kind == "config" and before["train.batch_size"] == 1024 and now["train.batch_size"] == 512:
         allowed = allowed | {"train.batch_size"}
