@@ -358,7 +358,7 @@ _TRAIN: Declaration = {
     "eval_every_epochs": Setting(
         15.0,
         "Number of epochs between evaluations on all training items. Each evaluation saves a checkpoint. The last "
-        "evaluation is at the end of the run.",
+        "evaluation is at the end of the run, and there is none less than half of this number of epochs before.",
         range=POSITIVE,
     ),
     "best_metric": Setting(

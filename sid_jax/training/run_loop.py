@@ -58,8 +58,6 @@ class Job(abc.ABC, Generic[S]):
       config: the run's settings.
       mesh: the devices.
       lengths: lengths of the run in steps.
-      evaluate_every_steps: number of steps between evaluations, a multiple of `lengths.log_every_steps`; the last step
-        is always evaluated.
       kind: kind of the rows that evaluations record. Only metrics of the kind "eval" determine the best checkpoint.
       quiet: whether to omit the lines that are printed at the start and at evaluations.
       patience_steps: number of steps without a better evaluation after which training stops early; 0 disables early
@@ -72,7 +70,10 @@ class Job(abc.ABC, Generic[S]):
 
     def __init__(self, config: ConfigDict, mesh: Mesh, lengths: Lengths):
         self.config, self.mesh, self.lengths = config, mesh, lengths
-        self.evaluate_every_steps = lengths.eval_every_steps
+
+    def evaluates(self, step: int) -> bool:
+        """Returns whether an evaluation follows the step. Each such step must end a call of `take_steps`."""
+        return self.lengths.ends_in_evaluation(step)
 
     def __enter__(self) -> Self:
         return self
@@ -162,7 +163,7 @@ def run(
             step += num_steps
             reporter.trained(step, metrics)
             figures, last = None, step == lengths.num_steps
-            if evaluates := last or step % job.evaluate_every_steps == 0:
+            if evaluates := last or job.evaluates(step):
                 jax.block_until_ready(state)
             seconds += time.monotonic() - began
             if evaluates:
@@ -172,7 +173,7 @@ def run(
                 if evaluated.problem:
                     raise UserError(evaluated.problem)
                 figures = evaluated.figures if job.kind == "eval" else None
-            if last or step % lengths.eval_every_steps == 0:
+            if last or lengths.ends_in_evaluation(step):
                 checkpoints.save(step, state, figures)
     finished = over()
     if not finished and step != checkpoints.latest_step:

@@ -78,6 +78,10 @@ class Lengths:
             eval_every_steps=max(1, round(train.eval_every_epochs * unit / log_every)) * log_every,
         )
 
+    def ends_in_evaluation(self, step: int) -> bool:
+        """Returns whether an evaluation follows the step (counted from 1)."""
+        return step == self.num_steps or step % self.eval_every_steps == 0
+
 
 @dataclasses.dataclass(frozen=True)
 class Durations(Lengths):
@@ -102,6 +106,14 @@ class Durations(Lengths):
             revive_until_step=round(train.revive_until * lengths.num_steps),
             settle_from_step=settle_from,
         )
+
+    def ends_in_evaluation(self, step: int) -> bool:
+        """Returns whether an evaluation follows the step (counted from 1).
+
+        There is none shortly before that of the last step, since an evaluation of a million items takes half a minute.
+        """
+        soon = 0 < self.num_steps - step < self.eval_every_steps / 2
+        return super().ends_in_evaluation(step) and not soon
 
 
 def temperature_schedule(model: ConfigDict, train: ConfigDict, durations: Durations) -> Schedule:

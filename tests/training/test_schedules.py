@@ -112,6 +112,15 @@ def test_a_larger_catalog_is_seen_in_fewer_epochs():
         assert lengths.num_steps == pytest.approx(epochs * lengths.steps_per_epoch, abs=0.5)
 
 
+def test_no_evaluation_is_shortly_before_the_last_one():
+    config = config_of(num_epochs=11, log_every_steps=10, eval_every_epochs=4.0)
+    lengths = durations(config, 1000)
+    assert lengths.num_steps == 110 and lengths.eval_every_steps == 40
+    assert [step for step in range(1, 111) if lengths.ends_in_evaluation(step)] == [40, 80, 110]
+    config.train.num_epochs = 9
+    assert [step for step in range(1, 91) if durations(config, 1000).ends_in_evaluation(step)] == [40, 90]
+
+
 def test_a_run_of_auto_has_at_least_66_steps():
     config = config_of(num_epochs="auto", batch_size=512)
     assert [durations(config, num_items).num_steps for num_items in (1, 512, 513, 1024, 1025)] == [66, 66, 66, 66, 99]

@@ -137,9 +137,11 @@ class _JointJob(Job[JointState]):
         )
         lengths = self._recipe.recommender.lengths
         super().__init__(config, mesh, dataclasses.replace(lengths, num_steps=self._recipe.course.freeze_step))
-        self.evaluate_every_steps = config.joint.refresh_every_steps
         self._examples, self._vectors = on_every_device((examples, tokenizer.data.vectors), mesh)
         self._table: CodeTable | None = None
+
+    def evaluates(self, step: int) -> bool:
+        return step == self.lengths.num_steps or step % self.config.joint.refresh_every_steps == 0
 
     def abstract_state(self) -> JointState:
         return abstract_on_every_device(jax.eval_shape(self._start), self.mesh)
