@@ -94,5 +94,5 @@ def test_the_documented_space_is_one(tmp_path):
     assert own_settings(config, space) == {
         "train.learning_rate": 5e-3,
         "model.latent_dimension": 112,
-        "train.batch_size": 1024,
+        "train.batch_size": 512,
     }
