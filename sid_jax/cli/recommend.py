@@ -31,8 +31,8 @@ _SEEDS = flags.DEFINE_integer("seeds", 3, "With --compare: number of runs per ta
 _DRAW_COLD = flags.DEFINE_float(
     "draw_cold",
     None,
-    "Draw cold items from the users' last items, write their ids to config.data.cold_items, and exit. The value is the "
-    "number of cold items or, if it is below 1, their share of the last items.",
+    "Draw this number of cold items from the users' last items (below 1: this share of the last items), write their "
+    "ids to config.data.cold_items, and exit.",
 )
 
 

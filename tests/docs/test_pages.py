@@ -94,7 +94,7 @@ def test_the_defaults_on_the_page_of_commands_are_the_declared_ones():
         ("sid-jax measure --ids=i", "there is no command"),
         ("python benchmarks/quality.py --vektors=items.npy", "no --vektors"),
         ("pip install -e '.[everything]'", "everything"),
-        ("curl something", "what command"),
+        ("curl something", "unknown command"),
     ],
 )
 def test_a_command_that_cannot_be_begun_is_found(typed, complaint, monkeypatch):
