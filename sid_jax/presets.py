@@ -55,6 +55,7 @@ def embeddings(arg: str = "ste") -> ConfigDict:
         # both on the training items and on new items. On Amazon Beauty, training takes ten times as long.
         config.model.hidden_dimensions = (2048, 256)
         config.model.dropout = 0.1
+        # These settings were chosen with this batch size.
         config.train.batch_size = 1024
         config.train.num_epochs = 120
         config.train.eval_every_epochs = 40.0
@@ -66,6 +67,7 @@ def embeddings(arg: str = "ste") -> ConfigDict:
         config.model.quantization_method = "ema"
         config.train.augmentation = 0.0
         config.train.kmeans_iterations = 100
+        # These settings were chosen with this batch size.
         config.train.batch_size = 1024
         config.train.num_epochs = 5
         config.train.warmup_epochs = 0.0
@@ -231,6 +233,7 @@ def set_mlp(config: ConfigDict) -> None:
     config.model.latent_dimension = 32
     config.model.hidden_dimensions = (512, 256, 128)
     config.train.augmentation = 0.0
+    # These settings were chosen with this batch size.
     config.train.batch_size = 1024
     config.train.learning_rate = 1e-3
     config.train.num_epochs = 100

@@ -72,7 +72,10 @@ class Job(abc.ABC, Generic[S]):
         self.config, self.mesh, self.lengths = config, mesh, lengths
 
     def evaluates(self, step: int) -> bool:
-        """Returns whether an evaluation follows the step. Each such step must end a call of `take_steps`."""
+        """Returns whether an evaluation follows the step. True for the last step.
+
+        Each step with an evaluation must be the last one of a call of `take_steps`.
+        """
         return self.lengths.ends_in_evaluation(step)
 
     def __enter__(self) -> Self:
@@ -162,8 +165,8 @@ def run(
             state, metrics = job.take_steps(state, step, num_steps)
             step += num_steps
             reporter.trained(step, metrics)
-            figures, last = None, step == lengths.num_steps
-            if evaluates := last or job.evaluates(step):
+            figures = None
+            if evaluates := job.evaluates(step):
                 jax.block_until_ready(state)
             seconds += time.monotonic() - began
             if evaluates:
@@ -173,7 +176,7 @@ def run(
                 if evaluated.problem:
                     raise UserError(evaluated.problem)
                 figures = evaluated.figures if job.kind == "eval" else None
-            if last or lengths.ends_in_evaluation(step):
+            if lengths.ends_in_evaluation(step):
                 checkpoints.save(step, state, figures)
     finished = over()
     if not finished and step != checkpoints.latest_step:
