@@ -64,6 +64,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a .png file for the plot")
     parser.add_argument("--json", type=Path, help="a .json file for the results of every seed")
     arguments = parser.parse_args()
+    if arguments.labels and not arguments.ids:
+        parser.error("--labels needs --ids, the ids of the items in the order of the vectors")
     vectors = np.asarray(normalize(jnp.asarray(np.load(arguments.vectors).astype(np.float32)), True))
     wanted = arguments.only.split(",") if arguments.only else list(CONTESTANTS)
     labels = read_labels(arguments.labels, _item_ids(arguments.ids)) if arguments.labels else None
@@ -215,7 +217,6 @@ def _semantic_id_rqvae(
 CONTESTANTS: dict[str, Contestant] = {
     "ste": _ours("ste"),
     "gumbel": _ours("gumbel"),
-    "gumbel-learned": _ours("gumbel, learned noise"),
     "rotation": _ours("rotation"),
     "diveq": _ours("diveq"),
     "simvq": _ours("simvq"),

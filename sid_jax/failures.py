@@ -7,9 +7,9 @@ import os
 from sid_jax.buckets.names import with_addresses
 from sid_jax.errors import UserError, reason
 
-_OUT_OF_MEMORY = (
+_LESS_MEMORY = (
     "lower --config.train.batch_size; for a large catalog, also lower --config.train.resident_bytes, so that the "
-    "vectors stay on the host"
+    "vectors stay"
 )
 
 
@@ -19,9 +19,9 @@ def in_one_line(error: BaseException) -> str:
         return with_addresses(str(error))
     text = reason(error)
     if "RESOURCE_EXHAUSTED" in text or "Out of memory" in text:
-        return f"the device's memory is full ({text}): {_OUT_OF_MEMORY}"
+        return f"the device's memory is full ({text}): {_LESS_MEMORY} on the host"
     if isinstance(error, MemoryError):
-        return f"this machine's memory is full ({text}): {_OUT_OF_MEMORY}"
+        return f"this machine's memory is full ({text}): {_LESS_MEMORY} in their file"
     platforms = os.environ.get("JAX_PLATFORMS", "")
     if _is_of_backends(error) and platforms not in ("", "cpu"):
         return (

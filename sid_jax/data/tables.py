@@ -92,8 +92,8 @@ def exported_column(values: Values | np.ndarray) -> pa.ChunkedArray:
     if column is None or is_nested(column.type):
         texts = [None if value is None else value_text(value) for value in python_values(values)]
         return pa.chunked_array([pa.array(texts, pa.string())])
-    # Columns of two types are converted to strings: pa.null(), the type of a column of nulls only, and
-    # pa.string_view(), which few readers support.
+    # Columns of two types are converted to strings: pa.null(), the type of a column that has only nulls,
+    # and pa.string_view(), which few readers support.
     return column.cast(pa.string()) if column.type in (pa.null(), pa.string_view()) else column
 
 
@@ -105,7 +105,7 @@ def python_values(values: Values | np.ndarray) -> list[Any]:
 def read_columns(
     path: str | Path, names: Sequence[str], *, guessed: Sequence[str] = (), advice: str = "", newlines: bool = False
 ) -> pa.Table:
-    """Returns columns of table files, concatenated.
+    """Returns the given columns of table files as one table, with the rows of all files.
 
     Args:
       path: files, see `find_files`.
@@ -125,7 +125,7 @@ def read_columns(
 
 
 def read_whole_tables(path: str | Path, *, guessed: Sequence[str] = ()) -> pa.Table:
-    """Returns all columns of table files, concatenated; a column that a file lacks is null in the rows of that file.
+    """Returns all columns of table files as one table; a column that a file lacks is null in the rows of that file.
 
     Args:
       path: files with one of the `ENDINGS`, see `find_files`.
@@ -290,16 +290,17 @@ def _read_records(path: Path, id_column: str, names: Sequence[str]) -> tuple[np.
     ids: list[str | int] = []
     columns: dict[str, list[Any]] = {name: [] for name in names}
     there: dict[str, None] = {}
-    for number, record in read_records(path) if ".jsonl" in path.name.lower() else read_object(path, id_column):
+    lines = ".jsonl" in path.name.lower()
+    for number, record in read_records(path) if lines else read_object(path, id_column):
+        where = f"{path}: {'line' if lines else 'record'} {number}"
         there.update(dict.fromkeys(record))
         item_id = record.get(id_column)
         if isinstance(item_id, bool) or not isinstance(item_id, (str, int)) or clean(str(item_id)) != str(item_id):
             _check_columns(path, [id_column], list(record), _SETTINGS)
-            raise UserError(f"{path}: line {number}: {id_column!r} is {item_id!r}; give text or a whole number")
+            raise UserError(f"{where}: {id_column!r} is {item_id!r}; give text or a whole number")
         if ids and isinstance(item_id, str) != isinstance(ids[0], str):
             raise UserError(
-                f"{path}: line {number}: {id_column!r} is {item_id!r}, but ids before it have another type; give ids "
-                "of one type"
+                f"{where}: {id_column!r} is {item_id!r}, but ids before it have another type; give ids of one type"
             )
         ids.append(item_id)
         for name, column in columns.items():

@@ -82,10 +82,10 @@ def restore_run(workdir: Path, step: int | None = None) -> TrainedRun:
 
 
 def restore_model(workdir: Path, step: int | None = None) -> tuple[ConfigDict, RQVAE, int]:
-    """Restores a run's config, model and step. The run's data is not needed.
+    """Returns a run's config, the model of one of its checkpoints, and the checkpoint's step, without the run's data.
 
     Raises:
-      UserError: see `restore_run`; the data is not checked.
+      UserError: as for `restore_run`, except that the data is not checked.
     """
     config, _ = read_run(workdir, default_config())
     check_config(config)
@@ -109,7 +109,7 @@ def _restore(
 
 def _choose_step(workdir: Path, checkpoints: Checkpoints, step: int | None, num_steps: int) -> int:
     there = ", ".join(map(str, checkpoints.steps)) or "none"
-    if step is not None:
+    if step is not None and checkpoints.steps:
         if step not in checkpoints.steps:
             raise UserError(
                 f"{workdir} has no checkpoint of step {step}; set --step to one of its checkpoints: {there}"

@@ -110,7 +110,7 @@ def test_a_signal_during_the_last_validation_ends_the_program_and_the_run_is_who
         os.kill(os.getpid(), signal.SIGINT)
         return original(*args, **kwargs)
 
-    # A library that an earlier test used may have replaced Python's handler of SIGINT, so the test sets it.
+    # A library that an earlier test used may have replaced Python's handler of SIGINT, so the test sets this handler.
     left = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
@@ -176,4 +176,14 @@ def test_the_warning_about_too_few_codes_names_settings_of_the_recommender(confi
     named = re.findall(r"--config\.([\w.]+)=\d", console.export_text())
     assert "quantizer.model.num_levels" in named
     for name in named:
-        reduce(getattr, name.split("."), config)  # The setting exists.
+        reduce(getattr, name.split("."), config)  # This raises an error unless the setting exists.
+
+
+def test_errors_of_the_quantizer_name_settings_of_the_recommender(config, tmp_path, console):
+    np.save(tmp_path / "items.npy", np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32))
+    config.quantizer.data.path = str(tmp_path / "items.npy")
+    config.quantizer.model.codebook_size = 64
+    with pytest.raises(
+        UserError, match=r"^config\.quantizer\.model\.codebook_size is 64.* set --config\.quantizer\.model"
+    ):
+        train_ids(config, tmp_path / "run", console)

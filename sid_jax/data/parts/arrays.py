@@ -25,8 +25,8 @@ _TENSOR_TYPES = ("F16", "BF16", "F32", "F64", "I8", "U8", "I16", "U16", "I32", "
 # Maximum plausible ratio of unpacked to packed size of vectors. Deflate compresses zeros a thousandfold, but vectors
 # hardly at all.
 _MOST_UNPACKED = 200
-# Maximum size in bytes of the header of a .safetensors file. The safetensors library accepts up to 100 MB, but to parse
-# a header takes several times its size in memory.
+# Maximum size in bytes of the header of a .safetensors file. The safetensors library accepts up to 100 MB, but
+# parsing a header takes memory of several times the header's size.
 _LONGEST_HEADER = 2**24
 
 
@@ -34,7 +34,7 @@ def open_npy(path: Path) -> np.memmap:
     """Returns the array of a .npy file, memory-mapped: its content is read from the file when it is used.
 
     Raises:
-      UserError: if the file is not a .npy array of numbers; objects are never unpickled.
+      UserError: if the file is not a readable .npy array, or holds Python objects, which are never unpickled.
     """
     try:
         # An array size that overflows raises an error, so NumPy's additional warning is suppressed.
@@ -46,9 +46,7 @@ def open_npy(path: Path) -> np.memmap:
                 f"{path}: contains Python objects (such as a pandas column of text), which are never unpickled; save "
                 "text with np.save(path, array.astype(str)) and vectors with np.save(path, np.stack(array))"
             ) from error
-        raise UserError(
-            f"{path}: not a readable .npy array of numbers ({reason(error)}); save it again with np.save"
-        ) from error
+        raise UserError(f"{path}: not a readable .npy array ({reason(error)}); save it again with np.save") from error
 
 
 def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -70,7 +68,7 @@ def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
 def check_vectors(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.dtype:
     """Returns the dtype of a file's array, after checking that it is an array of vectors.
 
-    NumPy lacks bfloat16, and writes an array of bfloat16 as 2-byte voids. No other array is written in this form.
+    NumPy lacks bfloat16, and writes an array of bfloat16 as 2-byte voids (V2), so V2 is taken as bfloat16.
 
     Raises:
       UserError: if it is not an array of vectors.
@@ -158,7 +156,7 @@ class _NamedArrays(Kind):
 
     @abc.abstractmethod
     def opened(self, path: Path, columns: Columns) -> contextlib.AbstractContextManager[tuple[Any, Any]]:
-        """Yields a reader of vectors, and one of ids (or None), each with a `shape` and a method `take(start, end)`."""
+        """Yields a reader of vectors and a reader of ids (or None); each has `shape` and `take(start, end)`."""
 
     def look(self, path: Path, columns: Columns, rows: int) -> Look:
         """Inspects the file."""
@@ -222,9 +220,11 @@ class _Array:
             )
         if by_columns and len(self.shape) > 1 and min(self.shape) > 1:
             raise ValueError(f"{name} is in column-major (Fortran) order; save np.ascontiguousarray({name})")
+        if not self.shape:
+            raise ValueError(f"{name} is a single number, not an array with one row per item")
         self._row, self._row_shape = 0, self.shape[1:]
         self._row_bytes = int(np.prod(self._row_shape, dtype=object)) * self.dtype.itemsize
-        size = self._stream.tell() + self.shape[0] * self._row_bytes if self.shape else -1
+        size = self._stream.tell() + self.shape[0] * self._row_bytes
         if size != info.file_size:
             raise ValueError(f"{name} is {info.file_size} bytes long, but its header says {size}")
 

@@ -33,9 +33,10 @@ _ROWS = 8192
 def encode_texts(
     texts: Sequence[str], encoder: str | Encode = "wordllama", *, cache_dir: str | None = None
 ) -> np.ndarray:
-    """Returns `[N, D]` float32 vectors of texts, not normalized, since the quantizer scales its inputs.
+    """Returns the vectors of texts, `[N, D]` float32, as the encoder computes them.
 
-    Equal texts are encoded once. On a terminal, a progress bar is shown.
+    The vectors are not normalized here, since the quantizer scales its inputs. Equal texts are encoded once. On a
+    terminal, a progress bar is shown.
 
     Args:
       texts: N texts, of any length; a lone surrogate is replaced by U+FFFD.
@@ -49,7 +50,7 @@ def encode_texts(
     """
     unique = list(dict.fromkeys(map(clean, texts)))
     if not unique:
-        raise UserError("there are no texts to encode; give at least one")
+        raise UserError("there are no texts to encode; give at least one text")
     found = find_encoder(encoder)
     cache = None
     if cache_dir is not None and found.identity is not None:
@@ -103,7 +104,7 @@ def _call(name: str, encode: Encode, texts: list[str]) -> Any:
 
 def _checked(name: str, texts: list[str], result: Any, size: int | None) -> np.ndarray:
     """Returns an encoder's result as `[n, D]` float32, after checking it; D must be `size` unless `size` is None."""
-    where = f"data.text_encoder={name}"
+    where = f"config.data.text_encoder={name}"
     try:
         array = np.asarray(result)
     except Exception as error:
@@ -114,11 +115,11 @@ def _checked(name: str, texts: list[str], result: Any, size: int | None) -> np.n
     if array.dtype.kind not in "fiu" and str(array.dtype) != "bfloat16":
         raise UserError(f"{where} returned {array.dtype}; it must return an array [n, D] of numbers")
     if array.ndim != 2 or len(array) != len(texts) or not array.shape[1]:
-        raise UserError(f"{where} returned shape {list(array.shape)} for {len(texts)} texts; it must return [n, D]")
+        raise UserError(f"{where} returned shape {list(array.shape)} for {len(texts)} texts; it must be [n, D]")
     if size is not None and array.shape[1] != size:
         raise UserError(
             f"{where} returned {array.shape[1]} features for some texts and {size} for others; it must return the "
-            "same number for all"
+            "same number of features for all texts"
         )
     with np.errstate(over="ignore"):
         array = array.astype(np.float32)
@@ -234,7 +235,7 @@ def _digest(text: str) -> bytes:
 
 
 def _read_vectors(path: Path, rows: dict[bytes, int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields, block by block, the row numbers of those wanted texts that a cache file has, and their vectors.
+    """Yields, block by block, the row numbers and the vectors of the wanted texts that a cache file contains.
 
     `rows` maps the digest of each wanted text to its row number.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from sid_jax.config import default_config
 from sid_jax.data.catalogs.names import CATALOGS
+from sid_jax.errors import UserError
 from sid_jax.export.run import export
 from sid_jax.messages import Messages
 from sid_jax.settings import fill
@@ -18,6 +20,7 @@ from sid_jax.training.quantizer import train
 
 # This option, which error messages name, drops item vectors with NaN or infinite values.
 BAD_ROWS_OPTION = "--config.quantizer.data.on_bad_rows=drop"
+_SETTING = re.compile(r"config\.(?=(?:data|ids|model|train)\.)")
 
 
 def quantizer_config(config: ConfigDict) -> ConfigDict:
@@ -61,7 +64,11 @@ def train_ids(config: ConfigDict, workdir: Path, console: Console) -> Path:
     if not out.exists():
         refuse_several("Training a quantizer for config.ids=rqvae")
         messages = Messages.to_console(console)
-        if train(quantizer_config(config), workdir / "quantizer", messages=messages, nested=True) is None:
-            raise training_stopped()
-        export(workdir / "quantizer", out, messages=messages, nested=True)
+        try:
+            if train(quantizer_config(config), workdir / "quantizer", messages=messages, nested=True) is None:
+                raise training_stopped()
+            export(workdir / "quantizer", out, messages=messages, nested=True)
+        except UserError as error:
+            # The error names settings as `sid-jax train` does. Here, they are in the section `quantizer`.
+            raise UserError(_SETTING.sub("config.quantizer.", str(error))) from error
     return out

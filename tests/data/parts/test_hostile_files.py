@@ -122,7 +122,7 @@ def test_what_would_unpack_to_much_more_is_not_unpacked(tmp_path: Path):
         (npy("(2, 4)", content=bytes(33)), "but its header says"),
         (npy("(1000000000000, 4)", content=bytes(32)), "but its header says"),
         (npy("(-2, 4)", content=bytes(32)), "but its header says"),
-        (npy("()", content=bytes(4)), "but its header says"),
+        (npy("()", content=bytes(4)), "vectors is a single number"),
         (npy("(8,)", content=bytes(32)), "found shape [8]"),
         (npy("(2, 4)", "'<c8'", bytes(64)), "found complex64"),
         (b"no array", "not a readable .npz file"),
