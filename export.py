@@ -1,4 +1,4 @@
-"""Writes the Semantic IDs and codebooks of a training run: the same as `sid-jax export`, for a copy of the repository.
+"""Writes the Semantic IDs and codebooks of a training run: the same as `sid-jax export`, run from the repository.
 
 python export.py --workdir=runs/ml100k --out=exports/ml100k
 """
@@ -7,7 +7,7 @@ from sid_jax import signals
 
 signals.end_at_once()
 
-from sid_jax.cli import export  # noqa: E402  (Ctrl-C during the imports ends without a traceback)
+from sid_jax.cli import export  # noqa: E402  (Ctrl-C during the imports ends the program without a traceback)
 
 if __name__ == "__main__":
     export.run()

@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-# The version is read and not imported, since the dependencies are not installed during a build.
+# The version is read from the source text, since a build does not have this folder on Python's import path.
 VERSION = re.search(r'^__version__ = "(.*)"$', (HERE / "sid_jax" / "__init__.py").read_text(), re.M)[1]
 
 setup(
@@ -39,9 +39,9 @@ setup(
         "array_record>=0.5.1",
         "bokeh>=3.7",
         "flax>=0.12.0",
-        # Orbax depends on it, too.
+        # Orbax also depends on fsspec.
         "fsspec>=2024.10",
-        # tensorflow-datasets imports it without declaring it.
+        # tensorflow-datasets imports importlib_resources, but does not declare this dependency.
         "importlib_resources",
         "jax>=0.7.2",
         "ml-collections>=1.0.0",
@@ -67,7 +67,7 @@ setup(
         "tpu": ["jax[tpu]"],
         "gcs": ["gcsfs>=2024.10"],
         "onnx": ["onnx>=1.17"],
-        # Users install PyTorch themselves, for their device.
+        # PyTorch is not listed, since users install the build of PyTorch for their device themselves.
         "llm": ["transformers>=5"],
         "s3": ["s3fs>=2024.10"],
         "features": ["sentencepiece>=0.2"],

@@ -25,12 +25,12 @@ _SIZES, _CONTENT_FEATURES, _NIGHTS = (256, 256, 256), 384, 3
 
 
 def main() -> None:
-    """Prints the time of the first answer, of later answers, and of a catalog swap including the answer after it."""
+    """Prints the time of the first answer, of later answers, and of each catalog swap and its first answer."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--items", type=int, default=12_101)
     parser.add_argument("--kind", choices=("scorer", "decoder"), default="scorer")
     arguments = parser.parse_args()
-    # One night adds 1/60 of the items.
+    # The number of new items per night is 1/60 of the initial number of items.
     number, new = arguments.items, arguments.items // 60
     drawn = np.random.default_rng(0).beta(1, 2, size=(number + _NIGHTS * new, 3))
     codes = (drawn * _SIZES).astype(np.int32)
@@ -55,7 +55,7 @@ def _timed(call) -> tuple[float, float]:
 
 
 def _made(kind: str, table: IdTable) -> Recommender:
-    """Returns a recommender of the items of an ID table; a scorer also gets all terms of the blend."""
+    """Returns a recommender for the items of an ID table; a scorer also gets all terms of the blend."""
     random, rows = np.random.default_rng(1), len(table)
     config = default_config()
     config.model.kind = kind

@@ -55,7 +55,7 @@ def main() -> None:
             began = time.perf_counter()
             jax.block_until_ready(search(model, batch, catalog))
             seconds[name].append(time.perf_counter() - began)
-    # The first round compiles.
+    # The first round is excluded, since it includes the compilation.
     medians = {name: statistics.median(times[1:]) for name, times in seconds.items()}
     for name, median in medians.items():
         print(f"{name:<14} {median * 1e3:8.1f} ms for {arguments.batch} users")

@@ -3,9 +3,10 @@
 python benchmarks/constrained_decoding.py --items=12101,1000000
 
 A Qwen2 with random weights generates IDs of 3 codes for 32 prompts of different lengths, padded on the left, with 20
-beams: without a constraint ("free"), with `SemanticIdLogitsProcessor`, and with `prefix_allowed_tokens_fn`. Each time
-is the median CPU time of a generation over the rounds, divided by the 3 steps. In each round, the CPU time is divided
-by the CPU time of "free"; the number before "x" is the median of these ratios.
+beams. It generates them without a constraint ("free"), with `SemanticIdLogitsProcessor` ("processor"), with the same
+processor and `in_place=True` ("in place"), and if --function is given, with `prefix_allowed_tokens_fn` ("function").
+Each time is the median CPU time of a generation over the rounds, divided by the 3 steps. In each round, the CPU time is
+divided by the CPU time of "free"; the number before "x" is the median of these ratios.
 
 Set OMP_NUM_THREADS=1. In some processes, glibc returns the memory of large arrays to the system and requests it again.
 A generation then has 60,000 to 110,000 page faults, which take up to a fifth of its time. Take the median of several
@@ -33,7 +34,7 @@ LEVELS, CODES, END, PAD = 3, 256, 1, 0
 
 
 def main() -> None:
-    """Prints a line for each number of items, and below it a line for each kind of generation."""
+    """Prints, for each number of items, a line for each kind of generation and a line for each logits processor."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--items", default="12101,1000000")
     parser.add_argument("--words", type=int, default=12_000, help="size of the vocabulary without the ID tokens")
@@ -116,14 +117,14 @@ def timed(
                 max_new_tokens=LEVELS, min_new_tokens=LEVELS, do_sample=False,
             )[:, inputs["input_ids"].shape[1] :]  # fmt: skip
             seconds[name].append(time.process_time() - began)
-    # The first round warms up.
+    # The first round is excluded, since it is a warm-up.
     return {name: times[1:] for name, times in seconds.items()}, found
 
 
 def show(items: int, tokens: IdTokens, seconds: dict[str, list[float]], found: dict[str, torch.Tensor]) -> None:
     """Prints times, their ratios to unconstrained generation, and the share of generated IDs that do not exist."""
     trie = token_trie(tokens, torch.device("cpu"))
-    print(f"{items:,} items, mask {trie.num_bytes / 1e6:.1f} MB")
+    print(f"{items:,} items, trie of {trie.num_bytes / 1e6:.1f} MB")
     for name, times in seconds.items():
         ratio = statistics.median(each / free for each, free in zip(times, seconds["free"], strict=True))
         depth, _ = trie.states(found[name])

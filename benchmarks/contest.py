@@ -1,4 +1,4 @@
-"""Times several implementations in alternating rounds. Each has its own process, and one process runs at a time."""
+"""Times several implementations in alternating rounds, each in its own process, with one process running at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ Round = Callable[[], int]
 
 
 class Contestant(NamedTuple):
-    """An implementation: the module-level function `prepare`, which returns a round, and the function's arguments."""
+    """An implementation: a function that prepares and returns a round, and the arguments of this function.
+
+    The function must be defined at the top level of a module, since it is pickled for the new process.
+    """
 
     prepare: Callable[..., Round]
     arguments: Sequence[Any] = ()
@@ -112,7 +115,7 @@ def _work(pipe: Connection, contestant: Contestant) -> None:
 
 
 def matmul_rate(rows: int, inner: int, columns: int, kind: str = "float32") -> Contestant:
-    """Returns a benchmark of XLA's product of `[rows, inner]` and `[inner, columns]`, accumulated in float32."""
+    """Returns XLA's product of `[rows, inner]` and `[inner, columns]` as an implementation; its items are the rows."""
     return Contestant(_prepare_matmul, (rows, inner, columns, kind), operations=2.0 * inner * columns)
 
 

@@ -172,7 +172,7 @@ def _write_ids(folder: Path) -> None:
     for tool in FORMATS:
         convert(table, tool, folder / f"{tool}.d")
         for number, path in enumerate(sorted((folder / f"{tool}.d").rglob("*"))):
-            # `convert` also writes files without IDs, which contain histories, titles or the number of items.
+            # `convert` also writes files without IDs, such as histories, titles or lists of item ids.
             if path.is_file() and _is_read(path):
                 path.rename(folder / f"{tool}-{number}{path.suffix}")
         shutil.rmtree(folder / f"{tool}.d")

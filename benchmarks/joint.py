@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def _claim(config: ConfigDict, workdir: Path, console: Console) -> None:
-    """Records the settings and data of a workdir, or compares them with its record.
+    """Records the settings and data in a new workdir, or compares them with the record of an existing workdir.
 
     Raises:
       UserError: if the settings or the data differ from the record, or cannot be used.

@@ -3,8 +3,8 @@
 python benchmarks/library.py
 python benchmarks/library.py --recommender=exports/recommender
 
-A tokenizer and a recommender that are not given are first trained briefly on synthetic items. Times are medians over
-several processes or many calls, on this machine.
+If --export or --recommender is not given, the script first trains a tokenizer and a recommender briefly on synthetic
+items. Times are medians over several processes or many calls, on this machine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _RECOMMENDER = flags.DEFINE_string("recommender", None, "A saved recommender; No
 _ITEMS = flags.DEFINE_integer("items", 12_101, "Number of synthetic items.")
 _FEATURES = flags.DEFINE_integer("features", 384, "Number of features of each synthetic vector.")
 
-# The peak memory is read from VmHWM, because the peak that getrusage returns is never below that of the parent process.
+# The peak memory is read from VmHWM, because getrusage would never return less than the parent process's peak memory.
 _LOAD = """
 import re, time
 import jax
@@ -137,7 +137,7 @@ def made_artifacts(folder: Path) -> tuple[Path, Path]:
 
 
 def main(_: list[str]) -> None:
-    """Prints the table."""
+    """Measures the cost of each call, and prints the table."""
     seconds, heavy = import_seconds()
     figures = {"import sid_jax": f"{seconds:.3f} s, JAX {'imported' if heavy else 'not imported'}", **fit_figures()}
     with tempfile.TemporaryDirectory() as temporary:

@@ -4,7 +4,7 @@ python benchmarks/scale.py --items=1000000,2000000,4000000 --folder=runs/scale
 python benchmarks/scale.py --train --items=1000000,4000000 --folder=runs/scale
 
 Vectors are synthetic: many small clusters on a curved surface. Exports use a model that is trained on 131,072 vectors,
-and their speed is compared with that of the encoder on vectors in memory. Each export, or training, is a separate
+and their speed is compared with the speed of the encoder on vectors in memory. Each export, or training, is a separate
 process, as a user would start it. Files of vectors that the folder already contains are reused.
 """
 
@@ -32,7 +32,7 @@ _TRAINED_ON = 2**17
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Exports or trains with each number of items, and prints a row for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", default="1000000,2000000,4000000", help="N of each export or training")
     parser.add_argument("--features", type=int, default=384)
@@ -148,7 +148,7 @@ def _trained_on(folder: Path, vectors: Path, num_items: int, flags: list[str]) -
 def _timed(words: list[str]) -> dict[str, float]:
     began = time.perf_counter()
     process = subprocess.Popen([sys.executable, *words], cwd=_ROOT)
-    # wait4 returns the usage of this process alone, not the maximum over all child processes.
+    # wait4 returns the usage of this child process only, not the maximum over all child processes.
     _, status, used = os.wait4(process.pid, 0)
     if status:
         raise SystemExit("the command has failed; its error is above")

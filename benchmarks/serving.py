@@ -2,9 +2,9 @@
 
 python benchmarks/serving.py --export=exports/items --vectors=vectors.npy
 
-Each runtime is a separate process with one thread, and the processes are timed in turn. The installed size is that of
-the package and its dependencies, without compiled Python. PyTorch runs the function of docs/pytorch.md, changed so that
-it reads the file once instead of in each call. Without --vectors, the export's codes are decoded, and the decoded
+Each runtime is a separate process with one thread, and the processes are timed in turn. The installed size covers the
+package and its dependencies, without compiled Python files. PyTorch runs the function of docs/pytorch.md, changed so
+that it reads the file once instead of in each call. Without --vectors, the export's codes are decoded, and the decoded
 vectors are encoded. This script needs the `test` extra.
 """
 
@@ -166,7 +166,7 @@ def main() -> None:
                 runs[name].append(json.loads(done.stdout))
         codes = [np.load(f"{scratch}/{number}.npy") for number in range(len(RUNTIMES))]
     wanted = codes[list(RUNTIMES).index("JAX: sid_jax")]
-    print(f"{len(vectors):,} vectors of {vectors.shape[1]} features, {arguments.rounds} processes each, medians\n")
+    print(f"{len(vectors):,} vectors of {vectors.shape[1]} features, medians of {arguments.rounds} processes\n")
     print(
         "| runtime | installed, MB | import and load, s | first result, s | p50, ms | p99, ms "
         "| items whose codes differ from those of sid_jax |"

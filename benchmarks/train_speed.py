@@ -3,8 +3,8 @@
 python benchmarks/train_speed.py --batch=1024 --method=ste --json=train.json
 
 The encoder is an MLP of the widths 768-512-256-128-32. There are 3 codebooks of 256 codewords, and the optimizer is
-AdamW. PyTorch has a plain training loop over vectors in memory, which never reads the loss. It is timed twice: run
-eagerly, and with torch.compile, which needs a C++ compiler.
+AdamW. The PyTorch program is a plain training loop over vectors in memory, and never reads the loss. It is timed twice:
+run eagerly, and with torch.compile, which needs a C++ compiler.
 """
 
 from __future__ import annotations

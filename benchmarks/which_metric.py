@@ -5,7 +5,8 @@ python benchmarks/which_metric.py --data=ml-100k.zip --folder=runs/which-metric 
 The script makes each table of benchmarks/metric_study/tables.py once and computes its metrics. It trains a recommender
 on the table with each seed, and tests the recommender on the last ten items of every user of MovieLens-100K. Finally,
 it prints the rank correlation of each metric with NDCG@10. If the folder contains results with the same --known, only
-the missing ones are computed. With --minutes=0, the script only reports existing results. It needs the `bench` extra.
+the missing results are computed. With --minutes=0, the script only reports existing results. This script needs the
+`bench` extra.
 """
 
 from __future__ import annotations

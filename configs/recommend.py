@@ -8,6 +8,7 @@ ml100k: MovieLens-100K. The IDs are trained in the same run, on titles, genres a
 beauty: Amazon Beauty (2014, 5-core) or any file of histories with one line per user. With
     --config.data.source=amazon-2014-beauty instead of a path, the data is downloaded from its authors, and the IDs are
     trained in the same run.
+The recommender is the scorer. With the argument decoder, as in recommend:ml100k,decoder, it is the generative decoder.
 """
 
 from sid_jax.presets import recommend

@@ -50,7 +50,10 @@ def tiny_model(texts: list[str]) -> tuple[Any, Any]:
 
 
 def main(folder: str = "llm", model_name: str = "", passes: int = 10, **settings: Any) -> float:
-    """Returns the share of generated items that are of the user's kind; `SemanticIdTokenizer` gets the `settings`."""
+    """Runs the example; returns the share of the recommended items that are of the user's kind.
+
+    `settings` are settings of `SemanticIdTokenizer`, and `passes` is the number of epochs of fine-tuning.
+    """
     torch.manual_seed(0)
     vectors, kind, histories = make_catalog()
     titles = [f"item of kind {each}" for each in kind]

@@ -42,7 +42,7 @@ def main(folder: str = "exports/movielens", quantizer: dict[str, Any] | None = N
 
 
 def histories_of(ratings: dict[str, Any]) -> dict[int, list[int]]:
-    """Returns each user's movies; the ratings are sorted by user and time."""
+    """Returns each user's movies in time order, from ratings that are sorted by user and time."""
     histories: dict[int, list[int]] = {}
     for user, movie in zip(ratings["user_id"].tolist(), ratings["item_id"].tolist(), strict=True):
         histories.setdefault(user, []).append(movie)

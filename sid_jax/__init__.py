@@ -5,7 +5,7 @@ Recommender            recommends items for interaction histories by scoring all
 GenerativeRecommender  recommends items for interaction histories by generating the next item's Semantic ID
 JointQuantizer         is a quantizer that is trained inside your own model, and then becomes a tokenizer with fixed IDs
 load                   reads a saved tokenizer (an export) or recommender from its folder
-IdTable                has items and their Semantic IDs, with look-ups in both directions
+IdTable                is a table of items and their Semantic IDs, with look-ups in both directions
 UserError              is the exception for unusable input, with a one-line message
 """
 

@@ -13,7 +13,7 @@ def cache_folder(cache_dir: str = "") -> Path:
     """Returns the cache folder: `cache_dir`, or else $SID_JAX_CACHE, or else `~/.cache/sid_jax`.
 
     Raises:
-      UserError: if there is no home folder.
+      UserError: in the cases of `sid_jax.paths.as_path`, and if the cache folder is an address in a bucket.
     """
     return local_path(cache_dir or os.environ.get("SID_JAX_CACHE") or "~/.cache/sid_jax")
 
@@ -21,7 +21,7 @@ def cache_folder(cache_dir: str = "") -> Path:
 def keep_compiled_programs() -> None:
     """Enables JAX's persistent compilation cache in the cache folder, for this process and its child processes.
 
-    Call it before JAX is imported. JAX's own environment variables take precedence, such as JAX_COMPILATION_CACHE_DIR.
+    Call it before JAX is imported. JAX's own environment variables, such as JAX_COMPILATION_CACHE_DIR, take precedence.
     If the folder cannot be created, nothing is cached.
     """
     try:

@@ -32,16 +32,16 @@ def config_flag(names: Iterable[str]) -> flags.FlagHolder[ConfigDict]:
     """Defines the required flag --config: a preset, or a file with `get_config(arg)`.
 
     Args:
-      names: the presets of this command, which its help lists.
+      names: the command's presets, which the help of the flag lists.
     """
-    about = f"Preset ({', '.join(names)}), or .py file with get_config(arg). NAME:ARG passes ARG."
+    about = f"Preset ({', '.join(names)}), or .py file with get_config(arg). NAME:ARG sets arg."
     config = config_flags.DEFINE_config_file("config", None, about)
     flags.mark_flag_as_required("config")
     return config
 
 
 def run(main: Callable[[], None], about: str | None, settings: Declaration | None = None) -> None:
-    """Parses the flags and calls `main`. An error is printed as one line on standard error, and the exit status is 1.
+    """Parses the flags and calls `main`. An error is printed as one line on standard error; the exit status is then 1.
 
     --help prints `about` (the docstring of the command's module) and, if the command has a config, the names of its
     settings. --helpfull also describes the settings.
@@ -66,7 +66,8 @@ def run_with_words(main: Callable[[list[str]], None], about: str | None, setting
     gc.set_threshold(10_000, 20, 20)
     # Models and IDs are computed in 32 bits, even if the user's environment enables 64 bits for other programs.
     os.environ["JAX_ENABLE_X64"] = "0"
-    # Libraries log a lot, even the errors that they raise, so their logs are hidden. This package's are printed.
+    # Libraries log a lot, even the errors that they raise, so their logs are hidden. The warnings of this package are
+    # printed.
     logging.set_verbosity(logging.FATAL)
     _print_own_warnings()
     for name in ("asyncio", "jax._src.xla_bridge"):
@@ -114,7 +115,7 @@ def _parse(argv: list[str], about: str, settings: Mapping[str, Setting]) -> list
         sys.exit(0)
     try:
         suitable = presets.RECOMMENDER if "quantizer.data.source" in settings else presets.QUANTIZER
-        # `argv` is changed in place, since the flag --config reads its settings from sys.argv.
+        # `argv` is `sys.argv`. It is changed in place, since the flag --config reads its settings from `sys.argv`.
         argv[1:] = _current_words(argv, suitable)
         return flags.FLAGS(argv)
     except UserError as error:
@@ -149,14 +150,17 @@ def _current_words(argv: Sequence[str], suitable: Iterable[str]) -> list[str]:
 
 
 class _WarningPrinter(standard_logging.Handler):
-    """Prints each record as one line of standard error."""
+    """Prints each log record as one line on standard error."""
 
     def emit(self, record: standard_logging.LogRecord) -> None:
         print_warning(record.getMessage())
 
 
 def _print_own_warnings() -> None:
-    """Gives the logger "sid_jax" its own level and handler, since the root logger's level hides all warnings."""
+    """Makes the logger "sid_jax" print warnings.
+
+    The logger gets its own level and handler, since the root logger's level hides all warnings.
+    """
     logger = standard_logging.getLogger("sid_jax")
     logger.addHandler(_WarningPrinter())
     logger.setLevel(standard_logging.WARNING)
@@ -197,7 +201,7 @@ def _missing_flag(message: str) -> str:
 
 
 def _last_line(error: Exception) -> str:
-    """Returns an error's text, or its last line if it has several, as in a traceback of a config file."""
+    """Returns an error's text. If it has several lines, as a traceback has, returns a message with the last line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"--config cannot be loaded: {lines[-1]}" if len(lines) > 1 else str(error)
 

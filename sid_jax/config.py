@@ -1,4 +1,4 @@
-"""Declares every setting of a run. The defaults are the recommended settings for vectors of any origin."""
+"""Declares every setting of `sid-jax train`. The defaults are the recommended settings for vectors of any origin."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from sid_jax.settings import (
 _DATA: Declaration = {
     "source": Setting(
         "vectors",
-        "The catalog: your own vectors (`data.path`), or a named catalog of movies, users or products (listed in "
-        "docs/movielens.md and docs/amazon.md). The vectors of a named catalog are computed with "
+        "The catalog. vectors: your own vectors (`data.path`). The other values name a catalog of movies, users or "
+        "products (docs/movielens.md and docs/amazon.md list them). The vectors of a named catalog are computed with "
         "the other settings of `data`.",
         choices=("vectors", *CATALOGS),
     ),
@@ -34,7 +34,7 @@ _DATA: Declaration = {
         "(such as one saved by Hugging Face's `datasets`), a glob pattern, or several of these separated by commas. "
         "Files may be in a bucket, as in s3://bucket/items/*.parquet (docs/buckets.md). movielens: a folder or zip in "
         "GroupLens' layout. amazon: a folder with a review file and a metadata file. Empty: a named catalog is read "
-        "from the cache, or downloaded from its authors.",
+        "from the cache, or downloaded.",
     ),
     "id_column": Setting(
         "item_id",
@@ -85,7 +85,8 @@ _DATA: Declaration = {
             "Interaction histories, for codes that reflect co-occurrence as well as content. They can be used as an "
             "additional part of each vector (`data.collaborative_weight`), and in a loss (`model.contrastive_weight`, "
             "`model.alignment_weight`). sequences: a text file with one line per user: the user, then items in time "
-            "order. interactions: a .parquet or .csv file with one row per interaction. Or a named catalog.",
+            "order. interactions: a .parquet or .csv file with one row per interaction. Name of a catalog, as in "
+            "`data.source`: the interactions of this catalog.",
             choices=("none", "sequences", "interactions", *CATALOGS),
         ),
         "path": Setting(
@@ -128,7 +129,8 @@ _DATA: Declaration = {
     ),
     "collaborative_dimension": Setting(
         64,
-        "movielens and histories: number of features of a co-occurrence vector, the rank of a truncated SVD.",
+        "movielens and histories: number of features of a co-occurrence vector. It is the rank of the truncated SVD "
+        "that computes these vectors.",
         range=ONE_OR_MORE,
     ),
     "collaborative_holdout": Setting(
@@ -158,7 +160,7 @@ _DATA: Declaration = {
 _MODEL: Declaration = {
     "num_levels": Setting(
         AUTO,
-        "L: number of levels, and of codes per ID before IDs are made unique. auto: 3 for up to 40,000 items, 4 for "
+        "Number L of levels; before IDs are made unique, an ID has L codes. auto: 3 for up to 40,000 items, 4 for "
         "up to 10 million, 5 for more. With 256 codes per level, there are then at least 400 code tuples per item.",
         range=(1, 64),
         any_type=True,
@@ -166,26 +168,27 @@ _MODEL: Declaration = {
     ),
     "codebook_size": Setting(
         AUTO,
-        "K: number of codes per level; one number, or one per level, as in (64, 128, 256). auto: 256. For fewer than "
-        "2,048 items, it is the largest power of two up to N / 8, or a larger power of two if there would otherwise "
-        "be fewer than 4 code tuples per item.",
+        "Number K of codes per level; one number, or one per level, as in (64, 128, 256). auto: 256 for 2,048 items "
+        "or more. For a smaller number N of items, auto is the largest power of two up to N / 8, or a larger power of "
+        "two if there would otherwise be fewer than 4 code tuples per item.",
         any_type=True,
     ),
     "quantizer": Setting(
         "residual",
-        "residual: each level quantizes the residual of the levels before it. opq: optimized product quantization; "
-        "each level quantizes its own subvector of the rotated vector. opq has no network, and needs "
-        "`model.encoder=identity` and `model.quantization_method=ema`.",
+        "Kind of quantizer. residual: each level quantizes the residual of the levels before it. opq: optimized "
+        "product quantization; each level quantizes its own subvector of the rotated vector. opq has no network, and "
+        "needs `model.encoder=identity` and `model.quantization_method=ema`.",
         choices=("residual", "opq"),
     ),
     "encoder": Setting(
         "residual",
-        "mlp: an MLP. residual: x W + MLP(x), initialized as the projection onto the first Z principal axes. "
-        "identity: no network; the scaled vectors are quantized.",
+        "Kind of encoder. mlp: an MLP. residual: x W + MLP(x) for a scaled item vector x, with a learned matrix W; the "
+        "encoder is initialized as the projection onto the first Z principal axes. identity: no network; the scaled "
+        "vectors are quantized.",
         choices=("mlp", "residual", "identity"),
     ),
     "latent_dimension": Setting(
-        112, "Z: number of features of the latent vector, the encoder's output.", range=ONE_OR_MORE
+        112, "Number Z of features of the latent vector, the encoder's output.", range=ONE_OR_MORE
     ),
     "hidden_dimensions": Setting(
         (1024, 256), "Widths of the encoder's hidden layers. The decoder has the same widths in reverse order."
@@ -201,8 +204,8 @@ _MODEL: Declaration = {
     ),
     "gumbel_hard": Setting(
         True,
-        "Gumbel-softmax. True: the forward pass uses the sampled codeword, the backward pass the gradient of the "
-        "soft mixture. False: both use the soft mixture.",
+        "Gumbel-softmax: whether the forward pass uses the sampled codeword (True) or the soft mixture of codewords "
+        "(False). The gradient is that of the soft mixture in both cases.",
     ),
     "temperature": Setting(0.1, "Gumbel-softmax: initial temperature.", range=POSITIVE),
     "min_temperature": Setting(0.05, "Gumbel-softmax: minimum temperature.", range=POSITIVE),
@@ -227,18 +230,20 @@ _MODEL: Declaration = {
     ),
     "commitment_weight": Setting(
         0.25,
-        "Weight of the commitment loss, |residual - sg(codeword)|^2 (beta in van den Oord et al., 1711.00937, "
-        "equation 3).",
+        "Weight of the commitment loss, |residual - sg(codeword)|^2, where sg stops the gradient (beta in van den Oord "
+        "et al., 1711.00937, equation 3).",
         range=NOT_NEGATIVE,
     ),
     "codebook_weight": Setting(
-        1.0, "Weight of the codebook loss, |sg(residual) - codeword|^2, which trains the codebooks.", range=NOT_NEGATIVE
+        1.0,
+        "Weight of the codebook loss, |sg(residual) - codeword|^2, which trains the codebooks; sg stops the gradient.",
+        range=NOT_NEGATIVE,
     ),
     "contrastive_weight": Setting(
         0.0,
         "Weight of a contrastive loss that pulls together the quantized vectors of items that co-occur in "
-        "`data.histories`. The loss is multiplied by the mean squared length of the scaled vectors. It affects "
-        "training only: the codes of an item are computed from its vector, without its histories.",
+        "`data.histories`. The loss is multiplied by the mean squared length of the scaled vectors. The loss "
+        "affects training only: an item's codes are computed from its vector.",
         range=NOT_NEGATIVE,
     ),
     "alignment_weight": Setting(
@@ -259,8 +264,9 @@ _IDS: Declaration = {
     "unique": Setting(
         "relocate",
         "How IDs are made unique. relocate: IDs have L codes. Of the items with the same code tuple, one keeps the "
-        "tuple, and each other item gets a free ID that decodes to a vector near the item's vector. suffix: one more "
-        "code, as in TIGER. none: items may share an ID.",
+        "tuple, and each other item gets a free ID that decodes to a vector near the item's vector. suffix: IDs have "
+        "one more code, which differs between items with the same code tuple (as in TIGER). none: items may share an "
+        "ID.",
         choices=SCHEMES,
     ),
     "capacity": Setting(1, "relocate: maximum number of items per ID.", range=ONE_OR_MORE),
@@ -269,8 +275,9 @@ _IDS: Declaration = {
 _TRAIN: Declaration = {
     "num_epochs": Setting(
         AUTO,
-        "Number of epochs. auto: 33 for up to 40,000 items, fewer for a larger catalog, in proportion to N^(-2/3), "
-        "but at least 66 steps. With auto, other settings in epochs are scaled in the same proportion.",
+        "Number of epochs. auto: 33 for up to 40,000 items. For a larger number N of items, auto is smaller, in "
+        "proportion to N^(-2/3). A run with auto has at least 66 steps. With auto, other settings in epochs are scaled "
+        "in the same proportion.",
         range=POSITIVE,
         any_type=True,
         words=(AUTO,),
@@ -284,8 +291,8 @@ _TRAIN: Declaration = {
     ),
     "augmentation": Setting(
         0.25,
-        "Data augmentation: this share of the difference between two other vectors is added to each vector of a "
-        "batch, until the encoder is frozen. Without augmentation, a wide encoder memorizes a catalog of about ten "
+        "Data augmentation: this share of the difference between two other vectors of the batch is added to each "
+        "vector, until the encoder is frozen. Without augmentation, a wide encoder memorizes a catalog of about ten "
         "thousand items, and new items get poor codes.",
         range=NOT_NEGATIVE,
     ),
@@ -324,7 +331,8 @@ _TRAIN: Declaration = {
     "annealing_schedule": Setting(
         "cosine",
         "Gumbel-softmax: temperature schedule. linear and cosine reach `model.min_temperature` at the end of the "
-        "run. exponential multiplies the temperature by `model.temperature_decay` at each update.",
+        "run. exponential multiplies the temperature by `model.temperature_decay` at each update. constant keeps the "
+        "initial temperature.",
         choices=("exponential", "linear", "cosine", "constant"),
     ),
     "temperature_update_frequency": Setting(
@@ -358,7 +366,8 @@ _TRAIN: Declaration = {
     "eval_every_epochs": Setting(
         15.0,
         "Number of epochs between evaluations on all training items. Each evaluation saves a checkpoint. The last "
-        "evaluation is at the end of the run, and there is none less than half of this number of epochs before.",
+        "evaluation is at the end of the run. An evaluation is omitted if the end is less than half of this number of "
+        "epochs away.",
         range=POSITIVE,
     ),
     "best_metric": Setting(
@@ -373,7 +382,9 @@ _TRAIN: Declaration = {
     ),
     "wandb": Setting("", "Weights & Biases project for the metrics (needs the [wandb] extra). Empty: none."),
     "keep_checkpoints": Setting(
-        3, "Number of checkpoints to keep: the latest one, and the best of the others.", range=ONE_OR_MORE
+        3,
+        "Number of checkpoints to keep: the latest one, and the best of the others. 1 has the same effect as 2.",
+        range=ONE_OR_MORE,
     ),
 }
 
@@ -391,7 +402,7 @@ SETTINGS: Declaration = {
 
 
 def default_config() -> ConfigDict:
-    """Returns the recommended settings: a residual encoder, the straight-through estimator, and at most 33 epochs."""
+    """Returns the recommended settings: a residual encoder, the straight-through estimator, "auto" number of epochs."""
     return default_of(SETTINGS).lock()
 
 
@@ -445,7 +456,8 @@ def _check_sizes(model: ConfigDict) -> None:
     sizes = size if isinstance(size, (tuple, list)) else () if size == AUTO else (size,)
     if not all(isinstance(each, int) and not isinstance(each, bool) and each >= 1 for each in sizes):
         raise UserError(
-            f"config.model.codebook_size is {size!r}; it must be {AUTO!r}, a number, or one per level: (64, 128)"
+            f"config.model.codebook_size is {size!r}; it must be {AUTO!r}, a number, or one number per level, as in "
+            "(64, 128)"
         )
     if isinstance(size, (tuple, list)) and levels not in (AUTO, len(sizes)):
         raise UserError(

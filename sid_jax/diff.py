@@ -79,7 +79,7 @@ def _best(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 def diff(old: str, new: str, *, out: str | None = None, messages: Messages | None = None) -> dict[str, Any]:
     """Compares two tables, prints and returns the result of `compare`, and writes it to the .json file `out`, if given.
 
-    `sid_jax.export.id_tables.read_id_table` reads the tables.
+    A table may be in any file or folder that `sid_jax.export.id_tables.read_id_table` reads.
 
     Raises:
       UserError: if a table cannot be read.

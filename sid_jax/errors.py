@@ -28,7 +28,7 @@ def reason(error: BaseException) -> str:
 
 
 def and_more(count: int) -> str:
-    """Returns " (and {count} more)", or "" if there are no more."""
+    """Returns " (and {count} more)", or "" if the count is 0."""
     return f" (and {count:,} more)" if count else ""
 
 

@@ -140,8 +140,8 @@ def _histories(
 ) -> Histories:
     """Returns histories over the items `item_ids` `[N]`, without each user's last `holdout` interactions.
 
-    If `known` is given, it has the ids in `item_ids` and others. Interactions of the other items are dropped, with a
-    warning.
+    If `known` is given, it has the ids in `item_ids` and further ids. Interactions with the further items are dropped,
+    with a warning.
     """
     found = as_histories(histories, item_ids if known is None else known, on_unknown=on_unknown).without_last(holdout)
     if known is None:
@@ -245,7 +245,7 @@ def read_labels(source: str, item_ids: np.ndarray) -> list[Sequence[str]]:
     Args:
       source: FILE:COLUMN, with FILE as in `find_files`. The first column of the file has item ids. The labels are
         texts, lists of texts, or texts with "|" between labels.
-      item_ids: `[N]`. They are compared with the file's ids as text if only one of the two has integers.
+      item_ids: `[N]`. If only one of the file and `item_ids` has integer ids, the ids are compared as text.
 
     Returns:
       N lists; empty for an item that is not in the file. Items of the file that are not among the N items are dropped,

@@ -1,4 +1,4 @@
-"""Detects the use of JAX in a forked process. The child lacks JAX's threads, so calls would hang."""
+"""Detects the use of JAX in a forked process. The process lacks JAX's threads, so calls of JAX would hang."""
 
 from __future__ import annotations
 

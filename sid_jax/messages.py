@@ -47,7 +47,7 @@ class Messages:
     def to_console(cls, console: Console | None = None) -> Messages:
         """Returns messages that are printed to a console, by default standard output; for commands.
 
-        The warnings of a console on standard output are printed to standard error.
+        If the console is on standard output, warnings are printed to standard error.
         """
         console = console or Console()
 
@@ -89,7 +89,7 @@ class Messages:
         return cls(lambda renderable, markup: None, None)
 
     def line(self, text: str) -> None:
-        """Prints a line of plain text, without wrapping and markup."""
+        """Prints a line of plain text, without wrapping or markup."""
         self._show(with_addresses(text), False)
 
     def warn(self, text: str) -> None:

@@ -133,7 +133,7 @@ def amazon(arg: str = "beauty") -> ConfigDict:
 
 
 def recommend(arg: str = "ml100k") -> ConfigDict:
-    """Returns the settings of a recommender; `arg` is "ml100k" or "beauty", optionally with "decoder" or "quick".
+    """Returns the settings of a recommender; `arg` is "ml100k" or "beauty", optionally with "decoder" and "quick".
 
     "ml100k" and "beauty" differ in the data source and in the quantizer of the IDs. The scorer has the same settings
     for both, with early stopping. "decoder" selects the generative decoder, whose settings depend on the data.
@@ -177,8 +177,8 @@ def set_scorer(config: ConfigDict) -> None:
     config.train.label_smoothing = 0.05
     config.train.batch_size = 64
     config.train.learning_rate = 2e-3
-    # A constant learning rate with averaged parameters does not depend on the number of epochs, so early stopping on
-    # validation can decide when training ends.
+    # A constant learning rate with averaged parameters does not depend on the number of epochs, so early stopping by
+    # the validation metric can decide when training ends.
     config.train.learning_rate_schedule = "constant"
     config.train.average_epochs = 3.0
     config.train.num_epochs = 36.0

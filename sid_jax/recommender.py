@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 class Recommender:
     """Scores all items from their Semantic IDs, content vectors and item embeddings, and recommends the best.
 
-    `fit` trains a transformer on interaction histories. An item's vector is the sum of its code embeddings, a map of
-    its content vector, and an item embedding. An item's score is the inner product of its vector with the transformer's
-    hidden state after the history. Item transitions, content similarity and popularity are added to the scores, with
-    weights fitted to the validation targets. `GenerativeRecommender` generates IDs instead.
+    `fit` trains a transformer on interaction histories. An item's vector is the sum of its code embeddings, a
+    learned map of its content vector, and an item embedding. An item's score is the inner product of its vector with
+    the transformer's hidden state after the history. Item transitions, content similarity and popularity are added to
+    the scores, with weights fitted to the validation targets. `GenerativeRecommender` generates IDs instead.
 
         recommender = Recommender(tokenizer).fit(histories, vectors=vectors)
         recommender.recommend(["sku-7", "sku-42"], k=10)
@@ -41,8 +41,8 @@ class Recommender:
         "beauty,quick" or "ml100k,quick"; or the full name of a preset as on the command line, such as
         "recommend:beauty".
       settings: any setting of `sid_jax.recommend.config` by its name, either in full, as in
-        `**{"train.learning_rate": 1e-3}`, or without the section if only one section has a setting of this name, as
-        in `num_beams=100`.
+        `**{"train.learning_rate": 1e-3}`, or without the section, as in `num_beams=100`, if only one of the sections
+        data, model, train, eval and backoff has a setting of this name.
 
     Raises:
       UserError: if there are no such IDs, preset or setting, or a value is not allowed.
@@ -90,8 +90,8 @@ class Recommender:
 
         Args:
           histories: each user's item ids, the oldest first: a list of lists, a dict from user to item ids, a table with
-            one row per interaction (with the columns in the settings `data.user_column`, `item_column` and
-            `time_column`), or the path of a file that the commands accept.
+            one row per interaction (the settings `data.user_column`, `data.item_column` and `data.time_column` name its
+            columns), or the path of a file that the commands accept.
           vectors: content vectors of the items, for models and settings that use them (`model.kind="scorer"`, cold
             items): `[N, D]` in the order of the ID table, or vectors with ids, in any form that
             `SemanticIdTokenizer.fit` accepts. None: the vectors of the setting `quantizer.data.path`, if it is set.
@@ -175,16 +175,17 @@ class Recommender:
             not trained.
           on_unknown: how items that are not in the ID table are treated: "drop" drops them, counts them in
             `num_unknown` and logs their number; "error" rejects them.
-          exact: whether all items are ranked. If False, a scorer of 100,000 items or more on a CPU ranks only a
-            shortlist: the items with the highest approximate scores, computed from 64 principal directions of the item
-            vectors, and the items with the strongest transitions from the history.
+          exact: whether all items are ranked. If False, a model of the kind scorer or sasrec with 100,000 items or more
+            ranks only a shortlist on a CPU: the items with the highest approximate scores, computed from 64 principal
+            directions of the item vectors, and the items with the strongest transitions from the history.
 
         Returns:
-          The recommended items, the best first. There are fewer than k only if no more items may be recommended.
+          The recommended items, the best first. The list has fewer than k items only if no more items may be
+          recommended.
 
         Raises:
-          UserError: if an argument is out of range, an item is unknown and `on_unknown` is "error", or there are no
-            cold items.
+          UserError: if an argument is out of range; if an item is unknown and `on_unknown` is "error"; or if
+            `cold_slots` is above 0, but the recommender has no cold items or no vectors of them.
         """
         return self.recommend_batch(
             [history],
@@ -208,7 +209,7 @@ class Recommender:
         on_unknown: str = "drop",
         exact: bool = False,
     ) -> list[list[Recommendation]]:
-        """Returns what `recommend` returns, for each of many histories, in the order of the histories.
+        """Returns a list of recommended items for each of many histories, in the order of the histories.
 
         Histories are padded to a few fixed shapes, so any number of them needs only a few compiled programs.
 
@@ -222,7 +223,7 @@ class Recommender:
           exact: see `recommend`.
 
         Raises:
-          UserError: as `recommend`.
+          UserError: see `recommend`; also if `users` and `histories` have different lengths.
         """
         if isinstance(histories, Mapping):
             users, histories = list(histories) if users is None else users, list(histories.values())
@@ -251,7 +252,8 @@ class Recommender:
           `Explanation`.
 
         Raises:
-          UserError: if the model generates IDs, no item of the history is known, or the item cannot be recommended.
+          UserError: if the model is not of the kind scorer or sasrec, no item of the history is known, or the item
+            cannot be recommended.
         """
         return self._serve().explain(history, item)
 
@@ -296,31 +298,34 @@ class Recommender:
         the programs for `cold_slots` are compiled again.
 
         Args:
-          ids: the newer table, see `ids` of `load_recommender`, or a `SemanticIdTokenizer` that has this table.
+          ids: the newer table (see `ids` of `load_recommender`), or a `SemanticIdTokenizer` that has this table.
           vectors, vector_ids, on_bad_rows: see `load_recommender`.
 
         Raises:
-          UserError: as `load_recommender`.
+          UserError: see `load_recommender`.
         """
         from sid_jax.recommend.loading import renewed
 
         return Recommender.from_trained(renewed(self.trained, ids, vectors, vector_ids, on_bad_rows))
 
     def save(self, folder: str | Path, *, stablehlo: bool = False, k: int = 10) -> Path:
-        """Writes a self-contained folder: parameters, ID table, settings, checksums. `sid_jax.load` reads it.
+        """Writes the recommender to a self-contained folder, which `sid_jax.load` reads.
+
+        The folder has the parameters, the ID table, the settings and checksums.
 
         Args:
           folder: a new or empty folder. It is written atomically.
           stablehlo: whether to also write `recommender.stablehlo`, a program for JAX on CPU, CUDA or TPU, which runs
             without this package. The program returns the lists of `recommend(exact=True)`;
             `sid_jax.recommend.stablehlo.load_lists` loads it.
-          k: the length of the program's lists; for a model that generates IDs at most `eval.num_beams`.
+          k: the length of the program's lists. For a model that generates IDs, k is at most `eval.num_beams`.
 
         Returns:
           The folder.
 
         Raises:
-          UserError: if the folder is not empty or cannot be written, or k is out of range.
+          UserError: if the folder is not empty or cannot be written; or, with `stablehlo`, if k is out of range or
+            the model is too large.
         """
         from sid_jax.buckets.outputs import output_folder
         from sid_jax.recommend.artifact import write_recommender
@@ -391,8 +396,8 @@ def load_recommender(
         recommender is in the folder `recommender`.
       ids: a newer version of the ID table, made by `sid-jax export --append_to`. Its new items are cold, and may occur
         in histories. Items that are missing from it are not recommended. None: the table that was used in training.
-      vectors: files with vectors of all items that may be recommended, used to score cold items, in the format of a
-        quantizer's `config.data.path`; None: the saved vectors.
+      vectors: files with the content vectors of all items that may be recommended, in the format of a quantizer's
+        `config.data.path`. They replace the saved vectors, which do not include new items. None: the saved vectors.
       vector_ids: ids of these vectors if the files have none, in the format of a quantizer's `config.data.ids_path`.
       on_bad_rows: treatment of rows of `vectors` with NaN or infinite values. "error" rejects them. "drop" drops them,
         and raises an error only if an item that may be recommended then has no vector. None: the recommender's setting

@@ -83,7 +83,7 @@ class Setting:
             least, most = self.range
             if not (isinstance(value, (int, float)) and math.isfinite(value) and least <= value <= most):
                 words = "".join(f"{word!r} or " for word in self.words)
-                raise UserError(f"config.{name} is {value}; it must be {words}from {least:g} to {most:g}")
+                raise UserError(f"config.{name} is {value}; it must be {words}{_limits(least, most, 'from ')}")
 
     def allowed(self) -> str:
         """Returns the choices or the range as text; "" if any value is allowed."""
@@ -92,10 +92,7 @@ class Setting:
         if self.range is None:
             return ""
         least, most = self.range
-        words = "".join(f"{word}, or " for word in self.words)
-        if math.isinf(most):
-            return words + ("above 0" if least == _TINY else f"{least:g} or more")
-        return words + (f"above 0, at most {most:g}" if least == _TINY else f"{least:.10g} to {most:.10g}")
+        return "".join(f"{word}, or " for word in self.words) + _limits(least, most)
 
 
 # The settings of a section and its subsections, by name.
@@ -151,10 +148,10 @@ def check_values(config: ConfigDict, declaration: Declaration) -> None:
 
 
 def fill(config: ConfigDict, content: dict[str, Any]) -> ConfigDict:
-    """Fills a config with the values of its saved form; raises KeyError for a field that the config lacks.
+    """Fills a config with the values of a saved config; raises KeyError for a field that the config lacks.
 
-    Earlier names are accepted, and settings that only earlier versions have are ignored. If the saved form is of an
-    earlier version that lacks a setting, the setting gets the value that reproduces the behavior of that version.
+    Earlier names are accepted, and settings that only earlier versions have are ignored. If an earlier version saved
+    the config without a setting, the setting gets the value that reproduces the behavior of that version.
     """
     saved = {_current(name): value for name, value in _flat(content).items() if _last(name) not in _REMOVED}
     for name in field_names(config):
@@ -244,6 +241,12 @@ def choose(arg: str, methods: Sequence[str], options: Sequence[str]) -> tuple[st
             "after a comma"
         )
     return (named or [methods[0]])[0], set(words) - set(named)
+
+
+def _limits(least: float, most: float, before: str = "") -> str:
+    if math.isinf(most):
+        return "above 0" if least == _TINY else f"{least:g} or more"
+    return f"above 0, at most {most:g}" if least == _TINY else f"{before}{least:.10g} to {most:.10g}"
 
 
 def _full_name(config: ConfigDict, name: str) -> str:

@@ -19,7 +19,7 @@ _AGAIN = 0.02
 
 
 class Stopped(KeyboardInterrupt):
-    """Raised when a signal stops the command; caught only at the end of a command.
+    """Raised when a signal stops the command; caught only in `sid_jax.command`, which ends the process.
 
     Attributes:
       status: the exit status of the command, 128 plus the signal's number: 130 for Ctrl-C and 143 for SIGTERM.

@@ -39,8 +39,8 @@ class SemanticIdTokenizer:
 
     Args:
       preset: "ste" (the default), "gumbel", "rkmeans" or "opq", optionally with ",quick" for a short run.
-        "ste" and "gumbel" also accept ",best" for a long run. Or the full name of a preset as on the command line, such
-        as "ml100k:gumbel".
+        "ste" and "gumbel" also accept ",best" for a long run. The full name of a preset, as on the command line, is
+        also accepted, such as "ml100k:gumbel".
       settings: Any setting of `sid_jax.config` by its name, either in full, as in `**{"train.learning_rate": 1e-3}`,
         or without the section if only one section has a setting of this name, as in `learning_rate=1e-3`.
 
@@ -93,10 +93,10 @@ class SemanticIdTokenizer:
 
         Args:
           vectors: `[N, D]` floating point: a NumPy, JAX or torch (CPU) array, a memory map, an Arrow or pandas column
-            of lists, a list of lists, or a path that the commands accept. For several parts, a mapping of named parts,
-            `{"text": X, "image": Y, "genres": lists of labels, "price": numbers}`, each in the order of the items or as
-            a pair `(values, ids)`; items that lack a part have rows of NaN. The model scales the vectors. See
-            docs/data.md.
+            of lists, a list of lists, or a path that the commands accept. For vectors with several parts, a mapping
+            from names to parts, `{"text": X, "image": Y, "genres": lists of labels, "price": numbers}`. Each part is in
+            the order of the items, with rows of NaN for items that lack it, or is a pair `(values, ids)`. The model
+            scales the vectors. See docs/data.md.
           item_ids: N distinct integers or strings. None takes the ids of the file, or else numbers the items from 0.
           weights: Weight of each part, by name; 1 by default.
           columns: Titles and other columns of the items: an Arrow table, a DataFrame or a mapping of N values each.
@@ -188,7 +188,7 @@ class SemanticIdTokenizer:
     def encode(self, vectors: Any) -> np.ndarray:
         """Returns the codes `[n, L]` int32 of vectors `[n, D]`. Codes are not made unique; `append` does that.
 
-        For a tokenizer with parts, any subset of them is enough: `encode({"text": X})`.
+        For a tokenizer with parts, any subset of the parts is enough: `encode({"text": X})`.
 
         Raises:
           UserError: If the vectors do not have D features, or are not finite.
@@ -238,7 +238,7 @@ class SemanticIdTokenizer:
           on_unknown: "error" or "drop" for items of `remove` that were never in the table. "drop" ignores them, with a
             warning that states their number.
           on_bad_rows: "error" or "drop" for items whose vectors have NaN or infinite values. "drop" drops these items,
-            with a warning that states their number. None for the setting `data.on_bad_rows`.
+            with a warning that states their number. None takes the value of the setting `data.on_bad_rows`.
 
         Returns:
           The tokenizer itself, with the next version of the table.

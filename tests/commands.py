@@ -17,7 +17,7 @@ COMPILE_QUICKLY = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitt
 
 
 def environment(num_devices: int = 1, compiled: bool = True, flags: str = COMPILE_QUICKLY) -> dict[str, str]:
-    """Returns a command's environment: number of devices, XLA flags, and, if `compiled`, the compilation cache."""
+    """Returns a command's environment variables: number of devices, XLA flags, use of the compilation cache."""
     xla_flags = f"--xla_force_host_platform_device_count={num_devices} {flags}".strip()
     return {**os.environ, "XLA_FLAGS": xla_flags, "JAX_ENABLE_COMPILATION_CACHE": str(compiled)}
 
@@ -25,7 +25,7 @@ def environment(num_devices: int = 1, compiled: bool = True, flags: str = COMPIL
 def start(
     *words: str | Path, num_devices: int = 1, compiled: bool = True, flags: str = COMPILE_QUICKLY, **kwargs
 ) -> subprocess.Popen[str]:
-    """Starts `python WORDS` in the project's folder; `flags` are XLA flags, which users do not set."""
+    """Starts `python WORDS` in the project's folder, with the XLA flags `flags`."""
     return subprocess.Popen(
         [sys.executable, *map(str, words)],
         cwd=ROOT,

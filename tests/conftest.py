@@ -1,4 +1,4 @@
-"""Makes tests strict: several devices, no implicit rank promotion, and deprecation warnings as errors."""
+"""The environment of all tests: eight devices, no implicit rank promotion, and a cache of compiled programs."""
 
 import atexit
 import gc
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tests.commands import COMPILE_QUICKLY
 
-# A shell starts background processes with SIGINT ignored, and nohup starts processes with SIGHUP ignored. The default
-# handlers are restored, since commands that tests start would also ignore these signals.
+# A shell starts background processes with SIGINT ignored, and nohup starts processes with SIGHUP ignored. The commands
+# that tests start would inherit this. So the default handlers are restored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
@@ -32,7 +32,7 @@ os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {COMPILE_QUICKLY}"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Two test processes share the cores. Threads of BLAS and PyTorch would wait for each other in busy loops.
+# Two test processes share the cores. With more threads, BLAS and PyTorch would wait for each other in busy loops.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hypothesis
@@ -41,7 +41,7 @@ import pytest
 
 from sid_jax.data.catalogs.movielens.sources import load_movielens
 
-# The first call of a test compiles, so it would exceed a deadline per call.
+# The first example of a test compiles, so it would exceed Hypothesis's deadline per example.
 hypothesis.settings.register_profile("sid_jax", deadline=None)
 hypothesis.settings.load_profile("sid_jax")
 
@@ -74,7 +74,7 @@ def _strict_jax():
 
 @pytest.fixture(autouse=True, scope="module")
 def _forget_programs():
-    """Clears compiled programs, since the compiler crashes if their memory maps exceed Linux's limit of 65,530."""
+    """Clears compiled programs if they have many memory maps: the compiler crashes at Linux's limit of 65,530 maps."""
     yield
     maps = Path("/proc/self/maps")
     if not maps.exists() or maps.read_text().count("\n") > 30_000:

@@ -1,4 +1,4 @@
-"""Every config file gives valid settings for every argument, and the same settings as in earlier versions."""
+"""Every config file gives valid settings for every argument, and changes since version 0.1 are listed here."""
 
 import importlib.util
 import json
@@ -125,7 +125,7 @@ def test_a_preset_trains_as_it_did_before_the_defaults_were_a_recipe(name):
     before = {setting: tuple(value) if isinstance(value, list) else value for setting, value in before.items()}
     few = name.startswith(("ml100k", "movielens:1m", "movielens:latest-small"))
     # In version 0.1, IDs of small MovieLens data sets were made from text alone, and the decoder was the only
-    # recommender. These choices are not the defaults, so they are arguments of the preset.
+    # recommender. These choices are no longer the defaults, so they are arguments of the preset.
     then = "text" if few else "decoder" if name.startswith("recommend:") else ""
     now = flat(preset(f"{name},{then}" if then else name))
     changed = {setting for setting in before if now[setting] != before[setting]}

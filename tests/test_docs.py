@@ -39,7 +39,7 @@ def test_a_document_uses_the_words_of_the_glossary(document):
     prose = re.sub(r"```.*?```|`[^`]*`", "", document.read_text(), flags=re.S)
     for avoided, word in AVOIDED.items():
         found = re.search(rf"\b({avoided})\b", prose, re.I)
-        assert not found, f"{found[0]}: use the term of the glossary, {word}"
+        assert not found, f"'{found[0]}' is not a term of the glossary; use '{word}'"
 
 
 def test_the_readme_opens_with_the_two_commands_and_is_short():
@@ -57,7 +57,9 @@ def test_the_readme_opens_with_the_two_commands_and_is_short():
 
 
 def test_the_page_of_settings_is_what_the_settings_declare():
-    assert settings_page.PAGE.read_text() == settings_page.text(), "outdated: run python -m tests.docs.settings_page"
+    assert settings_page.PAGE.read_text() == settings_page.text(), (
+        "docs/settings.md is outdated: run python -m tests.docs.settings_page"
+    )
 
 
 def test_every_setting_is_read_by_something():

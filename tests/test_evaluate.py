@@ -80,7 +80,7 @@ def test_codebooks_labels_and_a_second_training(folder):
     assert found["by_depth"][-1]["r2"] == pytest.approx(manifest["r2_unique"], abs=1e-5)
     assert found["by_depth"][0]["r2"] < found["by_depth"][-1]["r2"]
     assert 0 < found["stability"] <= 1
-    # Every item has the label "all".
+    # Every item has the label "all", so every item shares a label with all other items.
     assert found["label_purity"][0] == {"purity": 1.0, "chance": 1.0}
     exclusive = figures(folder, "ids.npy", labels="labels.csv:kind")["label_purity"][0]
     assert exclusive["purity"] == 1.0 and exclusive["chance"] < 0.5

@@ -17,7 +17,7 @@ from tests.commands import ROOT, environment
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """A wheel of a copy of the sources: a build leaves folders behind, and a later build would pack their files."""
+    """A wheel, built from a copy of the sources, since a build leaves files that a later build would pack."""
     folder = tmp_path_factory.mktemp("wheel")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / name)
@@ -41,7 +41,7 @@ def test_it_holds_all_of_the_package_and_nothing_else(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     sources = {path.relative_to(ROOT) for path in (ROOT / "sid_jax").rglob("*") if path.is_file()}
     assert {name for name in names if ".dist-info/" not in name} == {
-        # pyproject.toml in sid_jax/lite is only for the installation of sid_jax.lite alone.
+        # sid_jax/lite/pyproject.toml is for an installation of sid_jax.lite without the rest of the package.
         str(path)
         for path in sources
         if "__pycache__" not in path.parts and path.name != "pyproject.toml"

@@ -23,7 +23,10 @@ GENRES = [["drama"], ["comedy", "crime"], ["crime"], []]
 
 @pytest.fixture(scope="module")
 def parts():
-    """Text vectors around 20 centers and images derived from them, with genres and prices; some items lack parts."""
+    """The parts of items: text vectors near 20 centers, images that depend on the texts, genres, and prices.
+
+    Some items have no genres, and some have no price.
+    """
     random = np.random.default_rng(0)
     kind = random.integers(0, 20, N)
     text = random.normal(size=(20, 16))[kind] + 0.3 * random.normal(size=(N, 16))
@@ -95,7 +98,7 @@ def test_what_is_saved_takes_any_parts_and_appended_items_may_lack_some(tokenize
         ({"text": np.ones((3, 5))}, r"part 'text' has shape \[3, 5\]; it must be \[3, 16\]"),
         ({"text": np.ones((3, 16)), "image": np.ones((2, 8))}, "give each part one row per item"),
         ({"text": np.full((3, 16), np.nan)}, "none of the parts text, image"),
-        ({"genres": [1.5, 2.0]}, "trained with categories values, but number values are given"),
+        ({"genres": [1.5, 2.0]}, "trained with values of the kind 'categories', but values of the kind 'number'"),
     ],
 )
 def test_parts_that_cannot_be_encoded(tokenizer, given, message):

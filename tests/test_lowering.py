@@ -103,7 +103,7 @@ def changed(config, flags):
 
 
 def quantizer(flags=(), layout=None):
-    """Config, model, recipe, state and mesh of a small RQ-VAE; model and state have shapes instead of arrays."""
+    """Returns config, model, recipe, state and mesh of a small RQ-VAE; model and state have shapes, not arrays."""
     config = default_config()
     set_mlp(config)
     config.model.update({"codebook_size": SIZES, "num_levels": 2, "latent_dimension": 7, "hidden_dimensions": (11,)})
@@ -186,7 +186,7 @@ def test_the_text_encoder():
 
 
 def recommender(kind):
-    """Config, model, candidates and examples of a small recommender; model and examples have shapes, not arrays."""
+    """Returns config, model, candidates and examples of a recommender; model and examples have shapes, not arrays."""
     drawn = np.random.default_rng(0)
     ids = np.stack(np.unravel_index(np.arange(N) % 30, SIZES), axis=1).astype(np.int32)
     content = drawn.normal(size=(N, 9)).astype(np.float32)

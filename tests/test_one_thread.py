@@ -1,4 +1,4 @@
-"""Tests the limit of BLAS threads."""
+"""`one_blas_thread` limits BLAS to one thread, and restores the former number of threads."""
 
 import scipy.linalg  # noqa: F401  (loads SciPy's BLAS library, whose threads are limited too)
 import threadpoolctl

@@ -1,4 +1,4 @@
-"""A tokenizer with product quantization has the same interfaces as any other."""
+"""A tokenizer with product quantization has the same interfaces as other tokenizers."""
 
 import numpy as np
 import pytest
@@ -44,8 +44,8 @@ def test_identical_items_get_ids_of_their_own_nearby(tokenizer, vectors):
     ids, codes = tokenizer.table.semantic_ids, tokenizer.encode(vectors)
     assert len(np.unique(ids, axis=0)) == NUM_ITEMS
     moved = (ids != codes).sum(axis=1)
-    # One of the equal items keeps its code tuple. The IDs of the others differ from it in one or two codes. No other
-    # item is relocated.
+    # One of the equal items keeps its code tuple. The IDs of the other equal items differ from this tuple in one or two
+    # codes. The items with other vectors are not relocated.
     assert (moved[:NUM_ALIKE] == 0).sum() == 1 and moved[:NUM_ALIKE].max() <= 2
     assert not moved[NUM_ALIKE:].any()
 

@@ -236,7 +236,7 @@ def test_verbose_logs_messages_and_silence_is_silent(vectors, capfd, caplog, mon
     with caplog.at_level(logging.INFO, logger="sid_jax"):
         sid_jax.SemanticIdTokenizer(**SETTINGS).fit(vectors)
     assert any("400 vectors of 16 features" in record.getMessage() for record in caplog.records)
-    # The samples are logged at DEBUG, so their heading is, too.
+    # The samples and their heading are logged at DEBUG, which is below INFO.
     assert "most common prefixes" not in caplog.text
     capfd.readouterr()
     caplog.clear()

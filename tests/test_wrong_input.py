@@ -201,7 +201,7 @@ WRONG_FILES: dict[str, tuple[Files, str]] = {
     ),
     "truncated parquet": (cut(parquet(NAMES, VECTORS.tolist()), -1), "a.parquet: not a readable .parquet file ("),
     "parquet of its first half": (cut(parquet(NAMES, VECTORS.tolist()), 4000), "not a readable .parquet file ("),
-    "truncated npy": (cut(npy(VECTORS), 5000), "a.npy: not a readable .npy array of numbers ("),
+    "truncated npy": (cut(npy(VECTORS), 5000), "a.npy: not a readable .npy array ("),
     "truncated npz": (cut(archive("a.npz", vectors=VECTORS), 5000), "a.npz: not a readable .npz file ("),
     "truncated arrow": (
         cut(file("a.arrow", lambda path: write_stream(path, table(NAMES, VECTORS), 300)), 5000),
@@ -255,7 +255,7 @@ def test_files_to_export(made, tmp_path, mistake, name):
             file("a.parquet", lambda path: write_parquet(path, [*NAMES[:5], "i1"], VECTORS[:6])),
             "id 'i1' is in row 1 and again in row 5 of --input",
         ),
-        # The message names this command's option that drops rows.
+        # An export has the flag --on_bad_rows, so the message names this flag instead of the setting.
         "NaN": (*WRONG_FILES["NaN"][:2], "drop them (--on_bad_rows=drop)"),
         "ragged row groups": (
             parquet(["a", "b"], [[1.0] * 12, [3.0]], row_group_size=1),
@@ -272,7 +272,7 @@ def test_files_that_the_model_cannot_encode(made, tmp_path, mistake):
     np.save(tmp_path / "wide.npy", np.ones((4, 13), np.float32))
     np.save(tmp_path / "many.npy", np.random.default_rng(1).normal(size=(600, 12)).astype(np.float32))
     for name, words in (
-        ("wide", "vectors have 13 features; the model encodes 12"),
+        ("wide", "vectors have 13 features, but the model needs 12"),
         ("many", "600 items are too many for unique Semantic IDs"),
     ):
         path = f"{tmp_path}/{name}.npy"
@@ -389,7 +389,7 @@ def test_vectors_and_ids_that_are_not_of_the_same_items(made, tmp_path, mistake)
     np.save(tmp_path / "more.npy", np.concatenate([VECTORS, VECTORS[:2] + 1]))
     line = mistake(lambda: evaluate_ids(str(made / "out"), vectors=str(tmp_path / "more.npy")))
     assert "2 of 302 items have no Semantic ID" in line
-    # An option that the error names works.
+    # The option that the error names works.
     assert "drop them (--on_unknown=drop)" in line
     figures = evaluate_ids(str(made / "out"), vectors=str(tmp_path / "more.npy"), on_unknown="drop", messages=SILENT)
     assert figures["num_items"] == 300

@@ -3,11 +3,11 @@
 python -m tests.trials --by=kill --times=100 --seed=0
 
 The option --by selects the disturbance. kill: the process is killed without warning. full_disk: the output disk becomes
-full; it is a tmpfs, which only root may mount. company: the command is started a second time for the same folder,
-usually while it runs.
+full; this disk is a tmpfs, which only root may mount. company: the command is started a second time for the same
+folder, usually while the first one runs.
 
-In each trial, a reader that polls the destination must never find an incomplete export, the repeated command must give
-the same result as without a disturbance, and the previously published export must be unchanged.
+Each trial checks three conditions. A reader that polls the destination never finds an incomplete export. The repeated
+command gives the same result as without a disturbance. The previously published export is unchanged.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from tests.commands import finish, start
 COMMANDS = ("train", "export", "append", "recommend")
 # The latest time of a disturbance, as a share of the undisturbed duration. It is above 1, since durations vary.
 _LATEST = 1.05
-# A command that takes longer than these seconds is assumed to hang.
+# A command that takes longer than this number of seconds is assumed to hang.
 _PATIENCE_S = 300
 
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """The inputs of the commands, and the undisturbed result of each.
+    """The inputs of the commands, and the undisturbed result of each command.
 
     Attributes:
       folder: contains inputs and results. The inputs are `items.npy` (vectors), `new.parquet` (vectors of new items),
@@ -83,7 +83,7 @@ class World:
 
 
 def make_world(folder: Path, commands: tuple[str, ...] = COMMANDS) -> World:
-    """Runs each command once, undisturbed."""
+    """Writes the inputs, runs each command once without a disturbance, and returns the inputs and results."""
     random = np.random.default_rng(0)
     vectors = random.normal(size=(460, 16)).astype(np.float32)
     np.save(folder / "items.npy", vectors[:400])
@@ -127,7 +127,7 @@ def kill_once(world: World, command: str, share: float, folder: Path) -> str:
 
 
 def fill_disk_once(world: World, command: str, share: float, folder: Path) -> str:
-    """Fills the disk after a share of a command's time, empties it when the command has ended, and runs it again.
+    """Fills the disk after a share of a command's time, frees it when the command has ended, and repeats the command.
 
     Raises:
       AssertionError: if the command hangs, fails without a one-line error, or does not resume, or if the published
@@ -157,7 +157,7 @@ def fill_disk_once(world: World, command: str, share: float, folder: Path) -> st
 
 
 def join_once(world: World, command: str, share: float, folder: Path) -> str:
-    """Starts a command, and after a share of its time the same command again, for the same folder.
+    """Starts a command, and starts it a second time for the same folder after a share of its time.
 
     Raises:
       AssertionError: if both commands fail, if one fails without a one-line error, if the result is not that of a
@@ -251,7 +251,7 @@ def _figures(workdir: Path) -> Any:
 
 
 def _content(export: Path) -> dict[str, Any]:
-    """Returns every file that an export's manifest lists, and the manifest without its time.
+    """Returns every file that an export's manifest lists, and the manifest without its time and digest.
 
     The report is excluded, since it is made from the other files and names their folder.
     """

@@ -1,4 +1,4 @@
-"""Writers of invalid files: each is called with a folder, and returns the settings with which a run reads them."""
+"""Writers of invalid files. A writer gets a folder, and returns the settings with which a run reads the file."""
 
 from __future__ import annotations
 

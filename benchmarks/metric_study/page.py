@@ -20,7 +20,7 @@ _NAN = float("nan")
 
 
 def main() -> None:
-    """Parses the command line and draws."""
+    """Reads the tables of the page and draws the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", type=Path, default=Path("docs/which-metric.md"))
     parser.add_argument("--out", type=Path, required=True)

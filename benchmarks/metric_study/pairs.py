@@ -1,4 +1,4 @@
-"""Metrics that say how often items that co-occur in histories have the same prefix."""
+"""Metrics of an ID table: the share of co-occurring items that have the same prefix, and its value by chance."""
 
 from __future__ import annotations
 

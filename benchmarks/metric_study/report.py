@@ -25,8 +25,8 @@ class Judged:
     ndcg: np.ndarray
 
 
-# Groups of ID tables for correlations. Each group is a part of the previous one: all tables, all except controls, those
-# made from content alone, and those with R² (R² requires a decoder).
+# Groups of ID tables for which correlations are computed. Each group is a part of the previous group: all tables;
+# tables that are not controls; tables made from content alone; and tables with R², which requires a decoder.
 GROUPS: dict[str, Callable[[Judged], bool]] = {
     "all": lambda each: True,
     "no controls": lambda each: each.family != CONTROLS,

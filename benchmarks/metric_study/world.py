@@ -29,7 +29,7 @@ class World:
 
     Attributes:
       path: path of MovieLens; "" for the copy in the cache, which is downloaded if it is missing.
-      folder: folder of `known.txt`, the training histories in a format that tokenizers read.
+      folder: folder of `known.txt`, the training histories in a format that sid_jax reads.
       item_ids: `[N]`.
       vectors: `[N, D]` float32 of length 1, text embeddings of titles, years and genres.
       years: `[N]` object (str).

@@ -93,8 +93,8 @@ SETTINGS: Declaration = {
         "window": Setting(2, "window: number of codes in an n-gram.", range=ONE_OR_MORE),
         "cut_share": Setting(
             0.25,
-            "sentencepiece: probability, in training, of a random split between two consecutive codes, drawn anew at "
-            "each step.",
+            "sentencepiece: probability, in training, of a random split between two consecutive codes. Each step uses "
+            "one of 32 such splits of all IDs.",
             range=SHARE,
         ),
     },

@@ -21,7 +21,7 @@ class RatingModel(nnx.Module):
 
     Its inputs are the item's embedding, the mean embeddings of the items that the user liked and disliked, the products
     of these means with the item's embedding, and features of the user. The target item and the items of the user's
-    history have the same embedding table.
+    history share the embedding table.
 
     Args:
       num_rows: number of rows of the embedding table; 0 if the inputs are vectors, for which there is no table.

@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--ids", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument(
-        "--clients", type=int, default=16, help="number of clients at a time; each waits for its answer"
+        "--clients", type=int, default=16, help="number of concurrent clients; each client sends one request at a time"
     )
     parser.add_argument("--reload_at", type=float, help="seconds until the reload; default: no reload")
     parser.add_argument("--latest", type=Path, help="the link to the export that the service reads")

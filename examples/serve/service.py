@@ -89,7 +89,7 @@ class Service:
         return await answer
 
     async def answer(self) -> None:
-        """Answers users in a loop; those who arrive during a call are answered together in the next one."""
+        """Answers users in a loop; users who arrive during a call are answered together in the next call."""
         while True:
             users = [await self._waiting.get()]
             while len(users) < TOGETHER and not self._waiting.empty():

@@ -96,7 +96,7 @@ class Batch:
 def batch_of_files(parts: VectorParts | None, model: RQVAE, there: pa.ChunkedArray, scratch: Path) -> Batch:
     """Reads and encodes the items of the input files. Their vectors are kept in a file in `scratch`, not in memory.
 
-    `parts` lists ranges of rows of the input files; None if there are no items. `there` `[N]`, int64 or string, are the
+    `parts` are the input files, as ranges of rows; None if there are no items. `there` `[N]`, int64 or string, are the
     item ids of the previous version.
 
     Raises:
@@ -134,7 +134,7 @@ def batch_of_arrays(
       The batch, and a description of the items that are dropped since their vectors are not finite.
 
     Raises:
-      UserError: if shapes do not fit, an id occurs twice or does not have the type of the published ids `there`, or a
+      UserError: if shapes do not match, an id occurs twice or does not have the type of the published ids `there`, or a
         vector is not finite and not dropped.
     """
     if isinstance(item_ids, UNORDERED) or not isinstance(item_ids, Iterable):

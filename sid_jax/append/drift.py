@@ -1,4 +1,4 @@
-"""The drift report in a version's manifest: code metrics, and how well new and known items fit the model."""
+"""Makes a version's drift report: how well new and known items fit the model, and whether retraining is due."""
 
 from __future__ import annotations
 
@@ -177,7 +177,10 @@ def _errors(published: Published, batch: Batch, semantic_ids: np.ndarray) -> tup
 
 
 def _fill(published: Published, version: Version) -> float:
-    """Returns the share of IDs that are in use or reserved; without relocation, the share of code tuples in use."""
+    """Returns the share of all IDs that are in use or reserved.
+
+    Without relocation, it is the share of all code tuples that current or retired items have.
+    """
     levels = published.export.model.quantizer.codebook_sizes
     if published.scheme == "relocate":
         return (len(version.items) + len(version.retired) + len(version.former)) / (

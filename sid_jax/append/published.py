@@ -122,7 +122,7 @@ def raw_codes(table: IdTable) -> np.ndarray:
     """
     if table.codes is None:
         raise UserError(
-            f"{table.name}: has IDs, but not the codes that the model assigned; give the folder of an export"
+            f"{table.name} has IDs, but not the codes that the model assigned; give the folder of an export"
         )
     return table.codes
 
@@ -146,7 +146,10 @@ def _check_made(manifest: Mapping[str, Any], where: str) -> None:
         and _is_count(version.get("number", 1))
     )
     if not good:
-        raise UserError(f"the manifest of {where} does not say how its IDs were made unique; export again")
+        raise UserError(
+            f"the manifest of {where} does not say how its IDs were made unique: its semantic_ids, schema, config or "
+            "version is missing or wrong; export again"
+        )
 
 
 def _is_count(value: Any) -> bool:

@@ -233,7 +233,7 @@ def _with_versions(table: IdTable, name: str, versions: np.ndarray) -> IdTable:
 
 def _refuse_other_model(published: Published, workdir: Path, step: int | None) -> None:
     """Raises UserError if a run's model at `step`, or by default at the export's step, is not the export's model."""
-    # `sid_jax.training.restore` imports Orbax, which only this check needs.
+    # Only this check needs these modules.
     from sid_jax.training.restore import restore_model
 
     wanted = published.export.manifest.get("step") if step is None else step

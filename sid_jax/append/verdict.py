@@ -1,4 +1,4 @@
-"""Decides from the items added since training whether retraining is due. It stays due until the next training run."""
+"""Decides whether items added since training make retraining due. It then stays due until the next training run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 # Retraining is due if one of these thresholds is exceeded. docs/daily-updates.md explains each of them.
+
 # R^2 that the catalog has lost since training, because added items fit less well than the training items.
 CATALOG_R2_LOST = 0.02
 # R^2 of cold items minus R^2 of new items.
@@ -107,16 +108,17 @@ def verdict(
 
     Returns:
       retraining_is_due: whether there is a standing reason;
-      due_since: the version of the first standing reason, or None;
+      due_since: number of the first version with a standing reason, or None;
       checks: the checks of this version, each with "name", "what" (its description), "value", "threshold", "due" and
         "cause" ("drift" or "crowded");
       standing: the checks that were due in this or an earlier version, each with "name", "what", "value" (the largest
         so far), "threshold", "cause", and "version", the first version in which the check was due;
       remedy: text that says what to do, or None;
-      r2_to_gain: R^2 that the catalog has lost since training, the maximum that retraining can restore; or None;
+      r2_to_gain: R^2 that the catalog has lost since training, the maximum that retraining can restore; None if
+        it is unknown;
       ids_to_change: the maximum number of IDs that retraining can change: the number of items;
       new_items_until_due: estimated number of further items until the lost R^2 makes retraining due, if they fit as
-        well as the items added since training; None if this never happens, or if retraining is due.
+        well as the items added since training; None if this never happens or is unknown, or if retraining is due.
     """
     checks = _checks(drift, num_items)
     earlier = _standing(before, number - 1)
@@ -237,14 +239,11 @@ def _until_due(drift: Mapping[str, Any], num_items: int) -> int | None:
 
 
 def _remedy(causes: set[str], num_items: int, lost: float | None, settings: str) -> str:
-    gain = f", which regains at most {lost:.3f} of the catalog's R^2" if lost is not None and lost > 0 else ""
-    changes = f"changes up to {num_items:,} IDs (nearly all, even with --align_to)"
+    gain = f"regains at most {lost:.3f} of the catalog's R^2, and " if lost is not None and lost > 0 else ""
+    effects = f"Retraining {gain}changes up to {num_items:,} IDs (nearly all, even with --align_to)"
     if _CROWDED in causes:
         return (
             "There are too few codes for the items, so the same settings will not help. Retrain on all items, for "
-            f"example with {settings}{gain}. Retraining {changes}"
+            f"example with {settings}. {effects}"
         )
-    return (
-        f"The new items differ from the training items. Retrain on all items with the same settings{gain}. Retraining "
-        f"{changes}"
-    )
+    return f"The new items differ from the training items. Retrain on all items with the same settings. {effects}"

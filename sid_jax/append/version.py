@@ -28,8 +28,9 @@ class Policy:
 
     Attributes:
       reuse_removed: whether the IDs of removed or moved items may be given to other items.
-      on_known: for input items that have an ID. "keep" keeps the ID, whatever the item's current vector. "move" gives
-        a new ID to each item whose codes have changed, and reserves the old ID. "error" rejects items that have an ID.
+      on_known: for input items that have an ID. "keep" keeps the ID, even if the item's vector has changed. "move"
+        gives a new ID to each item whose codes have changed, and reserves the old ID. "error" rejects items that have
+        an ID.
       on_returned: for input items that were removed earlier. "accept" gives them their old ID. "error" rejects them,
         for example because the input could be an old file.
       on_unknown: for items to remove that were never in the catalog. "error" rejects them. "drop" ignores them, with a
@@ -99,8 +100,8 @@ def next_version(published: Published, batch: Batch, removed: pa.ChunkedArray, w
     gone_again = (places(batch.ids, removed) >= 0) & (places(batch.ids, published.items.arrow_ids) < 0)
     kept = _kept(published, batch, removed, where)
     batch = batch.rows(np.flatnonzero(~gone_again)) if gone_again.any() else batch
-    # For each item of the batch, `returns` has its row among the retired items, and `known` its row among the published
-    # items; -1 if there is none.
+    # For each item of the batch, `returns` is its row in the table of retired items, and `known` is its row in the
+    # table of published items. The value is -1 for an item that is not in the table.
     returns, known = places(batch.ids, published.retired.arrow_ids), places(batch.ids, published.items.arrow_ids)
     _refuse_by_policy(published, batch, known, returns, policy)
     returning, coming = np.flatnonzero(returns >= 0), np.flatnonzero((returns < 0) & (known < 0))
@@ -119,8 +120,8 @@ def next_version(published: Published, batch: Batch, removed: pa.ChunkedArray, w
     gone = np.full(len(leaving), published.number + 1, np.int32)
     removed_in = np.concatenate([published.removed_in[away], gone])
 
-    # `had` consists of the staying and the returning items. For its items that are also in the batch, `placed` has the
-    # rows in `had`, and `of_batch` the rows in the batch.
+    # `had` consists of the staying and the returning items. Some of these items are also in the batch: `placed` has
+    # their rows in `had`, and `of_batch` has their rows in the batch.
     had, placed = joined([staying, back]), np.concatenate([rows, len(staying) + np.arange(len(back))])
     of_batch = np.concatenate([there, returning])
     changed = (raw_codes(had)[placed] != batch.codes[of_batch]).any(axis=1)
@@ -271,7 +272,7 @@ def _with_columns(table: IdTable, rows: np.ndarray, values: pa.Table, chosen: np
 
 
 def _with_ids(table: IdTable, rows: np.ndarray, semantic_ids: np.ndarray, codes: np.ndarray) -> IdTable:
-    """Returns a table with new Semantic IDs `[k, L']` and codes `[k, L]` in the given rows `[k]`."""
+    """Returns a table with new Semantic IDs `[k, L']` and codes `[k, L]` in the rows `[k]`; L' includes the suffix."""
     if not len(rows):
         return table
     all_ids, all_codes = table.semantic_ids.copy(), raw_codes(table).copy()
@@ -285,7 +286,7 @@ def _given(retired: IdTable, former: IdTable) -> np.ndarray:
 
 
 def _new_ids(published: Published, batch: Batch, in_use: np.ndarray, kept: np.ndarray, policy: Policy) -> np.ndarray:
-    """Returns Semantic IDs for a batch. They are not in use and, unless IDs may be reused, were never in use."""
+    """Returns free Semantic IDs for a batch. The IDs `kept` are free only if `policy.reuse_removed` is set."""
     levels = published.export.model.quantizer.codebook_sizes
     return extend_ids(
         published.scheme,

@@ -24,7 +24,7 @@ MANIFEST, RUN_MANIFEST = "manifest.json", "workdir.json"
 UPLOADING = ".uploading"
 # The list of item ids in a folder whose other files refer to items by number; see `sid_jax.data.numbered`.
 _BESIDE = "item_ids.parquet"
-# Copies of more bytes than this are announced, since they take a while.
+# Copies of more than this number of bytes are announced, since they take a while.
 _ANNOUNCED_BYTES = 10**8
 _SECONDS_A_DAY = 86_400
 
@@ -34,7 +34,7 @@ class Found:
     """The files at an address.
 
     Attributes:
-      files: files by their names in the copy.
+      files: the files, by their names in the local copy.
       version: digest of the content.
       content: maps the manifest's file name to the manifest's content; empty without a manifest.
       is_folder: whether the address is a prefix or a pattern, not a single file.
@@ -52,7 +52,7 @@ class Found:
 def fetched(address: str) -> Path:
     """Returns the local copy of a file, of the files that match a pattern, or of a folder.
 
-    Of an export, a recommender or a run, the files in its manifest are copied. Of any other folder, the files that
+    For an export, a recommender or a run, the files in its manifest are copied. For any other folder, the files that
     `sid_jax.data.listing.find_files` reads are copied, also from subfolders that are partitions (`name=value`). A copy
     of the same version is reused, and copies of older versions are removed.
 
@@ -193,7 +193,10 @@ def _folder(address: str, files: dict[str, Entry]) -> Found:
 
 
 def _visible(place: Place) -> dict[str, Entry]:
-    """Returns the files that a reader of a folder reads: no hidden files, and no subfolders except `name=value`."""
+    """Returns the files of a folder that readers read, also those in subfolders that are named `name=value`.
+
+    Files whose names begin with "." or "_" are left out, except `_SUCCESS`.
+    """
     children = place.children()
     if UPLOADING in children:
         raise UserError(f"{place.address}: the upload is not finished, or was killed; wait, or write the folder again")

@@ -28,11 +28,12 @@ _MIRRORS: dict[Path, Mirror] = {}
 def workdir_of(text: str | os.PathLike[str]) -> Iterator[Path]:
     """Returns a context manager that yields the local workdir of a run.
 
-    For an address, the local workdir is first filled with the run's files in the bucket. It is copied to the bucket
-    after each checkpoint (through `mirror_above`), and at the end of the block unless the block raises.
+    For an address in a bucket, the run's files are first copied from the bucket to the local workdir. The local workdir
+    is copied to the bucket after each checkpoint (through `mirror_above`), and at the end of the block unless the block
+    raises.
 
     Raises:
-      UserError: if the bucket cannot be used, or has other content at this address.
+      UserError: if the bucket cannot be used, or the address has content that is not a run.
     """
     if (address := bucket_address(text)) is None:
         yield local_path(text)
@@ -62,7 +63,7 @@ class Mirror:
       address: the workdir in the bucket.
 
     Raises:
-      UserError: if the bucket cannot be used, or has other content at this address.
+      UserError: if the bucket cannot be used, or the address has content that is not a run.
     """
 
     def __init__(self, address: str):
@@ -98,7 +99,7 @@ class Mirror:
         """
         if (self._place / RUN_MANIFEST).read() != self._known:
             raise UserError(
-                f"{self._place.address}: another process has begun to train in this --workdir, so this one stops; "
+                f"{self._place.address}: another process has begun to train in this --workdir, so this process stops; "
                 "choose another --workdir"
             )
         files = {name: _signature(self.folder / name) for name in self._names()}

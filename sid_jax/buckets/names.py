@@ -15,7 +15,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._=+-]")
 def copy_of(address: str, version: str) -> Path:
     """Returns the path of the local copy of one version of the content at an address.
 
-    It is `<cache>/buckets/<scheme>/<bucket>/.../<name>@<version>/<name>`.
+    The path is `<cache>/buckets/<scheme>/<bucket>/.../<name>@<version>/<name>`.
     """
     scheme, _, rest = address.partition("://")
     # Characters with a special meaning, such as "*" in patterns, "," in lists of files or ":" on Windows, become "_".

@@ -21,7 +21,7 @@ _CREDENTIALS = {
     "az": "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or AZURE_STORAGE_CONNECTION_STRING",
     "hf": "run `hf auth login`, or set HF_TOKEN",
 }
-# Keys of a file's properties that change with its content; each store has some of them.
+# Keys of the properties that change with a file's content. Each store has some of these properties.
 _VERSIONS = ("ETag", "etag", "generation", "md5Hash", "blob_id", "LastModified", "last_modified", "mtime", "created")
 # Errors of the local disk to which files are copied.
 _LOCAL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -45,7 +45,8 @@ class Place:
       address: such as "s3://bucket/exports/v1".
 
     Raises:
-      UserError: if the package for this kind of address is not installed. All methods raise UserError for any failure.
+      UserError: if the package for this kind of address is not installed. All methods raise UserError if an access to
+        the bucket fails.
     """
 
     def __init__(self, address: str):
@@ -76,7 +77,7 @@ class Place:
             return _entry(info) if info["type"] == "file" else None
 
     def children(self) -> dict[str, Entry | None]:
-        """Returns the files directly under this address by name; a prefix under it has the value None."""
+        """Returns the files and prefixes directly under this address, by name; the value of a prefix is None."""
         with _talking(self.address, "listed"):
             try:
                 infos = self._fs.ls(self._path, detail=True)
@@ -228,7 +229,7 @@ def _talking(address: str, done: str) -> Iterator[None]:
     """Turns any failure of a store's library into a one-line UserError."""
     scheme = address.partition(":")[0]
     kind, package = SCHEMES[scheme]
-    credentials = _CREDENTIALS.get(kind, "see its documentation")
+    credentials = _CREDENTIALS.get(kind, f"see the documentation of {package}")
     try:
         yield
     except UserError:

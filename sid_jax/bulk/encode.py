@@ -146,7 +146,7 @@ def _moments(model: RQVAE, vectors: jax.Array, codes: jax.Array, counted: jax.Ar
 
 @contextlib.contextmanager
 def read_ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Iterator[Item]]:
-    """Yields an iterator over items that a thread reads up to `depth` items ahead.
+    """Returns a context manager of an iterator over `items`. A thread reads up to `depth` items ahead of the iterator.
 
     If reading fails in the thread, the iterator raises the error.
     """

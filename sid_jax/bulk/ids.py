@@ -9,7 +9,7 @@ from sid_jax.bulk.job import Job, read_columns
 from sid_jax.errors import UserError
 from sid_jax.ids.convert import mixed
 
-# Number of hashes that are compared together.
+# Approximate maximum number of hashes that are compared together.
 _AT_ONCE = 2**22
 
 

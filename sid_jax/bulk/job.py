@@ -21,7 +21,7 @@ from sid_jax.export.weights import read_model
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.whole_file import whole_file
 
-# Kinds of files that stages write for later stages, and their endings.
+# Kinds of files that stages write for later stages, and their file name extensions.
 FILES = {
     # Per part: ids and codes, sorted by first code, with their row numbers.
     "encoded": ".arrow",
@@ -101,7 +101,7 @@ class ArrowIds:
 
 @dataclasses.dataclass(frozen=True)
 class Items:
-    """n items, as columns.
+    """A table of n items, with one array per column.
 
     Attributes:
       part, row: `[n]` int32, the part of each item and its row in the part.

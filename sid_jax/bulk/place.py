@@ -37,7 +37,7 @@ from sid_jax.whole_file import whole_file
 
 
 def place_group(job: Job, group: Group) -> dict[str, Any]:
-    """Gives the crowded items of a group unique IDs, and writes their new codes or suffixes. Also writes leaving items.
+    """Gives the crowded items of a group unique IDs, and writes their new codes or suffixes, and the items that leave.
 
     This is the fourth stage, with one piece per group.
     """

@@ -66,11 +66,11 @@ def export_files(
 ) -> None:
     """Encodes the vectors in files with a run's model, and writes the export atomically.
 
-    The IDs are those that `sid_jax.export.run.export` gives to the same items. Memory does not grow with N: data of
-    size N are kept in files in the export's folder.
+    The IDs are the same as with `sid_jax.export.run.export`. Memory does not grow with the number N of items: data of
+    size N is kept in files in the export's folder.
 
     Args:
-      workdir: the run's folder; the run's own data are not read.
+      workdir: the run's folder; the run's own data is not read.
       out: destination: a new path or an empty folder. If the folder already has this export, nothing is written.
       inputs: files, folders or patterns, see `sid_jax.data.parts.vector_parts.list_parts`.
       ids_paths: for each file of vectors without ids, a file with one id per row.
@@ -86,8 +86,7 @@ def export_files(
     Raises:
       UserError: if the run cannot be restored, the files cannot be used, or `out` or a program cannot be written.
     """
-    # `sid_jax.training.restore` imports Orbax. It is imported only here, since an append also imports this module, but
-    # does not need Orbax.
+    # The import is here, since an append imports this module too, but does not need `sid_jax.training`.
     from sid_jax.training.restore import restore_model
 
     messages, programs, earlier = messages or Messages.to_console(), check_programs(programs), earlier_request(out)
@@ -101,7 +100,7 @@ def export_files(
     columns = schema_of_parts(parts, names)
     if missing := [name for name in names if name not in columns.names]:
         messages.warn(
-            f"no file has the column {', '.join(missing)} (config.data.columns); the ID table is written without it"
+            f"no file has these columns of config.data.columns: {', '.join(missing)}; the ID table will lack them"
         )
     written = [config.data.id_column, *columns.names]
     settings = [step, scheme, capacity, written, to and to.fingerprint(), _about_files(parts)]
@@ -204,7 +203,7 @@ def list_inputs(
             else "; give vectors with the features of the training vectors"
         )
         raise UserError(
-            f"{parts.parts[0].path}: vectors have {parts.num_features} features; the model encodes {wanted}{hint}"
+            f"{parts.parts[0].path}: vectors have {parts.num_features} features, but the model needs {wanted}{hint}"
         )
     how = on_bad_rows or data.get("on_bad_rows", "error")
     return treat_bad_rows(parts, how, allow_empty=for_append, option="--on_bad_rows=drop")

@@ -20,7 +20,7 @@ _IDS = flags.DEFINE_string(
     required=True,
 )
 _VECTORS = flags.DEFINE_string(
-    "vectors", None, "Item vectors to compare the IDs with, in any file format that train reads."
+    "vectors", None, "Item vectors to compare the IDs with, in any file format that sid-jax train reads."
 )
 _VECTOR_IDS = flags.DEFINE_string("vector_ids", None, "For vectors without ids: a text file with one item id per line.")
 _ID_COLUMN = flags.DEFINE_string("id_column", "item_id", "Column of item ids in --vectors.")
@@ -38,7 +38,9 @@ _ON_UNKNOWN = flags.DEFINE_enum(
     ["error", "drop"],
     "Items of --vectors and --histories that have no Semantic ID are rejected (error) or dropped (drop).",
 )
-_CODEBOOKS = flags.DEFINE_string("codebooks", None, "Folder of an export. Its decoder maps IDs back to vectors.")
+_CODEBOOKS = flags.DEFINE_string(
+    "codebooks", None, "With --vectors: folder of an export, whose decoder maps IDs back to vectors."
+)
 _LABELS = flags.DEFINE_string(
     "labels",
     None,

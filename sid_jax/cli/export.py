@@ -96,7 +96,8 @@ _ALIGN_TO = flags.DEFINE_string(
 _REPORT = flags.DEFINE_bool(
     "report",
     None,
-    "Write report.html, a page on the quality of the IDs. Default: True, except with --input.",
+    "Write report.html, a page on the quality of the IDs. Default: False with --input but without "
+    "--append_to, otherwise True.",
 )
 _ONNX = flags.DEFINE_bool("onnx", False, "Also write encoder.onnx, for ONNX Runtime.")
 _STABLEHLO = flags.DEFINE_bool("stablehlo", False, "Also write encoder.stablehlo, for JAX without sid_jax.")

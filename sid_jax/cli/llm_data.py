@@ -20,7 +20,7 @@ _TASKS = flags.DEFINE_list(
     "Tasks, separated by commas: next_id, next_title, next_id_by_titles, id_to_title, title_to_id, "
     "description_to_id, sequence. Default: all that the data allows, except sequence.",
 )
-_MAX_HISTORY = flags.DEFINE_integer("max_history", 20, "Maximum history length; older items are dropped.")
+_MAX_HISTORY = flags.DEFINE_integer("max_history", 20, "Maximum number of items of a history; older items are dropped.")
 _MAX_TEXT = flags.DEFINE_integer("max_text", 500, "Maximum number of characters of a title or description.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the order and the wording of training rows.", lower_bound=0)
 _PATTERN = flags.DEFINE_string(

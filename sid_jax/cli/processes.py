@@ -18,7 +18,7 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, 
 
 
 def shared(workdir: str) -> str:
-    """Returns --workdir, after checking that it is on a disk if several processes share it.
+    """Returns the workdir, after checking that it is not in a bucket if several processes share it.
 
     Raises:
       UserError: if --workdir is in a bucket, and this is one of several processes.

@@ -1,4 +1,4 @@
-"""Writes the report of an export: one HTML page on the quality of its IDs, which needs no network.
+"""Writes the report of an export: one HTML page on the quality of its IDs. The page needs no network.
 
 Example:
   sid-jax report exports/items

@@ -1,6 +1,7 @@
-"""Converts ids, vectors and tables in memory, of any library, to NumPy arrays and Arrow tables.
+"""Converts in-memory ids, vectors and tables of any library to NumPy arrays and Arrow tables.
 
-Only NumPy and Arrow are imported here: objects of pandas, PyTorch and JAX are recognized by their methods.
+This module does not import pandas, PyTorch or JAX. It recognizes arrays of PyTorch and JAX by their methods, and
+objects of pandas by their classes, which exist only if the caller has imported pandas.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ def as_vectors(vectors: Any, where: str) -> np.ndarray:
 
     Args:
       vectors: an array `[N, D]` of NumPy, JAX or PyTorch, of any float or integer dtype; an Arrow or pandas column of
-        lists; an Arrow or pandas table of D numeric columns; or a sequence of N sequences or arrays. Float32 arrays are
-        not copied, and a memory map of float32 stays mapped.
+        lists; an Arrow or pandas table of D numeric columns; or a sequence of N sequences or arrays. Contiguous
+        float32 arrays are not copied, and a memory map of contiguous float32 stays mapped.
       where: name of the vectors in error messages.
 
     Raises:
@@ -93,7 +94,7 @@ def as_ordered_ids(ids: Any, where: str) -> np.ndarray:
 def ids_in_index(table: Any, id_column: str) -> Any | None:
     """Returns the index of a pandas DataFrame if the index seems to hold ids, else None.
 
-    An index that is text, or has the name `id_column`, seems to hold ids.
+    An index seems to hold ids if its values are text, or if its name is `id_column`.
     """
     if not _is_pandas(table, "DataFrame") or id_column in table.columns:
         return None
@@ -146,7 +147,7 @@ def _is_pandas(value: Any, *names: str) -> bool:
 
 
 def _in_arrow(value: Any, where: str) -> Any:
-    """Converts Arrow data, and pandas data of types that NumPy lacks, to an Arrow column or table.
+    """Converts Arrow data, and pandas data that is not of one plain NumPy dtype, to an Arrow column or table.
 
     Other data is returned unchanged.
     """

@@ -109,7 +109,7 @@ def is_nested(kind: pa.DataType) -> bool:
 
 
 def ids_from_arrow(column: pa.ChunkedArray, where: str) -> np.ndarray:
-    """Returns ids `[n]`, int64 or object (str); raises as `plain_ids`."""
+    """Returns ids `[n]`, int64 or object (str); see `plain_ids` for the errors."""
     return ids_as_array(plain_ids(column, where))
 
 
@@ -119,7 +119,7 @@ def ids_as_array(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 def ids_from_numpy(ids: np.ndarray, where: str, *, first_row: int = 0) -> pa.Array:
-    """Returns ids `[n]`, int64 or string, from a NumPy array of integers or strings; raises as `plain_ids`."""
+    """Returns ids `[n]`, int64 or string, from a NumPy array of integers or strings; see `plain_ids` for the errors."""
     if ids.dtype.kind == "U":
         try:
             column = pa.array(ids.tolist(), pa.string())
@@ -142,9 +142,9 @@ def vectors_from_arrow(
     Args:
       column: the vectors.
       where, first_row: see `plain_ids`.
-      num_features: the number D of features that each vector must have; None for the length of the first vector. If it
-        is given, invalid vectors become vectors that are not finite: a null row or a null value becomes NaN, and a
-        vector of another length becomes infinite values.
+      num_features: the number D of features that each vector must have; None for the length of the first vector. If
+        `num_features` is given, invalid vectors become vectors that are not finite: a null row or a null value becomes
+        NaN, and a vector of another length becomes infinite values.
 
     Raises:
       UserError: if the column has another type; without `num_features`, also if a vector or a value in it is null, or a

@@ -29,9 +29,9 @@ def finite_rows(
       ids: `[N]` item ids.
       on_bad_rows: "drop" drops rows that are not finite; "error" rejects them. "report" has the same effect here as
         "error", since only bad rows of files are listed.
-      layout: see `not_finite`.
+      layout: see `blocks.not_finite`.
       allow_empty: whether all rows may be dropped.
-      option: the option that drops bad rows, named in errors.
+      option: the option that drops bad rows, for error messages.
 
     Raises:
       UserError: if `on_bad_rows` is invalid; if a row is not finite and not dropped; or if all rows are dropped.

@@ -50,9 +50,9 @@ def forget_pages(array: np.ndarray) -> None:
 def check_finite(
     vectors: np.ndarray, ids: np.ndarray, where: str, layout: Layout | None = None, option: str = ""
 ) -> None:
-    """Raises UserError with the first row of `[N, D]` that has NaN or infinite values, if any; see `not_finite`.
+    """Raises UserError if a row of `[N, D]` has NaN or infinite values, see `not_finite`.
 
-    The error names `option`, the option that drops such rows, if there is one.
+    The error describes the first such row, and names `option`, the option that drops such rows, unless it is "".
     """
     bad = bad_rows(vectors, layout)
     if len(bad):

@@ -15,7 +15,7 @@ _WINDOW = 3
 # In the pointwise mutual information, the probability of a neighbor item is proportional to its count to this power.
 # A power below 1 lowers the mutual information with rare neighbors (Levy, Goldberg and Dagan, TACL 2015, section 3.1).
 _CONTEXT_POWER = 0.75
-# Number of rows and of columns up to which a matrix may get a dense SVD, which takes a minute for the largest one.
+# Maximum number of rows and of columns of a matrix for a dense SVD, which takes a minute at this size.
 _LARGEST_DENSE = 4096
 
 
@@ -99,8 +99,8 @@ def _largest_singular(matrix: scipy.sparse.csr_array, dimension: int) -> tuple[n
     except scipy.sparse.linalg.ArpackError as error:
         if max(matrix.shape) > _LARGEST_DENSE:
             raise UserError(
-                f"the SVD of the co-occurrences does not converge with config.data.collaborative_dimension={dimension};"
-                " set another number"
+                f"the truncated SVD does not converge with config.data.collaborative_dimension={dimension}; set "
+                "another number"
             ) from error
         left, values, _ = np.linalg.svd(matrix.toarray(), full_matrices=False)
         left, values = left[:, :dimension], values[:dimension]
@@ -146,8 +146,8 @@ def pair_counts(histories: Histories) -> scipy.sparse.csr_array:
         counts = counts + scipy.sparse.csr_array((weights, (before[pairs], after[pairs])), shape=counts.shape)
     if not counts.nnz:
         raise UserError(
-            "no user has two items left after the last config.data.collaborative_holdout items are removed; give "
-            "longer histories"
+            f"no history has two different items at most {_WINDOW} positions apart, after its last "
+            "config.data.collaborative_holdout items are removed; give longer histories"
         )
     return counts + counts.T
 
@@ -155,9 +155,9 @@ def pair_counts(histories: Histories) -> scipy.sparse.csr_array:
 def cooccurrence_vectors(counts: scipy.sparse.csr_array, dimension: int) -> np.ndarray:
     """Returns `[N, C]` float32 vectors of length 1, which are similar for items that co-occur in histories.
 
-    The vectors are the truncated SVD of the positive pointwise mutual information of items and their neighbors in
-    histories, `U sqrt(S)` (Levy and Goldberg, Neural Word Embedding as Implicit Matrix Factorization, NIPS 2014,
-    sections 3.3 and 4.2). An item without neighbors has a vector of zeros.
+    The vectors are `U sqrt(S)`, scaled to length 1, of the truncated SVD `U S V^T` of the positive pointwise mutual
+    information of items and their neighbors in histories (Levy and Goldberg, Neural Word Embedding as Implicit Matrix
+    Factorization, NIPS 2014, sections 3.3 and 4.2). An item without neighbors has a vector of zeros.
 
     Args:
       counts: `[N, N]` from `pair_counts`.

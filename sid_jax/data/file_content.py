@@ -1,4 +1,4 @@
-"""Recognizes the content of a file by its first bytes, since a file's name may promise another content."""
+"""Recognizes the content of a file by its first bytes, since the content may not match the file's name."""
 
 from __future__ import annotations
 

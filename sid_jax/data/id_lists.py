@@ -65,7 +65,11 @@ def read_item_list(path: Path, item_ids: np.ndarray, on_unknown: str = "error", 
 
 
 def read_id_list(path: Path, *, allow_empty: bool = False) -> list[str]:
-    """Returns the ids in a UTF-8 file, one per line, without surrounding spaces; raises as `numbered_lines`."""
+    """Returns the ids in a UTF-8 file, one per line, without surrounding spaces.
+
+    Raises:
+      UserError: see `numbered_lines`.
+    """
     return [text for _, text in numbered_lines(path, allow_empty=allow_empty)]
 
 
@@ -79,10 +83,10 @@ def check_cold(cold: np.ndarray, where: str) -> np.ndarray:
 def numbered_lines(path: Path, *, allow_empty: bool = False, content: str = "one id per line") -> list[tuple[int, str]]:
     """Returns each non-empty line of a UTF-8 file: its number, from 1, and its text without surrounding spaces.
 
-    `content` is what the file should have, for error messages.
+    `content` is what the file should contain, for error messages.
 
     Raises:
-      UserError: if the file is missing or not UTF-8; unless `allow_empty`, also if it has no lines.
+      UserError: if the file is missing or not UTF-8, or, unless `allow_empty`, has only empty lines.
     """
     check_content(path)
     try:
@@ -104,7 +108,7 @@ def numbers_if_whole(ids: Sequence[str]) -> np.ndarray:
 
 
 def catalog_rows(names: Iterable[str], item_ids: np.ndarray) -> np.ndarray:
-    """Returns the row of each name in the catalog, `[n]` int32, -1 for an unknown name; ids are compared as text."""
+    """Returns each name's row in the catalog, `[n]` int32, -1 for an unknown name; ids are compared as text."""
     row_of = {str(item_id): row for row, item_id in enumerate(item_ids.tolist())}
     return np.fromiter((row_of.get(name, -1) for name in names), np.int32)
 
@@ -160,7 +164,7 @@ def dropped(on_unknown: str) -> bool:
 
 
 def some_unknown(ids: np.ndarray, known: np.ndarray) -> list[str]:
-    """Returns the ids as text, without those at the positions `known`; if more than 10,000 remain, the first 10,000."""
+    """Returns, as text, the ids that are not at the positions `known`, or the first 10,000 if there are more."""
     return list(map(str, np.delete(ids, known)[:_MOST_COMPARED].tolist()))
 
 
@@ -198,7 +202,7 @@ def likely_cause(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray
 
 
 def _other_base(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray) -> str:
-    """Returns an explanation if ids seem to be numbered from another start than the catalog; otherwise ""."""
+    """Returns an explanation if the input seems to be numbered from another start than the catalog; otherwise ""."""
     texts = item_ids.tolist()
     if len(unknown) > 1 or not len(found) or not all(_NUMBER.fullmatch(str(text)) for text in texts):
         return ""
@@ -209,14 +213,15 @@ def _other_base(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray)
     for name, missed, first in ((high + 1, low, low + 1), (low - 1, high, low - 1)):
         if unknown[0] == str(name) and missed not in has:
             return (
-                f"ids seem to be numbered from {first}, but the catalog is numbered from {low}, so every id would name "
-                "another item: do not drop unknown items, but number the input and the catalog from the same start"
+                f"the input's ids seem to be numbered from {first}, but the catalog is numbered from {low}, so every "
+                "id would name the wrong item: do not drop unknown items, but number the input and the catalog from "
+                "the same start"
             )
     return ""
 
 
 def check_unique(ids: np.ndarray, where: str) -> None:
-    """Raises UserError with the first duplicate id and its two rows, unless all `[N]` ids are distinct."""
+    """Raises UserError, with the first duplicate id and its two rows, if the ids `[N]` are not distinct."""
     if ids.dtype.kind in "iu" and np.all(ids[1:] > ids[:-1]):
         return  # Ascending ids, such as row numbers, are distinct; this needs no hash table of all ids.
     if pc.count_distinct(pa.array(ids)).as_py() == len(ids):

@@ -63,7 +63,7 @@ def vector_set(
       weights: weights of parts, by name.
       on_unknown: see `as_histories`.
       with_partners, with_collaborative, resident_bytes: see `data.load.load_vectors`.
-      bad_rows_option: the option that drops rows of `vectors` in memory that are not finite, named in errors.
+      bad_rows_option: the option that drops rows that are not finite from `vectors` in memory, for error messages.
 
     Raises:
       UserError: if an argument has an unsupported form, an id occurs twice, lengths differ, or a value is not finite.
@@ -128,10 +128,10 @@ def as_histories(
     """Returns the interaction histories over the items of a catalog, in time order.
 
     Args:
-      histories: a sequence with one list of item ids per user, the oldest first (a user's id is the position of the
-        list); a mapping of user ids to such lists; an Arrow or pandas table with one row per interaction, in any order;
-        `Histories` over any catalog; the path of a file, see `history_files.read_histories`; or a `HistoryFile`, which
-        also names the columns.
+      histories: a sequence with one list of item ids per user, the oldest item first (a user's id is the position of
+        the list); a mapping of user ids to such lists; an Arrow or pandas table with one row per interaction, in any
+        order; `Histories` over any catalog; the path of a file, see `history_files.read_histories`; or a
+        `HistoryFile`, which also names the columns.
       item_ids: `[N]` ids of the catalog, int64 or object (str); items are matched by their text.
       on_unknown: how items that are not in the catalog are treated: "error" rejects them, "drop" (or "skip") drops them
         and counts them in `Histories.num_unknown`.
@@ -290,7 +290,7 @@ def _of_table(histories: Any, item_ids: np.ndarray, names: tuple[str, str, str],
         raise UserError(f"histories: users, items and times must be in different columns, not {', '.join(names)}")
     for name in names[:2] if time_column == TIME_COLUMN else names:
         if name not in there:
-            raise UserError(f"histories: no column {name!r}; its columns are {', '.join(there)}")
+            raise UserError(f"histories: no column {name!r}; the columns are {', '.join(there)}")
     timed = time_column if time_column in there else None
     times = [field.name for field in table.schema if pa.types.is_temporal(field.type)]
     if timed is None and times:

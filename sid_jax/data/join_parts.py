@@ -42,8 +42,8 @@ def set_of_parts(
 
     Args:
       parts: the parts by name. A part without ids has one row per item, in the order of the items; see
-        `part_sources.fit_part`. A part with ids is joined by them: it is a pair of values and ids, a mapping of ids to
-        values, a table, or the path of a file of vectors with ids.
+        `part_sources.fit_part`. A part with ids is joined by its ids. Such a part is a pair of values and ids, a
+        mapping of ids to values, a table, or the path of a file of vectors with ids.
       item_ids: `[N]`; None for the union of the parts' ids, or the row numbers if no part has ids.
       weights: weights of parts by name; a part that is not named has the weight 1.
       settings: the `data` section of a config.
@@ -91,7 +91,7 @@ def vectors_of_parts(about: Sequence[About], given: Mapping[str, Any]) -> np.nda
 
 
 def at_ids(vectors: np.ndarray, own_ids: np.ndarray, ids: np.ndarray, name: str) -> np.ndarray:
-    """Reorders vectors `[n, D_p]` of the items `own_ids` to the order of `ids`, `[N, D_p]`; a missing vector is NaN.
+    """Reorders vectors `[n, D_p]` from the order of `own_ids` to the order of `ids` `[N]`; a missing vector is NaN.
 
     Raises:
       UserError: if no item has a vector.
@@ -134,7 +134,9 @@ def _values_and_ids(name: str, part: Any, settings: ConfigDict) -> tuple[Any, np
     if is_table(part):
         for column in (settings.id_column, settings.vector_column):
             if column not in list(getattr(part, "column_names", None) or part.columns):
-                raise UserError(f"{where}: the table has no column {column!r}; it must have ids and vectors")
+                raise UserError(
+                    f"{where}: the table has no column {column!r}; it needs a column of ids and a column of vectors"
+                )
         part = part[settings.vector_column], part[settings.id_column]
     elif isinstance(part, Mapping):
         part = list(part.values()), list(part)

@@ -1,4 +1,4 @@
-"""Finds the files of an input, which is a text with paths, folders and patterns."""
+"""Finds the files that an input text names by paths, folders and patterns."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _SUCCESS = "_SUCCESS"
 def find_files(text: str, endings: Sequence[str], *, allow_empty: bool = False) -> list[Path]:
     """Returns the files of an input text: paths, folders or patterns, separated by commas.
 
-    A path that exists is not split or expanded. The files of a folder or pattern are sorted by name. In a folder,
-    hidden files and files that begin with "_", as Spark writes them, are ignored; subfolders named like date=2026-01-31
-    are searched too.
+    A path that exists is not split at commas, and not expanded as a pattern. The files of a folder or pattern are
+    sorted by name. In a folder, hidden files, files whose names begin with "_" (as Spark writes them) and files with
+    other endings are ignored; subfolders named like date=2026-01-31 are searched too.
 
     Raises:
-      UserError: if there are no files, or a file has none of the endings, or has content of another kind. With
-        `allow_empty`, a folder that Spark has finished may be without files.
+      UserError: if there are no files, if the name of a file outside a folder has none of the endings, or if a file's
+        content does not match its ending. With `allow_empty`, a folder that Spark has finished may have no files.
     """
     return [path for name in _names(text) for path in _find(name, endings, allow_empty)]
 
 
 def find_remote_files(text: str, kind: str, endings: Sequence[str], allow_empty: bool = False) -> list[File]:
-    """Finds files like `find_files`, but does not download files in a bucket if all of them have the ending `kind`."""
+    """Finds files as `find_files` does, but downloads no files of a bucket if all of them have the ending `kind`."""
     found: list[File] = []
     for name in _names(text):
         address = bucket_address(name)
@@ -65,7 +65,7 @@ def whole_names(text: str) -> str:
 
 
 def ending(path: File, endings: Iterable[str] = ()) -> str:
-    """Returns the element of `endings` with which a file's name ends, or else the file's suffix ("" without one).
+    """Returns the element of `endings` with which a file's name ends, or else the file's suffix ("" if it has none).
 
     Upper and lower case are not distinguished.
     """
@@ -126,7 +126,8 @@ def _of_dataset(state: Path) -> list[Path]:
         # supported.
         if content.get("_indices_data_files") or any(Path(name).name != name for name in names):
             raise ValueError(
-                "it refers to files outside its folder; load the data set, call flatten_indices(), then save_to_disk()"
+                "it refers to files outside its folder or to index files; load the data set, call flatten_indices(), "
+                "then save_to_disk()"
             )
     return [state.with_name(name) for name in names]
 

@@ -40,7 +40,7 @@ _CHOICES = {"source": ("vectors", *CATALOGS), "view": VIEWS, "vectors": MOVIELEN
 def load_corpus(config: ConfigDict, option: str = BAD_ROWS_OPTION) -> VectorSet:
     """Returns the items of `load_vectors`, with the co-occurrence data (`Relations`) that the config's losses need.
 
-    For `option`, see `treat_bad_rows`.
+    For `option`, see `vector_files.treat_bad_rows`.
     """
     model = config.model
     return load_vectors(
@@ -60,15 +60,16 @@ def load_vectors(
     resident_bytes: int | None = None,
     option: str = BAD_ROWS_OPTION,
 ) -> VectorSet:
-    """Returns the N items that get Semantic IDs, with `[N, D]` float32 finite vectors.
+    """Returns the N items that get Semantic IDs, with finite float32 vectors `[N, D]`.
 
     Args:
       data_config: the `data` section of the config.
-      with_partners: whether to add the co-occurring items of `data.histories` to the relations, as partners.
-      with_collaborative: whether to add the co-occurrence vectors of `data.histories` to the relations.
-      resident_bytes: if the user's vectors are larger than this, they stay in a memory-mapped file. None: all vectors
-        are read into memory, except those of a float32 .npy file.
-      option: see `treat_bad_rows`.
+      with_partners: whether to add each item's partners to the relations: the items that co-occur with it in
+        `data.histories`.
+      with_collaborative: whether to add co-occurrence vectors, computed from `data.histories`, to the relations.
+      resident_bytes: maximum size in bytes of the user's vectors in memory; larger vectors stay in a memory-mapped
+        file. None for no limit. A single .npy file of float32 stays memory-mapped, see `read_vector_files`.
+      option: see `vector_files.treat_bad_rows`.
 
     Raises:
       UserError: if a setting has an invalid value, or the data is missing, damaged or not finite.
@@ -96,7 +97,10 @@ def with_histories(
     with_partners: bool = False,
     with_collaborative: bool = False,
 ) -> VectorSet:
-    """Adds `Relations` from interaction histories and, if `collaborative_weight` > 0, co-occurrence vectors as a part.
+    """Returns the items with co-occurrence data from interaction histories.
+
+    With `with_partners` or `with_collaborative`, the items get `Relations`. If `collaborative_weight` > 0, the items
+    also get co-occurrence vectors as an item part.
 
     Args:
       data: the items.
@@ -106,7 +110,7 @@ def with_histories(
       with_partners, with_collaborative: see `load_vectors`.
 
     Raises:
-      UserError: if the items are users, or the histories cannot be read or have no co-occurrences.
+      UserError: if `data` encodes users instead of items, or the histories cannot be read or have no co-occurrences.
     """
     if data.id_name == "user_id":
         raise UserError(
@@ -153,14 +157,15 @@ def load_histories(
     on_unknown: str = "error",
     path: str = "",
 ) -> Histories:
-    """Returns the histories that the settings `source`, `path` and the names of columns specify.
+    """Returns the interaction histories that a section of the config specifies.
 
     Args:
-      settings: the section of the config that has these settings; errors refer to it as `where`.
+      settings: the section, which has `source`, `path` and the names of columns.
       item_ids: `[N]` ids of the catalog.
+      where: name of the section in errors, such as "config.data.histories".
       cache_dir, core: see `load_amazon`.
-      on_unknown: see `known_items`.
-      path: path of a named catalog, if `settings.path` is empty.
+      on_unknown: see `id_lists.known_items`.
+      path: path of a named catalog's files; `settings.path` takes precedence.
 
     Raises:
       UserError: if the histories are missing, or cannot be used.
@@ -196,7 +201,10 @@ def load_items(data_config: ConfigDict, resident_bytes: int | None, option: str 
 
 def _own_vectors(data_config: ConfigDict, resident_bytes: int | None, option: str) -> VectorSet:
     if not data_config.path:
-        raise UserError("config.data.path is empty; pass --config.data.path=FILE with your vectors, or several files")
+        raise UserError(
+            "config.data.path is empty; pass --config.data.path=FILE with your vectors, or several files separated by "
+            "commas"
+        )
     if data_config.path.lower().endswith((".csv", ".csv.gz", ".item", ".json", ".json.gz", ".jsonl", ".jsonl.gz")):
         raise UserError(
             f"{data_config.path}: files of this kind have no vectors; set --config.data.text_column to the columns of "

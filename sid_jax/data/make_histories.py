@@ -32,10 +32,10 @@ _PARSED_AS = (pa.int64(), pa.float64(), pa.timestamp("us"), pa.timestamp("us", "
 def histories_of_lists(
     users: np.ndarray, lists: Sequence[Any], item_ids: np.ndarray, on_unknown: str, where: str, option: str = ""
 ) -> Histories:
-    """Returns the histories of `[U]` users, each given as a sequence of item ids in time order.
+    """Returns the histories of U users, each history given as a sequence of item ids in time order.
 
     Args:
-      users: int64 or object (str).
+      users: `[U]` ids of the users, int64 or object (str).
       lists: U sequences of ids, all integers or all text.
       item_ids: `[N]` ids of the catalog; items are matched by their text.
       where: name of the lists in error messages.
@@ -82,7 +82,7 @@ def histories_of_table(
       table: the table of interactions.
       item_ids: `[N]` ids of the catalog, int64 or object (str); items of the table are matched by their text.
       user_column, item_column: columns of strings or integers.
-      time_column: column of numbers, dates or timestamps; None if the rows are in time order.
+      time_column: column of numbers, dates or timestamps, also as text; None if the rows are in time order.
       where: name of the table in error messages.
       on_unknown, option: see `known_items`.
 
@@ -125,7 +125,7 @@ def without_unknown(
     """Returns histories without the items that are not in the catalog.
 
     Args:
-      histories: -1 marks an item that is not in the catalog.
+      histories: the histories, in which -1 stands for an item that is not in the catalog.
       on_unknown, describe, names, option: see `known_items`.
 
     Raises:

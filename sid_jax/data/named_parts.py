@@ -88,7 +88,7 @@ def add_parts(data: VectorSet, settings: ConfigDict) -> VectorSet:
         return data
     if data.id_name == "user_id":
         raise UserError(
-            "config.data.parts describe items, but config.data.view=user encodes users; leave config.data.parts "
+            "config.data.parts describes items, but config.data.view=user encodes users; leave config.data.parts "
             "empty, as the preset ml100k:text does"
         )
     first = main_part(settings)
@@ -105,7 +105,7 @@ def add_parts(data: VectorSet, settings: ConfigDict) -> VectorSet:
 
 
 def add_behavior(data: VectorSet, cooccurrences: np.ndarray, settings: ConfigDict) -> VectorSet:
-    """Adds co-occurrence vectors `[N, C]` as another part of the items. An item with only zeros lacks this part."""
+    """Adds co-occurrence vectors `[N, C]` as another part of the items. An item whose vector is 0 lacks this part."""
     known = cooccurrences.any(axis=1, keepdims=True)
     about, vectors = fit_part(
         BEHAVIOR, np.where(known, cooccurrences, np.float32(np.nan)), settings.collaborative_weight, unit_norm=True

@@ -26,7 +26,7 @@ def write_ids(path: Path, ids: Any) -> None:
 def list_beside(path: Path) -> Path | None:
     """Returns the path of the list of item ids in a file's folder; None without a list.
 
-    For files in subfolders that some tools write, the list is in the folder above.
+    If the file is in one of the `_SUBFOLDERS`, and this folder has no list, the list in the folder above is used.
     """
     file = path.parent / ITEM_IDS_FILE
     if path.parent.name in _SUBFOLDERS and not file.is_file():
@@ -49,7 +49,7 @@ def ids_of_rows(path: Path, num_rows: int) -> np.ndarray:
     if len(ids) != num_rows:
         raise UserError(
             f"{path}: has {num_rows:,} items, but {file} has {len(ids):,} ids; give one id per item, or rename the "
-            "file of ids if it is of other items"
+            "file of ids if it belongs to another catalog"
         )
     return ids
 
@@ -57,7 +57,7 @@ def ids_of_rows(path: Path, num_rows: int) -> np.ndarray:
 def ids_of_numbers(path: Path, numbers: np.ndarray) -> np.ndarray:
     """Returns the ids of item numbers `[n]` in a file; the numbers themselves if the folder has no list of ids.
 
-    In a folder whose list has integer ids and no numbers, the numbers in the file are taken as ids.
+    If the folder's list has integer ids but no item numbers, the numbers in the file are taken as ids.
 
     Raises:
       UserError: if the list is damaged or has other columns, or a number is not in it.
@@ -72,8 +72,8 @@ def ids_of_numbers(path: Path, numbers: np.ndarray) -> np.ndarray:
     wrong = numbers[(numbers < 0) | (numbers >= len(ids))]
     if len(wrong):
         raise UserError(
-            f"{path}: item {wrong[0]} is not one of the {len(ids)} items in {ITEM_IDS_FILE} of this folder, so the two "
-            f"files are of different catalogs; remove {ITEM_IDS_FILE}"
+            f"{path}: item {wrong[0]} is not one of the {len(ids)} items in {file}, so the two files are of different "
+            "catalogs; remove or rename the file of ids"
         )
     return ids[numbers]
 
@@ -101,10 +101,10 @@ def read_list(file: Path) -> tuple[np.ndarray, bool]:
 
 
 def _check_are_ids(path: Path, numbers: np.ndarray, file: Path, ids: np.ndarray) -> None:
-    # Item numbers and item ids are both integers here. If one were taken for the other, items would get wrong data.
+    # Item numbers and item ids are both integers here. If item numbers were taken for ids, items would get wrong data.
     strange = numbers[~np.isin(numbers, ids)]
     if len(strange):
         raise UserError(
-            f"{path}: item {strange[0]} is not among the ids in {file}; if the items are numbers from 0, add a column "
-            "number (0, 1, 2, ...) before item_id there, else rename the file of ids"
+            f"{path}: item {strange[0]} is not among the ids in {file}; if {path.name} has item numbers from 0, add a "
+            "column number (0, 1, 2, ...) to the file of ids; otherwise, rename the file of ids"
         )

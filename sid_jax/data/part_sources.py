@@ -16,8 +16,8 @@ from sid_jax.data.arrays import as_vectors
 from sid_jax.data.layout import ItemPart
 from sid_jax.errors import UserError
 
-# A label of a single item gets no feature, since it carries no information about other items. Of the other labels, the
-# 1024 most common ones get a feature each.
+# A label that only one item has gets no feature, since it carries no information about other items. Of the other
+# labels, the 1024 most common ones get a feature each.
 _LEAST_ITEMS_OF_A_LABEL = 2
 _MOST_LABELS = 1024
 _QUANTILES = 101
@@ -27,7 +27,9 @@ About = dict[str, Any]
 
 
 def fit_part(name: str, values: Any, weight: float, *, unit_norm: bool) -> tuple[About, np.ndarray]:
-    """Fits a part: returns its description and its vectors `[N, D_p]` float32, NaN where an item lacks the part.
+    """Returns a part's description and its vectors `[N, D_p]` float32, NaN where an item lacks the part.
+
+    The description contains the conversion of the part's values to vectors, which is fitted to the given values.
 
     Args:
       name: the part's name.
@@ -35,7 +37,8 @@ def fit_part(name: str, values: Any, weight: float, *, unit_norm: bool) -> tuple
         part; a column of N labels or lists of labels; or a column of N numbers. In columns, None, an empty list and NaN
         mark such an item.
       weight: the part's weight, above 0.
-      unit_norm: whether vectors are scaled to length 1. Vectors of labels are always scaled, and numbers never.
+      unit_norm: whether vectors are scaled to length 1. Vectors of labels are always scaled, and numbers are never
+        scaled.
 
     Raises:
       UserError: if the values have an unsupported form, or the weight is not above 0.
@@ -71,8 +74,8 @@ def part_vectors(about: About, values: Any, where: str) -> np.ndarray:
         return as_vectors(_with_missing_rows(values, where), where)
     if kind != about["kind"]:
         raise UserError(
-            f"{where}: the model was trained with {about['kind']} values, but {kind} values are given; give "
-            f"{about['kind']} values"
+            f"{where}: the model was trained with values of the kind {about['kind']!r}, but values of the kind "
+            f"{kind!r} are given; give values of the kind {about['kind']!r}"
         )
     if kind == "number":
         numbers = _numbers(values, where)
@@ -117,7 +120,7 @@ def _fit_categories(lists: Sequence[Sequence[str]], where: str) -> About:
 def _fit_number(numbers: np.ndarray, where: str) -> About:
     known = numbers[np.isfinite(numbers)]
     if not len(known) or known.min() == known.max():
-        raise UserError(f"{where}: all items have the same number; remove this part, or use another column")
+        raise UserError(f"{where}: has fewer than two different numbers; remove this part, or use another column")
     # Several quantiles are equal if many items have the same number. For this number, `np.interp` returns the rank of
     # the last of these quantiles.
     quantiles = np.quantile(known, np.linspace(0, 1, _QUANTILES))
@@ -144,7 +147,7 @@ def _listed(values: Any) -> list[Any]:
 
 
 def _kind(values: Any) -> str:
-    """Returns "vectors", "categories" or "number", as determined by the type, or else by the first values."""
+    """Returns "vectors", "categories" or "number", depending on the type or, if it is not enough, the first values."""
     if isinstance(values, (pa.Array, pa.ChunkedArray)):
         inner = values.type.value_type if pa.types.is_nested(values.type) else values.type
         if pa.types.is_string(inner) or pa.types.is_large_string(inner):

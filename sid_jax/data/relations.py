@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import scipy
 
-# Weights are integers, so that sums of millions of them are exact. Two items that are 1, 2 or 3 positions apart have
-# the weight 6, 3 or 2.
+# Weights are integers, so that sums of millions of them are exact. Each time that two items are 1, 2 or 3
+# positions apart in a history, the weight of their pair grows by 6, 3 or 2.
 _UNIT = 6.0
 _LARGEST = 2**31 - 1
 
@@ -34,8 +34,8 @@ class Partners:
     def of(cls, counts: scipy.sparse.csr_array) -> Partners:
         """Returns the pairs of `[N, N]` co-occurrence counts from `data.collaborative.pair_counts`."""
         sums = np.cumsum(counts.data, dtype=np.float64)
-        # The cumulative sums are rounded, and the weights are not. If the total would exceed int32, the weights are
-        # scaled down, and rounding would turn scaled weights below 0.5 into 0.
+        # If the total would exceed int32, the weights are scaled down. The cumulative sums are rounded instead of the
+        # weights, since rounding would turn every scaled weight below 0.5 into 0.
         ends = np.rint(min(_UNIT, _LARGEST / sums[-1]) * sums).astype(np.int32)
         bounds = np.concatenate([[0], ends])[counts.indptr]
         return cls(counts.indices.astype(np.int32), ends, bounds.astype(np.int32))
@@ -86,7 +86,7 @@ class Relations:
     collaborative: jax.Array | np.ndarray | None = None
 
     def among(self, kept: np.ndarray) -> Relations:
-        """Returns the relations of the items that a mask `[N]` bool selects; the other items must have none."""
+        """Returns the relations of the items that a mask `[N]` bool selects; the other items must have no partners."""
         return Relations(
             partners=self.partners and self.partners.among(kept),
             collaborative=None if self.collaborative is None else self.collaborative[kept],

@@ -1,4 +1,7 @@
-"""Scaling of vectors: fitted once to the training items, stored with the model, and invertible."""
+"""Scaling of vectors, which is fitted once to the training items and stored with the model.
+
+The scaling is invertible, except that unit normalization is not undone.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ class Scaling:
     """`(x - mean) / scale`, where x is first scaled to length 1 if `unit_norm`. A JAX pytree.
 
     Attributes:
-      unit_norm: whether each vector is first divided by its length; static.
+      unit_norm: whether each vector is first divided by its length; with a layout, each part's own `unit_norm` applies
+        instead. Static.
       mean: `[D]` float32, subtracted.
       scale: `[D]` float32, positive, the divisor.
       layout: the parts of a vector, each normalized by itself; a missing part (NaN) becomes 0, the mean. None for
@@ -49,7 +53,8 @@ def fit_scaling(
       standardize: "global" divides all features by one number, so that their mean square is 1; "feature" divides each
         feature by its standard deviation; "none" does not divide. A divisor of 0 is replaced by 1.
       layout: the parts of the vectors. Each part is standardized by itself, over the items that have it, and then
-        scaled so that its variance is proportional to its weight. None for vectors without parts.
+        scaled so that its variance is proportional to its weight. If `standardize` is "none", each part is only
+        multiplied by a factor that depends on its weight. None for vectors without parts.
 
     Raises:
       UserError: if `standardize` is not one of these values.
@@ -108,7 +113,7 @@ def normalize(vectors: ArrayLike, unit_norm: bool, layout: Layout | None = None)
 
 
 def apply_scaling(scaling: Scaling, vectors: ArrayLike) -> jax.Array:
-    """Returns the scaled vectors `[..., D]` of unscaled ones `[..., D]`; works in jit, vmap and grad."""
+    """Scales vectors `[..., D]`; a missing part becomes 0. Works in jit, vmap and grad."""
     inputs = normalize(vectors, scaling.unit_norm, scaling.layout)
     scaled = (inputs - _to_rank(scaling.mean, inputs.ndim)) / _to_rank(scaling.scale, inputs.ndim)
     return scaled if scaling.layout is None else jnp.where(jnp.isnan(scaled), 0.0, scaled)
@@ -117,7 +122,7 @@ def apply_scaling(scaling: Scaling, vectors: ArrayLike) -> jax.Array:
 def dense_vectors(vectors: np.ndarray, layout: Layout | None) -> np.ndarray:
     """Returns vectors `[N, D]` for methods without support for parts; with a layout, parts are scaled by their weights.
 
-    A missing part is 0, the mean of the items that have it.
+    A missing part becomes 0, which is the scaled mean over the items that have the part.
     """
     if layout is None:
         return vectors
@@ -133,16 +138,16 @@ def present_parts(layout: Layout, vectors: jax.Array) -> jax.Array:
 def fit_filler(layout: Layout, scaled: np.ndarray, there: np.ndarray, *, dropout: float) -> np.ndarray:
     """Returns the linear map `[D, D]` float32 that predicts each part from a vector in which missing parts are 0.
 
-    The map is the ridge regression of each part on the other parts, each of which is missing with probability
-    `dropout`. The second moments of two parts are taken over the items that have both; if no item has both, the two
-    parts do not predict each other.
+    The map is the ridge regression of each part on the other parts. It assumes that each of the other parts is
+    missing with probability `dropout`. The second moments of two parts are taken over the items that have both; if no
+    item has both, the two parts do not predict each other.
 
     Args:
       layout: the parts.
       scaled: `[N, D]` float32, 0 where a part is missing.
       there: `[N, P]` bool, the parts that items have.
-      dropout: probability that one of the other parts is missing, below 1. With only two parts, it has no effect on the
-        map, since each part is predicted from a single other part.
+      dropout: probability, below 1, that each of the other parts is missing. With only two parts, `dropout` has no
+        effect on the map, since each part is predicted from a single other part.
     """
     both = (there.astype(np.float64).T @ there)[layout.part_of_feature][:, layout.part_of_feature]
     moments = (scaled.T @ scaled).astype(np.float64) / np.maximum(both, 1)
@@ -159,7 +164,7 @@ def fit_filler(layout: Layout, scaled: np.ndarray, there: np.ndarray, *, dropout
 
 
 def invert_scaling(scaling: Scaling, scaled: ArrayLike) -> jax.Array:
-    """Returns the vectors `[..., D]` before mean and scale were applied; unit normalization is not undone."""
+    """Undoes the mean and the scale of scaled vectors `[..., D]`; unit normalization is not undone."""
     scaled = jnp.asarray(scaled)
     return scaled * _to_rank(scaling.scale, scaled.ndim) + _to_rank(scaling.mean, scaled.ndim)
 
@@ -174,8 +179,8 @@ def moments(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns each feature's mean, its variance and the number of items that have it, each `[D]` float64.
 
-    Two passes are used, since a single pass loses small variances. With a layout, items that lack a part do not count
-    for its features; for a part that no item has, all three results are 0.
+    Two passes are used, since a single pass would lose small variances to rounding. With a layout, items that lack a
+    part do not count for the part's features; for a part that no item has, all three results are 0.
     """
     total = np.nansum if layout is not None else np.sum
     blocks = functools.partial(_prepared_blocks, vectors, unit_norm, layout)

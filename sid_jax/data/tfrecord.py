@@ -58,7 +58,7 @@ def _integers(example: bytes) -> dict[str, list[int]]:
 
 
 def _of(data: bytes, wanted: int) -> list[Any]:
-    """Returns the values of the fields with the number `wanted`: integers or bytes."""
+    """Returns the values of the fields with the number `wanted` in a protocol buffer: integers or bytes."""
     found: list[Any] = []
     value: Any
     place = 0

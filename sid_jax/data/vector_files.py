@@ -61,7 +61,7 @@ def treat_bad_rows(
         row, so that no row is read twice if all are good. "drop" reads all rows, and returns the parts without bad
         rows. "report" reads all rows, prints bad rows as CSV, and raises UserError if there are any.
       allow_empty: whether the result may have no rows.
-      option: the option that drops bad rows, named in errors.
+      option: the option that drops bad rows, for error messages.
 
     Raises:
       UserError: if there are bad rows and `how` is "report"; if all rows are bad; or if a row cannot be read.
@@ -143,12 +143,13 @@ def read_vector_files(
     cache's folder `vectors`, and later calls with the same input files reuse it.
 
     Args:
-      path: files, folders or patterns, separated by commas; `list_parts` lists the kinds.
+      path: files with one of the `VECTOR_ENDINGS`, folders or patterns, separated by commas; see `list_parts`.
       id_column, vector_column, ids_paths: see `list_parts`.
       on_bad_rows, option: see `treat_bad_rows`.
       resident_bytes: maximum number of bytes of vectors in memory; None for no limit.
       cache_dir: see `cache_folder`.
-      nan_rows: whether a row of only NaN is valid. In a file of one item part, it marks an item that lacks this part.
+      nan_rows: whether a row of only NaN is valid. In a file of one item part, such a row marks an item that lacks the
+        part.
 
     Raises:
       UserError: if a file is missing, damaged or of the wrong kind, an id occurs twice, or a value is not finite.

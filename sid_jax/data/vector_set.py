@@ -22,7 +22,7 @@ OWN_COLUMNS = ("codes", "semantic_id", "sid")
 
 @dataclasses.dataclass(frozen=True)
 class LeftOut:
-    """Rows of a user's files that are dropped because they hold NaN or infinite values.
+    """Rows of a user's vectors that are dropped because they hold NaN or infinite values.
 
     Attributes:
       num_rows: number of such rows.
@@ -50,12 +50,12 @@ class VectorSet:
       ids: `[N]` item ids, int64 or object (str), unchanged.
       vectors: `[N, D]` float32, finite and unscaled; the model scales them.
       id_name: name of the id column in an exported table ("item_id", "user_id").
-      columns: other columns by name, `[N]` each, of types that are not nested; they are exported with the IDs ("title",
-        "year", "genres").
+      columns: other columns by name, such as "title" or "year", `[N]` each, of types that are not nested; they are
+        exported with the IDs.
       source: one line that says where the data came from.
       cold: `[N]` bool, items that are excluded from training; None if there are none.
       relations: relations of the training items from interaction histories; None if no loss needs them.
-      left_out: rows of the files that were dropped.
+      left_out: rows of the user's vectors that were dropped.
       made_of: the SHA-256 of everything that vectors and relations are computed from, if this includes ratings or
         histories; otherwise "". It replaces the vectors in the fingerprint, since the last bits of a truncated SVD
         vary with the machine and the number of threads.
@@ -103,7 +103,7 @@ class VectorSet:
     def fingerprint(self) -> str:
         """Returns the SHA-256 of ids, vectors (or `made_of`, if it is not empty), layout and cold items.
 
-        It identifies the training data.
+        The digest identifies the training data.
         """
         digest = hashlib.sha256()
         digest.update(f"{self.vectors.shape}{self.made_of}{self.layout or ''}".encode())
@@ -117,7 +117,7 @@ class VectorSet:
 
 
 def digest_of(*parts: object) -> str:
-    """Returns the SHA-256 of arrays, by their bytes, and of other values, by their text."""
+    """Returns one SHA-256 of all arguments: of the bytes of arrays, and of the text of other values."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(np.ascontiguousarray(part).tobytes() if isinstance(part, np.ndarray) else f"\n{part}\n".encode())

@@ -68,7 +68,7 @@ def partial_folder(destination: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"cannot write {target}: {_reason(error)}") from error
     finally:
-        # Remove the parents that were created and are still empty; `rmdir` fails for the others.
+        # Remove the parents that were created and are still empty; `rmdir` fails for a folder that is not empty.
         for parent in missing_parents:
             with contextlib.suppress(OSError):
                 parent.rmdir()

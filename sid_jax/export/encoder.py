@@ -1,7 +1,7 @@
 """Encodes vectors to codes and decodes codes to vectors, for batches of any size.
 
 Batches are padded to a few fixed shapes, and the model's arrays are arguments of one compiled function for encoding and
-one for decoding. Other batch sizes and other models of the same architecture therefore need no compilation.
+one for decoding. Each of these shapes is therefore compiled once for all models of the same architecture.
 """
 
 from __future__ import annotations

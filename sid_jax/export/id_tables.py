@@ -47,16 +47,20 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
     """Reads N items and their Semantic IDs.
 
     Args:
-      path: one of the following. A folder that `sid-jax export` wrote. A .parquet file with the item ids in its first
-        column, the Semantic IDs as lists in the column `semantic_id` and optional titles in the column `title`. A .csv
-        file with the item ids in its first column and the Semantic IDs in the column `semantic_id`, as "12 4 91", or
-        in the column `sid`, as "12-4-91". A .json file, `{item: [183, 70]}` or `{item: ["<a_183>", "<b_70>"]}` (item
-        ids are integers if all keys are whole numbers). A .npy file of whole numbers `[N, L]` (item ids are row
-        numbers; `[L, N]` with more than 256 items is transposed, with a warning). A .pt tensor `[L, N]` or `[N, L]`,
-        where N is the longer axis. A file that `sid_jax.formats` writes for another tool. A .csv, .json or .jsonl file
-        may be gzipped.
-        If the folder of the file has an `item_ids.parquet`, its ids replace row numbers and item numbers, see
-        `ids_of_rows` and `ids_of_numbers`.
+      path: one of the following:
+        - a folder that `sid-jax export` wrote;
+        - a .parquet file with item ids in the first column, Semantic IDs as lists in the column `semantic_id`, and
+          optionally titles in the column `title`;
+        - a .csv file with item ids in the first column, and Semantic IDs in the column `semantic_id`, as "12 4 91", or
+          in the column `sid`, as "12-4-91";
+        - a .json file, `{item: [183, 70]}` or `{item: ["<a_183>", "<b_70>"]}`. Item ids are integers if all keys are
+          whole numbers;
+        - a .npy file of whole numbers `[N, L]`. Item ids are row numbers. `[L, N]` with more than 256 items is
+          transposed, with a warning;
+        - a .pt file with a tensor `[L, N]` or `[N, L]`, where N is the longer axis;
+        - a file that `sid_jax.formats` writes for another tool.
+        A .csv, .json or .jsonl file may be gzipped. If the folder of the file has an `item_ids.parquet`, its ids
+        replace row numbers and item numbers; see `ids_of_rows` and `ids_of_numbers`.
       offset: added to integer item ids, for example if the file numbers items from 0 and the catalog from 1.
 
     Returns:

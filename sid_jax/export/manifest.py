@@ -135,7 +135,7 @@ def semantic_ids_section(
 
 
 def manifest_hash(folder: Path) -> str:
-    """Returns the SHA-256 of an export's manifest. It identifies the export, as the manifest has all files' hashes."""
+    """Returns the SHA-256 of an export's manifest. It identifies the export, since it covers all files' hashes."""
     return hashlib.sha256((folder / _NAME).read_bytes()).hexdigest()
 
 
@@ -143,7 +143,7 @@ def write_measured(folder: Path, measured: Mapping[str, Any], records: Path | No
     """Writes `report.json`: the metrics in `measured`, and the training curves of the run in the folder `records`."""
     content = dict(measured)
     if records is not None:
-        # `records` is imported here, since it imports JAX, which is not needed to read an export.
+        # This module is imported here, since it imports JAX, which is not needed to read an export.
         from sid_jax.training.records import read_records
 
         rows = (row for kind in ("train", "eval") for row in read_records(records, kind))
@@ -174,7 +174,7 @@ def read_measured(folder: Path) -> dict[str, Any]:
 
 
 def training_curves(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, list[Any]]]:
-    """Returns the training curves: for "train" and "eval" records, lists of numbers by name, over at most 200 steps.
+    """Returns the training curves of "train" and of "eval": for each metric, by name, a list over at most 200 steps.
 
     The last step is always included. A number that is not finite becomes None. A list with one number per level becomes
     `name/1`, `name/2`, … `rows` are records of `sid_jax.training.records`.

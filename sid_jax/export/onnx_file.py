@@ -23,8 +23,8 @@ def onnx_bytes(model: RQVAE) -> bytes:
     """Returns the content of `encoder.onnx`, equal bytes for equal models.
 
     The graph has one input, unscaled `vectors` `[n, D]` float32 for any n, and one output, `codes` `[n, L]` int32.
-    For vectors with parts, NaN marks a part that an item lacks. Values are not checked: other NaNs give arbitrary
-    codes.
+    For vectors with parts, NaN marks a part that an item lacks. Values are not checked: NaN at any other
+    place gives arbitrary codes.
 
     Raises:
       UserError: if the model has 2 GB or more, the limit of an ONNX file.

@@ -35,9 +35,9 @@ def write_torch_file(path: str | Path, content: dict[str, Any] | np.ndarray) -> 
 
     Args:
       path: the file; an existing file is overwritten.
-      content: a float32, int32 or int64 array of any shape, or a dict with str keys. Its values are such arrays, which
-        become tensors, or plain str, int, float, bool, None, and lists, tuples and dicts of these. NumPy scalars are
-        rejected, since torch rejects them.
+      content: a float32, int32 or int64 array of any shape, or a dict with str keys. Values of the dict may be such
+        arrays, which become tensors; str, int, float, bool and None; and lists, tuples and dicts of all these. NumPy
+        scalars are rejected, since torch rejects them.
 
     Raises:
       TypeError: if the content has a value of another type; the message names its key.

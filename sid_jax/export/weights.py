@@ -1,6 +1,6 @@
 """Converts a model to arrays with PyTorch's names and layout, and back.
 
-The *original PyTorch project* is the one that sid_jax was ported from.
+The *original PyTorch project* is the project from which sid_jax was ported.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def torch_weights(model: RQVAE) -> dict[str, np.ndarray]:
 def original_project_has(model: RQVAE) -> bool:
     """Returns whether the original PyTorch project has this architecture.
 
-    The project has codebooks of one size, an encoder with layers and without shortcut, and SiLU or ReLU.
+    Its models have codebooks of one size, an encoder with layers and without shortcut, and the activation SiLU or ReLU.
     """
     return (
         len(set(model.quantizer.codebook_sizes)) == 1
@@ -61,7 +61,7 @@ def training_arrays(model: RQVAE) -> dict[str, np.ndarray]:
 
     `quantizer.basis.0`, … and `quantizer.transform.0`, …: for "simvq", each level's basis and linear map, whose product
     is the codebook. `quantizer.count.0`, …: for "ema", the moving averages of the counts, `[K]`.
-    `aligner.weight`: the linear map of the alignment loss, `[C, Z]`.
+    `aligner.weight`: the linear map of the alignment loss, `[C, Z]`, where C is `data.collaborative_dimension`.
     """
     quantizer, arrays = model.quantizer, dict[str, np.ndarray]()
     groups = {"basis": quantizer.levels if len(quantizer.transforms) else (), "transform": quantizer.transforms}
@@ -73,7 +73,7 @@ def training_arrays(model: RQVAE) -> dict[str, np.ndarray]:
 
 
 def model_info(model: RQVAE) -> dict[str, Any]:
-    """Returns the model's settings that cannot be derived from its arrays, as JSON values."""
+    """Returns the model's settings, such as activation, dropout and codebook sizes, as JSON values."""
     return {
         "unit_norm": model.unit_norm,
         "activation": model.encoder.activation,

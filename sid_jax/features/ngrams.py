@@ -29,7 +29,8 @@ _STEP = np.uint64(0x9E3779B97F4A7C15)
 class NgramFeatures:
     """Features by n-gram: maps the n-grams of an item to rows of an embedding table.
 
-    Each of the most frequent n-grams has its own row, and other n-grams have none; or a hash maps all n-grams to rows.
+    Either each of the most frequent n-grams has its own row, and other n-grams have none; or a hash maps all n-grams
+    to rows.
 
     Attributes:
       num_rows: R.

@@ -1,1 +1,1 @@
-"""Writes Semantic IDs, histories and items in the files of other tools: one module per tool, and a registry."""
+"""Writes Semantic IDs, histories and items in the file formats of other tools, with one module per tool."""

@@ -22,7 +22,7 @@ from sid_jax.tokens.vocabulary import Vocabulary
 # A history is split into training items, a validation target and a test target, so it needs at least three items.
 LEAST_INTERACTIONS = 3
 SPLITS = ("train", "valid", "test")
-# Names of columns for the tools' text fields. The first name that the table has is used.
+# For each text field of the tools, the names of columns that may have this text. The first column that exists is used.
 _TEXTS = {
     "title": ("title", "name"),
     "description": ("description", "text"),
@@ -37,10 +37,12 @@ class Content:
 
     Attributes:
       table: items, Semantic IDs and other columns. For tools that number the items, an item's number is its row.
-      histories: histories of users with at least 3 interactions, over the table's items; None if none are written.
+      histories: histories of the users with at least 3 interactions, restricted to the table's items; None if no
+        histories are written.
       name: name of the data set in file names.
       out: the folder in which the files will be.
-      first_id: first token id of the codes, after the language model's own tokens; for tools that use token ids.
+      first_id: token id of the first token of the codes, after the language model's own tokens. Only tools that need
+        token ids use it.
     """
 
     table: IdTable
@@ -67,7 +69,7 @@ class Content:
         return Vocabulary(self.table.sizes, self.first_id)
 
     def texts(self, what: str) -> list[str]:
-        """Returns each item's title, description, brand or categories, from a column of the table; "" if missing."""
+        """Returns each item's text for the field `what`, a key of `_TEXTS`; "" if the item or the table lacks it."""
         names = self.table.columns.column_names
         column = next((name for name in _TEXTS[what] if name in names), None)
         if column is None:
@@ -75,12 +77,12 @@ class Content:
         return ["" if value is None else value_text(value) for value in python_values(self.table.columns[column])]
 
     def tokens(self, pattern: str) -> list[list[str]]:
-        """Returns each item's tokens, for a pattern as in `Vocabulary`."""
+        """Returns the tokens of each item's Semantic ID, with the text that `pattern` gives (see `Vocabulary`)."""
         levels = Vocabulary(self.table.sizes, pattern=pattern).levels
         return [[level[code] for level, code in zip(levels, row, strict=True)] for row in self.codes]
 
     def integer_ids(self, folder: Path) -> np.ndarray:
-        """Returns the items' int64 ids; if ids are text, returns row numbers and writes the list of ids."""
+        """Returns the items' int64 ids; if the ids are text, returns row numbers and writes the ids to `folder`."""
         ids = self.table.item_ids
         if ids.dtype.kind == "i":
             return ids.astype(np.int64)
@@ -94,7 +96,7 @@ class Content:
             write_ids(folder / USER_IDS_FILE, self.histories.user_ids)
 
     def write_vocabulary(self, folder: Path) -> None:
-        """Writes the first token id of each level."""
+        """Writes the size and the first token id of each level."""
         vocabulary = self.vocabulary
         about = {"first_id": self.first_id, "sizes": vocabulary.sizes, "offsets": vocabulary.offsets}
         write_plain_json(folder / VOCABULARY_FILE, about)
@@ -116,10 +118,11 @@ class Content:
 
         Args:
           split: "train", "valid" or "test".
-          every: whether each training item after a user's first one is a target, or only the user's last training item.
+          every: for the split "train", True makes every training item except a user's first item a target, and False
+            only the user's last training item.
 
         Returns:
-          `[E]` int64 each: rows of users, and positions of the targets in the users' histories.
+          `[E]` int64 each: for each target, the row of its user in `histories`, and its position in the user's history.
         """
         lengths = np.zeros(0, np.int64) if self.histories is None else self.histories.lengths
         # For each user, the position of the split's last target in the history.

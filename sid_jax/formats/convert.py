@@ -1,4 +1,4 @@
-"""Writes an export, or Semantic IDs of any origin, in the files of another tool, atomically."""
+"""Writes an export, or Semantic IDs of any origin, in the file format of another tool, atomically."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Format:
     Attributes:
       write: writes the files into a folder.
       histories: whether the tool's files include histories.
-      levels: L, if the tool requires a fixed number of codes.
+      levels: the number of codes that the tool requires; None if any number is possible.
       shared: whether several items may share an ID.
     """
 
@@ -77,7 +77,7 @@ def convert(
     on_unknown: str = "error",
     messages: Messages | None = None,
 ) -> Path:
-    """Writes Semantic IDs in another tool's files.
+    """Writes Semantic IDs in another tool's file format.
 
     Args:
       source: a table, an export's folder, or a file of IDs, see `read_id_table`.
@@ -125,7 +125,7 @@ def _check(table: IdTable, to: str, histories: Any) -> None:
         raise UserError(f"{table.name}: has no items; give at least one")
     if form.levels not in (None, levels):
         raise UserError(
-            f"{to} needs IDs of {form.levels} codes, but these have {levels}; make IDs of {form.levels} codes"
+            f"{to} needs IDs of {form.levels} codes, but these IDs have {levels}; make IDs of {form.levels} codes"
         )
     if histories is not None and not form.histories:
         raise UserError(f"{to} has no file of histories; omit --histories")

@@ -20,7 +20,7 @@ def write_lcrec(folder: Path, content: Content, **texts: list[str]) -> None:
     Args:
       folder: destination; must exist.
       content: the items and histories.
-      **texts: for a field such as `title`, one text per item, used instead of the column of the table.
+      **texts: for a field such as `title`, one text per item; these texts replace the table's column.
     """
     content.write_numbers(folder)
     write_plain_json(folder / f"{content.name}.index.json", numbered(content.tokens(DEFAULT_PATTERN)))

@@ -9,7 +9,7 @@ from sid_jax.formats.content import SPLITS, Content, one_line
 from sid_jax.formats.lcrec import write_lcrec
 from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 
-# Maximum number of items of a history, as in MiniOneRec's own data processing.
+# Maximum number of items in a history, as in MiniOneRec's own data processing.
 _WINDOW = 50
 _COLUMNS = (
     "user_id", "history_item_title", "item_title", "history_item_id", "item_id", "history_item_sid", "item_sid",
@@ -17,7 +17,7 @@ _COLUMNS = (
 
 
 def write_minionerec(folder: Path, content: Content) -> None:
-    """Writes the input and output files of MiniOneRec's `convert_dataset.py`, in the folders that it uses."""
+    """Writes the input and output files of MiniOneRec's `convert_dataset.py`, in the folders that this script uses."""
     # A missing title is replaced by the text that MiniOneRec uses, since pandas would read an empty field as NaN.
     titles = [one_line(title) or f"Item_{number}" for number, title in enumerate(content.texts("title"))]
     write_lcrec(folder, content, title=titles)
@@ -41,6 +41,6 @@ def _write_split(folder: Path, content: Content, split: str, sids: list[str], ti
         for user, items, target in content.examples(split, _WINDOW):
             inter.write(f"{user}\t{' '.join(map(str, items))}\t{target}\n")
             history_titles, history_sids = [titles[item] for item in items], [sids[item] for item in items]
-            # Lists are written in Python's syntax, since MiniOneRec evaluates them.
+            # Lists are written in Python's syntax, since MiniOneRec evaluates them as Python expressions.
             lists = (str(history_titles), titles[target], str(items), target, str(history_sids), sids[target])
             writer.writerow((f"A{user}", *lists))

@@ -17,14 +17,17 @@ from sid_jax.tokens.vocabulary import Vocabulary
 
 _BEGIN, _END = "<|sid_begin|>", "<|sid_end|>"
 _PATTERN = "<s_{letter}_{code}>"
-# Maximum number of items of a history, as in OpenOneRec's video_rec task.
+# Maximum number of items in a history, as in OpenOneRec's video_rec task.
 _WINDOW = 512
 _SYSTEM = "You are a recommendation assistant. From what a user took before, you predict what the user will take next."
 _USER = "The user took these items, the oldest first:\n{history}\nPredict the item that the user will take next."
 
 
 def write_openonerec(folder: Path, content: Content) -> None:
-    """Writes `pid2sid.parquet` and `tokens.txt`, and if there are histories, a file per split with one row per user."""
+    """Writes `pid2sid.parquet` and `tokens.txt`, and if there are histories, one file per split.
+
+    A file of a split has one row per user. A user with 3 items has no row in the training file.
+    """
     pids = content.integer_ids(folder)
     pq.write_table(pa.table({"pid": pids, "sid": number_lists(content.table.semantic_ids)}), folder / "pid2sid.parquet")
     # All levels have the same size, as in OpenOneRec's expand_qwen3_vocab.py.
@@ -51,7 +54,7 @@ def write_openonerec(folder: Path, content: Content) -> None:
             }
             for user, items, target in content.examples(split)
         ]
-        # OpenOneRec's loader reads only the first row group of a file, so each file has only one.
+        # OpenOneRec's loader reads only the first row group of a file, so each file is written as a single row group.
         names = ("uuid", "source", "metadata", "images", "videos", "messages")
         schema = pa.schema([(name, pa.string()) for name in names])
         table = pa.Table.from_pylist(rows, schema)

@@ -20,10 +20,11 @@ from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 
 
 def write_recbole(folder: Path, content: Content) -> None:
-    """Writes items with tokens as `sid:token_seq`, and interactions with their position in the history as timestamp.
+    """Writes items and interactions; the column `sid:token_seq` has the tokens of each item's ID.
 
-    A numeric column of the table gets the type `float`, a column with texts of several words `token_seq`, and any other
-    column `token`. RecBole itself splits the interactions (`eval_args: {split: {LS: valid_and_test}, order: TO}`).
+    The timestamp of an interaction is its position in the history. A numeric column of the table gets the type `float`,
+    a column with texts of several words gets `token_seq`, and any other column gets `token`. RecBole itself splits the
+    interactions (`eval_args: {split: {LS: valid_and_test}, order: TO}`).
     """
     columns: dict[str, Sequence[Any]] = {
         "item_id:token": _ids(content.table.item_ids.tolist(), "item"),
@@ -60,7 +61,7 @@ def _ids(ids: list[int | str], what: str) -> list[str]:
     if wrong:
         raise UserError(
             f"{what} {shown(wrong[0])} cannot be a token of RecBole; give ids that are not empty and have no tabs, "
-            "line breaks, leading, trailing or double spaces"
+            "line breaks, or leading, trailing or double spaces"
         )
     return texts
 

@@ -12,7 +12,7 @@ from sid_jax.formats.lcrec import numbered
 
 
 def write_rectokens(folder: Path, content: Content) -> None:
-    """Writes `items.json`, each item's tokens, and `catalog.pt`, a dict of `codes`, `num_levels` and `codebook_size`.
+    """Writes `items.json` with each item's tokens, and `catalog.pt` with `codes`, `num_levels` and `codebook_size`.
 
     `codebook_size` is the size of the largest level, since `ItemAwareTokenizer` uses one size for all levels.
     """

@@ -12,10 +12,13 @@ _PADDING = "[PAD]"
 
 
 def write_rpg(folder: Path, content: Content) -> None:
-    """Writes the files of `cache/AmazonReviews2014/CATEGORY/processed`, with ids as text. The number 0 is padding.
+    """Writes the files of `cache/AmazonReviews2014/CATEGORY/processed`, with ids as text.
 
-    Run RPG with `n_codebook` = L, and with `codebook_size` = 2^b, the smallest power of two that holds all codes. The
-    name of the file of codes states L and b as OPQL,IVF1,PQLxb. For example, OPQ3,IVF1,PQ3x8 means 3 codes below 256.
+    In the numbering of items and of users, the number 0 is padding.
+
+    Run RPG with `n_codebook` = L and `codebook_size` = 2^b, where 2^b is the smallest power of two that is larger than
+    every code. The name of the file of codes states L and b as OPQL,IVF1,PQLxb. For example, OPQ3,IVF1,PQ3x8 means 3
+    codes below 256.
     """
     levels, bits = len(content.table.sizes), max(1, (max(content.table.sizes) - 1).bit_length())
     items = list(map(str, content.table.item_ids.tolist()))

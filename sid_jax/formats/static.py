@@ -20,7 +20,7 @@ def write_static(folder: Path, content: Content) -> None:
     codebook.
     """
     if content.table.semantic_ids.shape[1] < 2:
-        raise UserError("STATIC needs IDs of two or more codes; give such IDs")
+        raise UserError("STATIC needs IDs of two or more codes, but these IDs have one; make longer IDs")
     content.write_numbers(folder)
     order = np.lexsort(content.table.semantic_ids.T[::-1])
     ids = content.table.semantic_ids[order]
@@ -29,7 +29,7 @@ def write_static(folder: Path, content: Content) -> None:
 
 
 def static_index(ids: np.ndarray, vocab_size: int) -> dict[str, np.ndarray]:
-    """Returns the arrays of the index.
+    """Returns the arrays of STATIC's index for a catalog's IDs.
 
     State 0 is both the root and the end of every ID. State 1 + c is the prefix of the single code c. The states of
     longer prefixes follow, sorted by length and then by codes.
@@ -40,8 +40,8 @@ def static_index(ids: np.ndarray, vocab_size: int) -> dict[str, np.ndarray]:
 
     Returns:
       `packed_csr` `[T + V, 2]`: (token, next state) of the T transitions that do not start at the root, and V rows of
-      padding. `indptr` `[states + 2]`, `layer_max_branches` `[L]` and `start_mask` `[V]`. `dense_mask` and
-      `dense_states`, `[V, V]`, or `[V]` for L = 2.
+      padding. `indptr` `[S + 2]`, where S is the number of states; `layer_max_branches` `[L]`; and `start_mask` `[V]`.
+      `dense_mask` and `dense_states`, `[V, V]` each, or `[V]` for L = 2.
     """
     levels = ids.shape[1]
     is_new = np.ones(ids.shape, bool)

@@ -1,4 +1,4 @@
-"""Makes codes unique Semantic IDs, and looks them up in the ID table."""
+"""Makes unique Semantic IDs from codes, and looks up items and their IDs in the ID table."""
 
 from sid_jax.ids.table import IdTable
 

@@ -23,8 +23,9 @@ _TUPLES_A_CALL = 2**12
 class CodeAlternatives:
     """Finds tuples by beam search in the latent space. Implements `sid_jax.ids.relocate.Alternatives`.
 
-    The cost of a tuple is the squared distance between an input vector and its reconstruction, see `RQVAE.compared`.
-    The approximate cost is the squared error of the latent vector. `vectors` are `[N, D]` float32, unscaled.
+    The cost of a tuple is the squared distance between an item's input vector and its reconstruction from the tuple,
+    see `RQVAE.compared`. The approximate cost is the squared distance between the item's latent vector and the sum of
+    the tuple's codewords. `vectors` are `[N, D]` float32, unscaled.
     """
 
     def __init__(self, model: RQVAE, vectors: Rows):
@@ -33,7 +34,7 @@ class CodeAlternatives:
     def tuples(
         self, rows: np.ndarray, own: np.ndarray, first_codes: np.ndarray, width: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns each item's nearest tuples under its given first code, their costs, and the cost of tuple `own`."""
+        """Returns the nearest tuples under each item's given first code, with approximate costs; see `Alternatives`."""
 
         def search(vectors: jax.Array, own: jax.Array, first_codes: jax.Array) -> tuple[jax.Array, ...]:
             return _search(self._model, vectors, own, first_codes, width)

@@ -88,7 +88,7 @@ def sid_text(semantic_ids: np.ndarray | Sequence[Sequence[int]]) -> np.ndarray:
 
 
 def parse_sid(text: str) -> tuple[int, ...]:
-    """Parses the text of `sid_text`; an empty text is the empty prefix.
+    """Parses one Semantic ID or prefix, written as `sid_text` writes it; an empty text is the empty prefix.
 
     Raises:
       UserError: if the text is not numbers separated by hyphens.
@@ -159,7 +159,7 @@ def number_lists(rows: np.ndarray) -> pa.ListArray:
 
 
 def arrow_text(semantic_ids: np.ndarray) -> pa.Array:
-    """Formats Semantic IDs as `sid_text` does, as an Arrow array."""
+    """Formats Semantic IDs like `sid_text`, but returns an Arrow array."""
     levels = [pa.array(np.ascontiguousarray(level)).cast(pa.string()) for level in semantic_ids.T]
     return pc.binary_join_element_wise(*levels, "-")
 
@@ -168,8 +168,9 @@ def columns_table(columns: pa.Table | Mapping[str, Any] | None, num_rows: int, t
     """Converts columns `[N]` by name, in any container, to one Arrow table; `taken` are reserved names.
 
     Raises:
-      ValueError: if a column is not `[N]`.
-      UserError: if a name is reserved or repeated, or the values of a column have no common type.
+      ValueError: if the columns do not have `num_rows` rows, N.
+      UserError: if a name is reserved or repeated, if columns differ in length, or if the values of a column have no
+        common type.
     """
     columns = {} if columns is None else columns
     names = columns.column_names if isinstance(columns, pa.Table) else list(columns)

@@ -17,18 +17,18 @@ def deferred_acceptance(wanted: np.ndarray, costs: np.ndarray, room: np.ndarray,
     """Assigns each of M items to at most one place, which is an ID or a first code, by deferred acceptance.
 
     Each item applies to its cheapest place first, and to its next cheapest place when it is rejected. If a place has
-    more applicants than its capacity, it accepts those whose next place has the largest additional cost (Gale and
-    Shapley, College Admissions and the Stability of Marriage, 1962). The result does not depend on the order of the
+    more applicants than its capacity, it accepts the applicants for whom the next place would add the most cost (Gale
+    and Shapley, College Admissions and the Stability of Marriage, 1962). The result does not depend on the order of the
     items.
 
     Args:
-      wanted: `[M, C]` int64, keys of places, distinct within a row.
+      wanted: `[M, C]` int64, the keys of each item's C possible places, distinct within a row.
       costs: `[M, C]`, infinite where an item cannot have the place.
       room: `[M, C]`, capacity of each place; equal wherever the place occurs.
       rank: `[M]`; the lower rank wins a tie.
 
     Returns:
-      `[M]`, the column of each item's place; -1 for no place.
+      `[M]`, the column in `wanted` of each item's place; -1 for an item without a place.
     """
     by_cost = np.argsort(costs, axis=1, kind="stable")
     costs = np.take_along_axis(costs, by_cost, axis=1)
@@ -59,7 +59,10 @@ def deferred_acceptance(wanted: np.ndarray, costs: np.ndarray, room: np.ndarray,
 
 
 def first_in_group(groups: np.ndarray, weights: np.ndarray, rank: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Returns a mask `[M]` bool of the `counts` highest weights of each group; the lower rank wins a tie."""
+    """Returns a mask `[M]` bool of the elements with the highest weights in each group; the lower rank wins a tie.
+
+    `counts` `[M]` has, for each element, the number of elements to choose from its group.
+    """
     order = np.lexsort((rank, -weights, groups))
     in_order = groups[order]
     starts = np.flatnonzero(np.concatenate([[True], in_order[1:] != in_order[:-1]])) if len(order) else order
@@ -73,12 +76,12 @@ def best_orders(old: np.ndarray, new: np.ndarray, sizes: Sequence[int]) -> list[
     """Returns the renumbering of new codes with which the most items keep their old codes, level by level.
 
     At the first level, old and new codes are matched one to one so that the most items agree (Kuhn, The Hungarian
-    Method for the Assignment Problem, 1955). At a deeper level, codes quantize the residual of the earlier codes. They
-    are therefore matched using only the items whose earlier codes agree, or all items if there are none. There is one
-    renumbering per level, since all prefixes share a level's codebook.
+    Method for the Assignment Problem, 1955). At a deeper level, codes quantize the residual of the earlier codes. The
+    codes of a deeper level are therefore matched using only the items whose earlier codes agree. If there are no such
+    items, all items are used. There is one renumbering per level, since all prefixes share a level's codebook.
 
     Args:
-      old: `[N, L]`, the items' old codes. Old codes that are not below the new K are not matched.
+      old: `[N, L]`, the items' old codes. Old codes that are K or more are ignored, since no new code equals them.
       new: `[N, L]`, the items' new codes.
       sizes: K of each level of the new codes.
 

@@ -1,9 +1,9 @@
 """Relocation: makes Semantic IDs of L codes unique by moving items from crowded code tuples to free tuples nearby.
 
-A code tuple has as many *places* as its capacity. It is *crowded* if it has more items than places. Items keep their
-first code. Each first code is therefore processed independently, and a catalog of any size can be processed in parts
-with the same result. If a first code has more items than places, some of its items move to other first codes after all
-other items are placed.
+A code tuple has as many *places* as its capacity. It is *crowded* if it has more items than places. Items normally keep
+their first code. Each first code is therefore processed independently, and a catalog of any size can be processed in
+parts with the same result. If a first code has more items than places, some of its items move to other first codes
+after all other items are placed.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ def relocate(
 
     If at most `capacity` items have a tuple, they keep it. Otherwise, the items whose best free alternative costs most
     keep the tuple, and the other items move to free tuples under the same first code. If several items want the same
-    tuple, the item whose next alternative would cost most gets it. If the first code has no place left, items move to
-    another first code. The result depends on the pairs (id, codes) and the alternatives, but not on the order of the
-    rows.
+    tuple, the item whose next alternative would cost most gets it. If the first code has no place left, the
+    remaining items move to another first code. The result depends on the pairs (id, codes) and the alternatives, but
+    not on the order of the rows.
 
     Args:
       codes: `[N, L]` int32.
@@ -140,7 +140,8 @@ def other_first_codes(rows: np.ndarray, ids: np.ndarray, free: np.ndarray, alter
 class Placing:
     """The current tuples of the items, as codes and as keys, and the number of items per tuple.
 
-    A `Placing` contains all items of one, several or all first codes. The arguments are those of `relocate`.
+    A `Placing` contains all items of one, several or all first codes. The arguments have the same meaning as in
+    `relocate`.
     """
 
     def __init__(
@@ -229,8 +230,8 @@ class Placing:
     def _fill_up(self, rows: np.ndarray, first_codes: np.ndarray) -> np.ndarray:
         """Gives rows the next free tuples after their own, in the order of the tuple keys within the first code.
 
-        This is needed if more items have the same tuple than the widest beam has alternatives. Returns the rows whose
-        first code is full.
+        This is needed if a tuple has more items than the widest beam has alternatives. Returns the rows whose first
+        code is full.
         """
         wanted = self.codes[rows]
         wanted[:, 0] = first_codes
@@ -283,7 +284,7 @@ def _joined(runs: list[np.ndarray], most: int) -> Iterator[np.ndarray]:
 def _following(code: np.ndarray, sizes: Sequence[int], count: int) -> Iterator[np.ndarray]:
     """Yields a tuple and all other tuples under its first code, in blocks `[n, L]`, in cyclic order of their keys.
 
-    All codes but the first one vary, or only the last ones if there are too many tuples for int64 numbers.
+    All codes except the first one vary. If there are too many tuples for int64 numbers, only the last codes vary.
     """
     fixed = 1
     while math.prod(sizes[fixed:]) > _LARGEST:
@@ -300,7 +301,8 @@ def _following(code: np.ndarray, sizes: Sequence[int], count: int) -> Iterator[n
 def tuple_keys(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
     """Returns a key for each tuple `[..., L]`: `[...]` int64, its position in lexicographic order.
 
-    If there are too many tuples for int64, the key is a hash. Its rare collisions make a free tuple appear occupied.
+    If there are too many tuples for int64, the key is a hash. In the rare case that two tuples have the same hash, a
+    free tuple appears occupied.
     """
     keys = np.zeros(codes.shape[:-1], np.uint64)
     levels = np.moveaxis(codes, -1, 0)
@@ -334,7 +336,7 @@ class Occupancy:
         return found
 
     def add(self, keys: np.ndarray, counts: np.ndarray | None = None) -> None:
-        """Adds items to the tuples with these keys `[M]`: `counts` items each, or one."""
+        """Adds `counts` `[M]` items to the tuples with these keys `[M]`; by default, one item to each tuple."""
         run = _summed(keys, np.ones(len(keys), np.int64) if counts is None else counts)
         while self._added and len(self._added[-1][0]) <= _RUN_RATIO * len(run[0]):
             names, earlier = self._added.pop()

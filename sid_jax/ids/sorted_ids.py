@@ -26,7 +26,7 @@ class SortedIds:
     def range_of(self, prefix: tuple[int, ...]) -> tuple[int, int]:
         """Returns, in the sorted order, the first position of the items with a prefix and the position after the last.
 
-        The two are equal if no item has the prefix.
+        The two positions are equal if no item has the prefix.
         """
         first, end = 0, len(self.order)
         for level, code in zip(self.levels, prefix, strict=False):
@@ -37,8 +37,8 @@ class SortedIds:
         """Returns the ranges of the items that have the Semantic IDs `wanted` `[n, L]`, in the sorted order.
 
         Returns:
-          For each ID, the first position of its items, `[n]`, and the position after the last one, `[n]`. The two are
-          equal if no item has the ID.
+          For each ID, the first position of its items, `[n]`, and the position after the last one, `[n]`. The two
+          positions are equal if no item has the ID.
         """
         if len(wanted) == 1:
             found = self.range_of(tuple(wanted[0].tolist()))

@@ -271,10 +271,11 @@ class IdTable:
         )
 
     def align(self, item_ids: np.ndarray, option: str = "") -> IdTable:
-        """Returns the table of a catalog's items only, in the catalog's order and with the catalog's ids.
+        """Returns the table restricted to the items of a catalog, in the catalog's order and with the catalog's ids.
 
         Args:
-          item_ids: `[n]` integers or str. Compared as text if only one of table and catalog has integers.
+          item_ids: `[n]` integers or str, the catalog's ids. If one side (table or catalog) has integers and the other
+            has text, ids are compared as text.
           option: the option that drops items without an ID, named in the error.
 
         Raises:
@@ -301,9 +302,9 @@ class IdTable:
         """Returns the table with further columns, matched by item id. Existing columns of the same name are replaced.
 
         Args:
-          columns: an Arrow table, a pandas DataFrame or a mapping of columns, one of which has the item ids, in any
-            order (in a DataFrame, the index may have them); or a mapping from column names to mappings from item id to
-            value. Items without a value get null. Values of items that are not in the table are ignored.
+          columns: either an Arrow table, a pandas DataFrame or a mapping of columns, where one column has the item ids,
+            in any order (in a DataFrame, the index may have the ids); or a mapping from column name to a mapping from
+            item id to value. Items without a value get null. Values of items that are not in the table are ignored.
           id_column: the column of item ids; None for the column named `id_name`, or else the first column.
 
         Raises:
@@ -345,7 +346,7 @@ class IdTable:
         return f"IdTable({self.name!r}: {len(self):,} items, Semantic IDs of {_sizes_text(self.sizes)} codes{names})"
 
     def _repr_html_(self) -> str:
-        """Returns HTML for notebooks: sizes, metrics and ten items."""
+        """Returns HTML for notebooks: sizes, metrics and the first ten items."""
         figures = {"distinct Semantic IDs": len(self) - len(self._sorted.repeated), **self.figures}
         lines = [
             f"<b>{html.escape(self.name)}</b>: {len(self):,} items, Semantic IDs of {_sizes_text(self.sizes)} codes",
@@ -393,7 +394,7 @@ class IdTable:
 
 
 def joined(tables: Sequence[IdTable]) -> IdTable:
-    """Concatenates tables. Name, sizes, columns and types are those of the first table."""
+    """Concatenates tables. The result has the name, sizes, columns and types of the first table."""
     first, names = tables[0], tables[0].columns.column_names
     if not any(len(each) for each in tables[1:]):
         return first

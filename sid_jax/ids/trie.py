@@ -83,7 +83,8 @@ def build_trie(
             raise ValueError("rows contains no row of the table")
     in_order = semantic_ids[order]
     changes = in_order[1:] != in_order[:-1]
-    # `starts` has the first row of each node in the sorted table, depth by depth. `ends` adds the end of the last node.
+    # `starts` has the first row of each node in the sorted table, depth by depth. `ends` adds the end of the
+    # last node of each depth.
     starts, is_start = [np.zeros(1, np.intp)], np.arange(len(order)) == 0
     for level in range(len(sizes)):
         is_start[1:] |= changes[:, level]
@@ -104,7 +105,7 @@ def trie_of_arrays(
     """Returns the trie with the given arrays, which may have any integer dtypes; see `Trie`.
 
     Raises:
-      ValueError: if the arrays are not those of a trie.
+      ValueError: if the arrays do not form a trie.
     """
     if not sizes:
         raise ValueError("it has no levels")
@@ -168,7 +169,7 @@ def read_trie(path: str | Path) -> Trie:
 
 
 def children(trie: Trie, level: int, nodes: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the children of nodes of depth `level`, from 0 to L - 1; for use in jit.
+    """Returns the children of nodes of depth `level`, which is from 0 to L - 1; for use in jit.
 
     Args:
       trie: the trie.

@@ -34,8 +34,8 @@ SHARED: dict[str, Setting] = {
     "noise_scale": Setting(
         0.05,
         "gumbel: initial scale of the noise, in the units of the temperature. The scale falls linearly to 0 and then "
-        "stays 0. In JointQuantizer it is 0 in the steps of `settle_share`. In `sid-jax recommend` it is 0 in the "
-        "last fifth of the joint phase.",
+        "stays 0. In JointQuantizer, the scale is 0 in the steps of `settle_share`. In `sid-jax recommend`, the scale "
+        "is 0 in the last fifth of the joint phase.",
         range=NOT_NEGATIVE,
     ),
 }
@@ -59,7 +59,7 @@ SETTINGS: Declaration = {
     "settle_share": Setting(
         0.2,
         "Share of the steps, at the end, in which codes converge: there is no noise, no code is reset, and the "
-        "encoder is frozen. In the second half of these steps codebooks and decoder are frozen as well, so that no ID "
+        "encoder is frozen. In the second half of these steps, codebooks and decoder are frozen as well, so that no ID "
         "changes.",
         range=SHARE,
     ),

@@ -3,12 +3,12 @@
     from sid_jax import lite
 
     tokenizer = lite.load("exports/items")
-    tokenizer.encode(vectors)          # [n, L] int32, the codes that JAX gives
+    tokenizer.encode(vectors)          # [n, L] int32, the same codes as with JAX
     tokenizer.table.semantic_id(17)    # (12, 4, 91)
     tokenizer.free_id(vector)          # a Semantic ID for an item that has none yet
 
-This package imports neither JAX nor the rest of sid_jax. `pip install ./sid_jax/lite` installs it alone, as
-`sid_jax_lite`.
+This package imports neither JAX nor the rest of sid_jax. `pip install ./sid_jax/lite` installs this package
+alone, as `sid_jax_lite`.
 """
 
 from .model import Model

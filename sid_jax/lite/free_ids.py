@@ -11,7 +11,7 @@ import numpy as np
 from .model import Model
 
 # `_WIDTHS` are the beam widths of successive searches among the tuples with one first code. `_JUDGED` is the number of
-# nearest free tuples whose decoded vectors are compared.
+# nearest free tuples whose decoded vectors are compared with the item's vector.
 _WIDTHS, _JUDGED = (5, 20, 80), 2
 
 

@@ -56,7 +56,7 @@ class Model:
         try:
             return cls(arrays, json.loads(metadata["info"]))
         except (KeyError, ValueError) as error:
-            raise ValueError(f"{folder / FILE} lacks an entry or has a wrong one ({error}); export again") from error
+            raise ValueError(f"{folder / FILE} has a missing or invalid entry ({error}); export again") from error
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -78,8 +78,8 @@ class Model:
     def decode(self, codes: Any) -> np.ndarray:
         """Returns the decoded vectors `[n, D]` float32 of codes `[n, L]`.
 
-        They approximate the item vectors after normalization to length 1 (`unit_norm`), and before centering and
-        division by `scale`.
+        They approximate the item vectors before centering and division by `scale`. With `unit_norm`, they approximate
+        the item vectors that are normalized to length 1.
         """
         return self.decoded(np.asarray(codes)) * self.scale + self._mean
 
@@ -99,7 +99,7 @@ class Model:
         return self._network("encoder", scaled)
 
     def assign(self, latents: np.ndarray) -> np.ndarray:
-        """Returns the codes `[n, L]` int32 of latent vectors `[n, Z]`: at each level, the nearest code."""
+        """Returns the codes `[n, L]` int32 of the nearest codewords, level by level, for latent vectors `[n, Z]`."""
         codes = np.empty((len(latents), len(self.codebooks)), np.int32)
         for level, (codebook, norms) in enumerate(zip(self.codebooks, self._norms, strict=True)):
             codes[:, level] = np.argmax(2 * (latents @ codebook.T) - norms, axis=1)

@@ -15,7 +15,7 @@ from transformers import LogitsProcessor
 from sid_jax.errors import UserError
 from sid_jax.llm.tokens import IdTokens
 
-# Maximum number of entries of a level's dense table of nodes and codes. A level with more entries has no such table.
+# Maximum number of entries (nodes x codes) of a level's dense table. A level that would need more has no dense table.
 _DENSE = 2**20
 # Settings of a generation config, and the values with which they have no effect.
 _SAMPLING: dict[str, tuple[Any, ...]] = {"top_k": (None, 0), "top_p": (None, 1.0), "temperature": (None, 1.0)}
@@ -161,15 +161,15 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
       prompt_length: the position at which the answer begins: `inputs["input_ids"].shape[1]` for a batch that is padded
         on the left, and 1 for an encoder-decoder. A value that is smaller by n means that the last n tokens of the
         prompt are the first n codes of the ID.
-      num_ids: number of IDs in an answer; None for any number from 1. It has no effect with `text`.
+      num_ids: number of IDs in an answer; None for one or more. It has no effect with `text`.
       text: whether there may be text before and after an ID.
       end_token_id: token or tokens that end an answer; None for the end tokens of the generation config.
       generation_config: the config that is passed to `generate`; None for the model's own config.
-      in_place: whether to overwrite the scores, which saves time for a large vocabulary. Do not use it for sampling
-        with `output_logits`, which would then return the constrained scores.
+      in_place: whether to overwrite the scores, which saves time for a large vocabulary. Do not set it for sampling
+        with `output_logits`, since the returned logits would be the constrained scores.
 
     Raises:
-      UserError: if the model has no embeddings for the tokens, or there is no end token.
+      UserError: if the model lacks embeddings for the tokens, or there is no end token.
 
     Warns:
       UserWarning: if the generation config samples, or penalizes repetitions.
@@ -199,14 +199,10 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
         config = model.generation_config if generation_config is None else generation_config
         rows = model.get_input_embeddings().weight.shape[0]
         if rows < tokens.vocabulary.first_id + len(tokens.vocabulary):
-            raise UserError(
-                f"the model has {rows} embeddings, but none for the tokens of the IDs; call add_tokens first"
-            )
+            raise UserError(f"the model has {rows} embeddings, too few for the ID tokens; call add_tokens first")
         ends = config.eos_token_id if end_token_id is None else end_token_id
         if ends is None:
-            raise UserError(
-                "neither the model's generation config nor end_token_id gives an end token; set end_token_id"
-            )
+            raise UserError("neither the generation config nor end_token_id gives an end token; set end_token_id")
         warn_of_sampling(config)
         self._tokens, self._prompt_length, self._num_ids, self._text = tokens, prompt_length, num_ids, text
         self._in_place = in_place

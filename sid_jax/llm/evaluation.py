@@ -97,7 +97,7 @@ def evaluate_generation(
       messages: where progress is shown, with the remaining time; None shows no progress.
 
     Raises:
-      UserError: if an argument has none of its allowed values, or the histories cannot be used.
+      UserError: if the value of an argument is not allowed, or the histories cannot be used.
     """
     for name, value, known in (("split", split, SPLITS), ("form", form, FORMS)):
         if value not in known:

@@ -96,7 +96,7 @@ def _read(path: Path) -> tuple[list[str], list[str]]:
 def _encoded(texts: tuple[list[str], list[str]], tokenizer: Any, max_length: int) -> list[tuple[list[int], int]]:
     """Returns the token ids of each row, with the length of its prompt."""
     if tokenizer.eos_token_id is None:
-        raise UserError("the text tokenizer has no end token to end completions; set its eos_token")
+        raise UserError("the text tokenizer has no end token, which each completion needs; set its eos_token")
     prompts = tokenizer(texts[0])["input_ids"]
     answers = tokenizer(texts[1], add_special_tokens=False)["input_ids"]
     rows = []

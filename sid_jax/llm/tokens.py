@@ -171,8 +171,8 @@ def _described(source: Any, pattern: str) -> tuple[IdTable, int, str, int | None
         return export.table, len(export.table.sizes) - (scheme == "suffix"), pattern, None
     if not isinstance(source, IdTable):
         raise UserError(
-            f"tokens: found {type(source).__name__}; give the folder of sid-jax tokens, an export or its folder, or a "
-            "SemanticIdTokenizer"
+            f"the source of the tokens is an object of type {type(source).__name__}; give the folder of sid-jax "
+            "tokens, an export or its folder, or a SemanticIdTokenizer"
         )
     levels = source.semantic_ids.shape[1] if source.codes is None else source.codes.shape[1]
     return source, levels, pattern, None

@@ -81,7 +81,7 @@ def write_training_data(
       The content of `summary.json`: settings, and the number of rows by task and split.
 
     Raises:
-      UserError: if an argument has none of its allowed values, a task lacks its data, or an input cannot be used.
+      UserError: if the value of an argument is not allowed, a task lacks its data, or an input cannot be used.
     """
     forms, files, wanted = _as_list(forms), _as_list(files), None if tasks is None else _as_list(tasks)
     for name, values, allowed in (("forms", forms, FORMS), ("files", files, FILES)):

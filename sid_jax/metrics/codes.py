@@ -68,7 +68,7 @@ def figures_of_counts(
 
 
 def distinct_rate(codes: np.ndarray) -> float:
-    """Returns the number of distinct tuples in codes `[N, L]`, divided by N; 1 if no two items collide."""
+    """Returns the number of distinct tuples in codes `[N, L]`, divided by N; 1 if all items have different tuples."""
     return int(_buckets(codes)[1].sum()) / len(codes)
 
 
@@ -86,7 +86,7 @@ def usage(codes: np.ndarray, sizes: Sequence[int]) -> list[float]:
     """Returns, for each level of codes `[N, L]` int32, the share of its K codes that at least one item has.
 
     Raises:
-      ValueError: if there are not L sizes K, or a code is not below its level's K.
+      ValueError: if there are not L sizes, or a code is not below its level's K.
     """
     return usage_of_counts(code_counts(codes, sizes))
 

@@ -9,13 +9,13 @@ from typing import Any
 # If the number of distinct code tuples per distinct vector is below this, there are too few codes. The report then
 # grades the IDs as weak (docs/report.md).
 CROWDED = 0.75
-# Items are not spread evenly over the code tuples. M times as many tuples are therefore assumed to reduce collisions
-# only as much as M ** _POWER times as many evenly used tuples. The powers measured on Amazon Beauty are 0.15 to 0.48
-# for one more level, and 0.34 for 8 times as many codes in each of 3 levels.
+# Items are not spread evenly over the code tuples. If the number of tuples is multiplied by M, collisions are therefore
+# assumed to fall as if there were M ** _POWER times as many evenly used tuples. The powers measured on Amazon Beauty
+# are 0.15 to 0.48 for one more level, and 0.34 for 8 times as many codes in each of 3 levels.
 _POWER = 0.25
-# With random codes, the items would use a certain number of a level's K codes. If they use less than this share of that
-# number, the model did not learn to use its codes, for example in a short run. A longer run may then make more tuples
-# distinct.
+# With random codes, the items would use a certain number of a level's K codes. If the items use less than this share of
+# that number, the model did not learn to use its codes, for example in a short run. A longer run may then make more
+# tuples distinct.
 _IN_USE = 0.9
 # `_MOST_CODES` is the maximum number of codes per level. `_ITEMS_A_CODE` is the minimum number of items per code that
 # are needed to learn a codeword.
@@ -33,7 +33,7 @@ def remedy(metrics: Mapping[str, Any], sizes: Sequence[int], section: str = "con
     Args:
       metrics: metrics of `code_figures`, and `num_items`.
       sizes: K of each of the current levels.
-      section: the name that the quantizer's settings have on the command line.
+      section: prefix of the quantizer's settings on the command line, "config" or "config.quantizer".
     """
     relief = _load(_own_share(metrics)) / _load(CROWDED)
     levels = max(1, math.ceil(math.log(max(relief, 1)) / (_POWER * math.log(max(sizes[-1], 2)))))

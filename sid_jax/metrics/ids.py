@@ -1,6 +1,6 @@
 """Metrics of Semantic IDs of any origin: prefixes in use, variance explained by prefixes, purity and stability.
 
-Most metrics have a chance level or an upper bound to compare with. All are computed over all N items.
+Most metrics have a chance level or an upper bound to compare with. N is the number of items.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from sid_jax.metrics.ids import explained_by_prefix
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.streams import stream_rng
 
-# Number of items per call when decoding, and when searching for neighbors.
+# Number of items that are decoded per call, and number of items whose neighbors are searched per call.
 _DECODED_A_CALL = 8192
 _ASKED_A_CALL = 1024
 _KMEANS_ITERATIONS = 10
@@ -109,7 +109,7 @@ def spread_by_part(vectors: np.ndarray, scaling: Scaling) -> np.ndarray:
     The result is `[P]`, one value per part over the items that have it; `[1]` for vectors without parts.
     """
     mean, variance, counts = moments(vectors, scaling.unit_norm, scaling.layout)
-    # The computed variance of a constant feature is a rounding error, not exactly 0.
+    # The computed variance of a constant feature is a rounding error instead of 0. Such small variances are set to 0.
     variance = np.where(variance <= np.finfo(np.float32).eps ** 2 * (variance + mean**2), 0.0, variance)
     if scaling.layout is None:
         return np.array([variance.sum() * len(vectors)])

@@ -122,7 +122,7 @@ class RQVAE(nnx.Module):
         return scaled if self.layout is None else self._filled(scaled, present_parts(self.layout, vectors))
 
     def _filled(self, scaled: jax.Array, seen: jax.Array) -> jax.Array:
-        """Predicts each part that is False in `seen` `[..., P]` linearly from the other parts of the same vector."""
+        """Replaces each part that is False in `seen` `[..., P]` by a linear prediction from the parts that are True."""
         assert self.layout is not None and self.filler is not None
         there = seen[..., self.layout.part_of_feature]
         known = jnp.where(there, scaled, 0.0)

@@ -37,7 +37,7 @@ def beam_codes(latents: jax.Array, codebooks: Codebooks, width: int) -> tuple[ja
     latents = latents.astype(jnp.float32)
     stacked = jnp.concatenate([codebook.astype(jnp.float32) for codebook in codebooks])
     # The distance of a tuple is a sum of inner products, which are computed once: |x - c1 - c2|^2 =
-    # |x|^2 + (|c1|^2 - 2 x.c1) + (|c2|^2 - 2 x.c2) + 2 c1.c2. The search then takes only additions.
+    # |x|^2 + (|c1|^2 - 2 x.c1) + (|c2|^2 - 2 x.c2) + 2 c1.c2. The search then needs only additions.
     between = 2 * _product(stacked, stacked)
     inner = jnp.diagonal(between)[None] / 2 - 2 * _product(latents, stacked)
     distances = jnp.sum(jnp.square(latents), axis=-1, keepdims=True)
@@ -55,9 +55,10 @@ def beam_codes(latents: jax.Array, codebooks: Codebooks, width: int) -> tuple[ja
 def _walk(
     given: tuple[jax.Array, jax.Array], between: jax.Array, sizes: Sequence[int], width: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Runs the beam search.
+    """Runs the beam search on precomputed terms of the squared distances of vectors x to sums of codewords c.
 
-    `given` holds `|c|^2 - 2 x.c` of all codes `[B, sum K]` and `|x|^2` `[B, 1]`; `between` holds `2 c.c'` of all pairs.
+    `given` has `|c|^2 - 2 x.c` for all codes, `[B, sum K]`, and `|x|^2`, `[B, 1]`. `between` has `2 c.c'` for all pairs
+    of codewords c and c', `[sum K, sum K]`.
     """
     alone, distances = given
     codes = jnp.zeros((len(alone), 1, 0), jnp.int32)

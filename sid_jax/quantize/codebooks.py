@@ -50,8 +50,8 @@ def revive_codewords(
     """Replaces dead codewords by residuals of a batch, sampled without replacement in proportion to their errors.
 
     This is the random restart of Dhariwal et al., Jukebox, 2005.00341, section 3.1, but with sampling by error, which
-    places codes where the codebook fits worst. The weighted sampling uses the keys of Efraimidis and Spirakis, in the
-    log domain.
+    places codes where the codebook fits worst. The sampling takes the residuals with the highest random priorities
+    (weighted sampling of Efraimidis and Spirakis, in the log domain).
 
     Args:
       key: PRNG key of the draw.

@@ -76,7 +76,7 @@ def standard_gumbel(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 @functools.cache
 def _gumbel_quantiles() -> np.ndarray:
-    """Returns the quantiles of the standard Gumbel distribution at the middles of 65,536 equal intervals, float32."""
+    """Returns quantiles of the standard Gumbel distribution at the middles of 65,536 equal probability intervals."""
     return (-np.log(-np.log((np.arange(2**16) + 0.5) * 2.0**-16))).astype(np.float32)
 
 
@@ -101,10 +101,10 @@ def rotate_to(latents: jax.Array, quantized: jax.Array) -> jax.Array:
     """Returns `quantized` with the gradient of a rotation and a scaling on `latents` (Fifty et al., 2410.06424).
 
     The arguments `[..., Z]` are as in `straight_through`: e is one of the `latents`, and q its quantized vector. The
-    map `(|q| / |e|) R` takes e to q. R is the rotation in the plane of e and q that turns e toward q. The map is
-    treated as a constant in the backward pass, so the gradient at q reaches e rotated and scaled, and not unchanged as
-    with `straight_through`. Without the scaling, the result would have the length of e, and would not be the sum of the
-    codewords.
+    map `(|q| / |e|) R` takes e to q. R is the rotation in the plane of e and q that turns e toward q. The backward pass
+    treats the map as a constant, so the gradient with respect to e is a rotated and scaled copy of the gradient with
+    respect to q. With `straight_through`, the two gradients are equal. Without the scaling, the result would have the
+    length of e, and would not be the sum of the codewords.
     """
     fixed, target = jax.lax.stop_gradient((latents, quantized))
     latent_norm, target_norm = (_norm(each) for each in (fixed, target))
@@ -158,8 +158,8 @@ def code_embeddings(weights: Sequence[jax.Array], tables: Sequence[jax.Array]) -
     The result is the product of an assignment and a table. For a one-hot assignment, it equals a look-up bit for bit;
     for a soft assignment, it is a mixture of embeddings. Unlike a look-up, it has gradients to both factors: the table
     learns the embedding of a code, and the quantizer learns which code would have given the model a lower loss. A model
-    can therefore train the quantizer end to end, with one of the following: the straight-through estimator; noise on
-    the choice of codes, which keeps codes in use early in training and falls to 0 (Fu et al., DIGER, 2601.19711);
+    can therefore train the quantizer end to end. Three methods are possible: the straight-through estimator; noise on
+    the choice of codes, which keeps codes in use early in training and falls to 0 (Fu et al., DIGER, 2601.19711); and
     mixtures with a falling temperature (Li et al., UniGRec, 2601.17438).
 
     Args:

@@ -31,9 +31,9 @@ def centroids_by_splitting(points: np.ndarray, num_clusters: int) -> np.ndarray:
     """Returns initial centroids by PCA-Part (Su and Dy, Intelligent Data Analysis 11(4), 2007, section 3).
 
     Initially, all points are one cluster. The cluster with the largest sum of squared distances to its mean is split at
-    the mean, perpendicular to its first principal axis, until there are K clusters. The centroids depend on the points
-    alone, so the codes of two runs with different seeds, or with a few different items, agree more than with random
-    centroids.
+    the mean, perpendicular to its first principal axis, until there are K clusters. The centroids depend only on the
+    points. The codes of two runs with different seeds, or with a few different items, therefore agree more than with
+    random centroids.
 
     Args:
       points: `[N, Z]` float32.
@@ -84,7 +84,8 @@ def _error(points: np.ndarray) -> float:
 
 # Numbers of principal axes. k-means uses the first 8 axes, then the first 16, and so on, and finally all features.
 _AXES_SHOWN = (8, 16, 32, 64)
-# Maximum number of Lloyd iterations with each of these numbers of axes. The result only initializes the next k-means.
+# Maximum number of Lloyd iterations with each of these numbers of axes. The iterations need not converge, since their
+# result only initializes the k-means with more axes.
 _ITERATIONS_SHOWN = 25
 
 
@@ -120,8 +121,8 @@ def kmeans_plus_plus(key: jax.Array, points: jax.Array, num_clusters: int) -> ja
 def lloyd(points: jax.Array, centroids: jax.Array, num_iterations: int) -> jax.Array:
     """Runs Lloyd iterations: moves centroids `[K, Z]` to the means of their points `[N, Z]`, `num_iterations` times.
 
-    A centroid without points moves to the point with the largest error, the next such centroid to the point with the
-    second largest error, and so on.
+    The error of a point is its squared distance to its centroid. The first centroid without points moves to the point
+    with the largest error, the second such centroid to the point with the second largest error, and so on.
     """
 
     def iterate(_: int, centroids: jax.Array) -> jax.Array:

@@ -1,4 +1,6 @@
-"""Loss terms of the RQ-VAE. Each is a sum over features; the caller takes the mean over items.
+"""Loss terms of the RQ-VAE. Each function returns one value per item; the caller takes the mean over items.
+
+In formulas, sg is the stop-gradient.
 
 References:
   van den Oord et al., Neural Discrete Representation Learning, 1711.00937, eq. 3.
@@ -16,14 +18,15 @@ import jax.numpy as jnp
 
 
 def squared_error(left: jax.Array, right: jax.Array) -> jax.Array:
-    """Returns `|left - right|^2` over the last axis: `[..., D]` and `[..., D]` to `[...]`."""
+    """Returns `|left - right|^2` of the vectors along the last axis: `[...]` for two arrays `[..., D]`."""
     return jnp.sum(jnp.square(left - right), axis=-1)
 
 
 def reconstruction_loss(targets: jax.Array, reconstructions: jax.Array, present: jax.Array | None = None) -> jax.Array:
-    """Returns `|x - x'|^2` of each item, `[..., D]` to `[...]`. Targets are the scaled input vectors.
+    """Returns the squared error `[...]` of each item's reconstruction `[..., D]`.
 
-    Features with a False entry in `present`, `[..., D]` bool, do not count.
+    Targets `[..., D]` are the scaled input vectors. Features with a False entry in `present`, `[..., D]` bool, do not
+    count.
     """
     if present is not None:
         reconstructions = jnp.where(present, reconstructions, targets)
@@ -31,12 +34,12 @@ def reconstruction_loss(targets: jax.Array, reconstructions: jax.Array, present:
 
 
 def codebook_loss(residuals: jax.Array, codewords: jax.Array) -> jax.Array:
-    """Returns `|sg(r) - e|^2`, `[..., Z]` to `[...]`; its gradient moves only the codewords, toward the residuals."""
+    """Returns `|sg(residual) - codeword|^2` `[...]`, whose gradient moves only the codewords, toward the residuals."""
     return squared_error(jax.lax.stop_gradient(residuals), codewords)
 
 
 def commitment_loss(residuals: jax.Array, codewords: jax.Array) -> jax.Array:
-    """Returns `|r - sg(e)|^2`, `[..., Z]` to `[...]`; its gradient moves only the encoder, toward the codewords."""
+    """Returns `|residual - sg(codeword)|^2` `[...]`, whose gradient moves only the encoder, toward the codewords."""
     return squared_error(residuals, jax.lax.stop_gradient(codewords))
 
 
@@ -50,8 +53,9 @@ def contrastive_loss(
 ) -> jax.Array:
     """Returns the InfoNCE loss of each vector and its partner, with the other partners as negatives: `[B]`, 0 or more.
 
-    The loss is `-log(exp(cos(z_i, p_i) / t) / sum_j exp(cos(z_i, p_j) / t))`. The partner of row j is not a negative
-    for row i if it is the same item as row i's partner, if it is the item of row i, or if both rows have the same item.
+    The loss of vector z_i with partner p_i is `-log(exp(cos(z_i, p_i) / t) / sum_j exp(cos(z_i, p_j) / t))`. The
+    partner of row j is not a negative for row i if it is the same item as row i's partner, if it is the item of row i,
+    or if both rows have the same item.
 
     Args:
       vectors, partners: `[B, Z]`.

@@ -12,10 +12,10 @@ def written_once(values: jax.Array) -> jax.Array:
 
 
 def transposed(rows: jax.Array) -> jax.Array:
-    """Returns the transpose of rows `[T, F]`. On CPUs, the transpose is materialized in row-major order.
+    """Returns the transpose of rows `[T, F]`. On a single CPU device, the data is copied to row-major order.
 
     On CPUs, XLA's matrix product is slow if it reads its left operand by columns. Without the layout constraint, XLA
-    only changes the strides and does not move the data.
+    changes only the strides and does not move the data.
     """
     # XLA cannot shard the layout constraint. With several devices, each device would therefore get all rows.
     if jax.default_backend() != "cpu" or jax.device_count() > 1:

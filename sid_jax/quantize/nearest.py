@@ -111,8 +111,9 @@ def nearest_codes(residuals: jax.Array, codebook: jax.Array) -> jax.Array:
 def assign_codes(latents: jax.Array, codebooks: Codebooks) -> jax.Array:
     """Returns the codes of latent vectors `[..., Z]`, assigned greedily level by level: `[..., L]` int32.
 
-    Each level selects the codeword nearest to its residual (Zeghidour et al., 2107.03312, algorithm 1). Training,
-    evaluation, export and recommenders all assign codes with this function.
+    Each level selects the codeword nearest to its residual (Zeghidour et al., 2107.03312, algorithm 1). Evaluation,
+    export and recommenders assign codes with this function. Training (`residual.residual_quantize`) without noise
+    selects codes by the same scores.
     """
     residuals = latents.astype(jnp.float32)
     codes = []

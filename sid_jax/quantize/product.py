@@ -21,12 +21,14 @@ from sid_jax.quantize.kmeans import centroids_by_splitting, cluster_means, fill_
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import nearest_codes
 
-# Minimum eigenvalue, as a share of the largest one. Smaller eigenvalues are raised to it.
+# Minimum eigenvalue, as a share of the largest one. Smaller eigenvalues are raised to this minimum.
 _SMALLEST_SHARE = 1e-6
 
 
 def parts_of(num_features: int, num_parts: int) -> list[slice]:
-    """Returns the slice of each subvector. If sizes cannot be equal, the first subvectors have one more feature.
+    """Returns the range of features of each subvector, as a slice.
+
+    If the features cannot be divided evenly, the first subvectors have one more feature than the others.
 
     Raises:
       ValueError: if there are fewer features than subvectors.
@@ -113,7 +115,7 @@ def balanced_axes(points: np.ndarray, widths: Sequence[int]) -> np.ndarray:
 
 
 def nearest_rotation(products: np.ndarray) -> np.ndarray:
-    """Returns the orthogonal R `[Z, Z]` float32 that minimizes `|X R - Y|`, given `X^T Y` (Schönemann, 1966)."""
+    """Returns the orthogonal matrix R `[Z, Z]` float32 that minimizes `|X R - Y|`, from `X^T Y` (Schönemann, 1966)."""
     left, _, right = np.linalg.svd(np.asarray(products, np.float64))
     return (left @ right).astype(np.float32)
 

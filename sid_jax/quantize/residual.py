@@ -40,8 +40,9 @@ class QuantizerOutput:
       quantized: `[..., Z]`, the sum of the codewords, with the estimator's gradient to latents and codebooks.
       residuals: `[..., L, Z]`, the input of each level; the first is the latent vector itself.
       codewords: `[..., L, Z]`, the codeword that each level subtracts from its input.
-      logits: for each level `[..., K]`, with gradients: `(2 r.c - |c|^2) / spacing`. These are the negative squared
-        distances in units of `nearest.codebook_spacing`, up to a term that is the same for all codes of a level.
+      logits: for each level `[..., K]`, with gradients: `(2 r.c - |c|^2) / spacing` for residual r and codeword c. They
+        are the negative squared distances in units of `nearest.codebook_spacing`, up to a term that is the same for all
+        codes of a level.
       probabilities: for each level `[..., K]`, the soft assignment `softmax(logits / temperature)`, without noise.
       weights: for each level `[..., K]`, the assignment used in the forward pass. It is one-hot, with the gradient of
         the soft assignment, or the soft assignment itself with `hard=False`. `code_embeddings` multiplies tables by it.
@@ -78,11 +79,11 @@ def residual_quantize(
     "ste": each level subtracts its nearest codeword without a gradient, and one straight-through estimator is applied
       to the sum of the codewords. The gradient of `quantized` with respect to `latents` is the identity for any L.
     "rotation", "diveq": codes are assigned as in "ste"; other estimators are applied to the sum.
-    "simvq": as "ste", with the codebooks that `codebooks.transform_basis` returns.
+    "simvq": as "ste"; the codebooks must be those that `codebooks.transform_basis` returns.
     "ema": as "ste", but no gradient reaches the codebooks; `codebooks.move_codewords` updates them.
     "gumbel_softmax": each level's assignment is relaxed, and the gradient also flows through the codewords that were
-      subtracted from the residual. By the product rule, the Jacobian of `quantized` is `I - prod(I - J_l)`, not a sum
-      of L terms.
+      subtracted from the residual. The Jacobian of `quantized` is therefore `I - prod(I - J_l)` and not a sum of L
+      terms; J_l is the Jacobian of level l's codeword with respect to the level's input.
 
     Args:
       latents: `[..., Z]` float32.
@@ -151,7 +152,7 @@ def _take_code(remaining, residual, codebook, soft, noise, temperature, noise_sc
         weights, code = gumbel_softmax(scores, noise=noise, hard=hard, **unit)
     else:
         weights, code = jax.nn.one_hot(nearest, codebook.shape[0], dtype=codebook.dtype), nearest
-    # The codebook loss uses the codeword of the forward pass, with a gradient to the codebook alone.
+    # The codebook loss uses the codeword of the forward pass, with a gradient only to the codebook.
     if soft and not hard:
         of_codebook = codewords_by_one_hot(jax.lax.stop_gradient(weights), codebook)
     else:

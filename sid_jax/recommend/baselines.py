@@ -33,7 +33,7 @@ def top_items(scores: np.ndarray, k: int, exclude: np.ndarray | None = None) -> 
     Args:
       scores: `[B, N]`; items with score 0 are not recommended. The scores of excluded items are set to 0 in place.
       k: number of items per list.
-      exclude: `[B, S]` int32 items not to recommend, -1 for none.
+      exclude: `[B, S]` int32 items not to recommend, padded with -1.
 
     Returns:
       `[B, k]` int32, the best first, -1 where there are no more.
@@ -92,7 +92,7 @@ class ItemKNN:
         Args:
           batch: B histories.
           count: k, the length of a list.
-          exclude: `[B, S]` int32 items not to recommend, -1 for none.
+          exclude: `[B, S]` int32 items not to recommend, padded with -1.
 
         Returns:
           `[B, k]` int32, -1 where no other item is similar to any item of the history.

@@ -41,7 +41,7 @@ class Ranker(Protocol):
         Args:
           batch: B histories, as NumPy arrays.
           count: k, the length of a list.
-          exclude: `[B, S]` int32 items that the list may not contain, -1 for none.
+          exclude: `[B, S]` int32 items that the list may not contain, padded with -1.
 
         Returns:
           `[B, k]` int32 row numbers in the catalog, the best first, without duplicates; -1 where there are no more.

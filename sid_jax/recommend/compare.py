@@ -191,8 +191,8 @@ def _budgeted(config: ConfigDict, tasks: list[Task], workdir: Path, minutes: flo
         decided = json.loads(plan.read_text())
         if decided["minutes"] != minutes:
             raise UserError(
-                f"{workdir} has a comparison with --minutes={decided['minutes']:g}, not {minutes:g}; choose another "
-                "--workdir"
+                f"{workdir} has a comparison with --minutes={decided['minutes']:g}, not {minutes:g}; use the same "
+                "number, or another --workdir"
             )
         config.train.num_epochs = decided["num_epochs"]
     else:

@@ -28,7 +28,7 @@ TERMS = ("transitions", "content", "popularity")
 GENERATIVE = ("decoder", "encoder_decoder")
 # Kinds that support slots for cold items, since they can rank the cold items separately from the warm items.
 WITH_COLD_SLOTS = (*GENERATIVE, "scorer")
-# Kinds whose scores are sums over the components of an item.
+# Kinds whose scores are sums over the components of an item's vector.
 EXPLAINED = ("scorer", "sasrec")
 # Kinds without IDs, which cannot recommend items on which they were not trained.
 WITHOUT_IDS = ("sasrec",)
@@ -37,16 +37,16 @@ BASELINES = ("popularity", "item_knn", "transitions", "semantic_knn", "sasrec", 
 OF_CONTENT = ("semantic_knn", "sasrec_content")
 STOPPABLE = ("encoder", "codebooks")
 MADE_IDS = ("kmeans", "lsh", "random")
-# Of every 10 positions of a list, `eval.cold_slots` are slots for cold items.
+# Number of positions in a block of a list. In each block, `eval.cold_slots` positions are slots for cold items.
 PLACES = 10
 
 _DATA: Declaration = {
     "source": Setting(
         "sequences",
         "Interaction histories. sequences: a text file with one line per user: the user, then items in time order. "
-        "interactions: a .parquet or .csv file with one row per interaction. Or a named catalog such as "
-        "movielens-100k or amazon-2014-beauty. If this run computes the IDs, it computes them for the same catalog, "
-        "unless `quantizer.data` names another one.",
+        "interactions: a .parquet or .csv file with one row per interaction. The other values name a catalog, such as "
+        "movielens-100k or amazon-2014-beauty. If this run computes the IDs, it computes them for the named catalog, "
+        "unless `quantizer.data` names another catalog.",
         choices=("sequences", "interactions", *CATALOGS),
     ),
     "path": Setting("", "File of histories. For a named catalog: the catalog's files, see `quantizer.data.path`."),
@@ -70,7 +70,7 @@ _DATA: Declaration = {
     "cold_items": Setting(
         "",
         "Text file with the ids of cold items, one per line. They are excluded from all training and from the "
-        "histories that models read, but can be recommended.",
+        "histories that models read, but they can be recommended.",
     ),
     "cache_dir": Setting(
         "", "Folder of prepared data sets. Empty: $SID_JAX_CACHE, or .cache/sid_jax in the home folder."
@@ -98,7 +98,9 @@ _MODEL: Declaration = {
         "parallel: temperature of the cosine similarities between predicted vectors and code embeddings.",
         range=POSITIVE,
     ),
-    "window": Setting(50, "Maximum history length: older items of a history are dropped.", range=ONE_OR_MORE),
+    "window": Setting(
+        50, "Maximum history length: a prediction uses at most this many of the latest items.", range=ONE_OR_MORE
+    ),
     "dropout": Setting(0.2, "Dropout rate.", range=(0, 0.99)),
     "block": Setting(
         "prenorm",
@@ -109,8 +111,8 @@ _MODEL: Declaration = {
     "item_parts": Setting(
         ITEM_PARTS,
         "scorer: components of an item's vector, which are added. item: an embedding of the item. codes: "
-        "embeddings of its codes and of the pair of its first two codes. content: a map of its vector from "
-        "`quantizer.data`; omitted if no vectors are set.",
+        "embeddings of its codes and of the pair of its first two codes. content: a learned map of its vector "
+        "from `quantizer.data`; omitted if no vectors are set.",
         choices=ITEM_PARTS,
     ),
     "content_hidden": Setting(
@@ -211,7 +213,9 @@ _TRAIN: Declaration = {
         "max", "How values of `best_metric` are compared. max: the highest value is the best.", choices=("max",)
     ),
     "keep_checkpoints": Setting(
-        2, "Number of checkpoints to keep: the latest one, and the best of the others.", range=ONE_OR_MORE
+        2,
+        "Number of checkpoints to keep: the latest one, and the best of the others. 1 has the same effect as 2.",
+        range=ONE_OR_MORE,
     ),
 }
 
@@ -220,38 +224,38 @@ _EVAL: Declaration = {
     "batch_size": Setting(256, "Number of users per compiled call.", range=ONE_OR_MORE),
     "validation_users": Setting(
         5000,
-        "Number of users of each validation during training, drawn at random. 0: all. The test always uses all users.",
+        "Number of users in each validation during training, drawn at random. 0: all. The test always uses all users.",
         range=NOT_NEGATIVE,
     ),
     "exclude_seen": Setting(
         False,
-        "Whether seen items (of the user's history) are excluded from all lists, including those of the baselines.",
+        "Whether seen items (of the user's history) are excluded from all lists, including the baselines' lists.",
     ),
     "baselines": Setting(
         ("popularity", "item_knn"),
         "Baselines to compare with. transitions: the items that most often followed the items of the history in the "
         "training data; no model is trained. semantic_knn: the items whose vectors in `quantizer.data` are most "
-        "similar to the weighted mean of the history's vectors. sasrec_content: a SASRec whose item vectors are a map "
-        "of the vectors in `quantizer.data`, without item embeddings.",
+        "similar to the weighted mean of the history's vectors. sasrec_content: a SASRec without item "
+        "embeddings, whose item vectors are a learned map of the vectors in `quantizer.data`.",
         choices=BASELINES,
     ),
     "bootstrap_samples": Setting(1000, "Number of resamples of the bootstrap confidence intervals.", range=ONE_OR_MORE),
     "cold_slots": Setting(
         0,
-        "Number of slots that are reserved for cold items among every ten slots of a list. They are the last ones of "
-        "the ten (TIGER, section 4.3). Cold items are scored by their vectors in `quantizer.data`; see "
+        "Number of slots for cold items in each block of ten positions of a list. They are the last positions of the "
+        "block (TIGER, section 4.3). Cold items are scored by their vectors in `quantizer.data`; see "
         "docs/cold-start.md.",
         range=(0, PLACES),
     ),
 }
 
-# Settings of the back-off score of a cold item. The score is a sum over warm items, weighted by their similarity to the
-# cold item. The warm items are those that the model predicts and those of the history. `sid_jax.recommend.cold.scores`
-# has the formula.
+# Settings of the back-off score of a cold item. The score combines the probability of a prefix of the item's ID with a
+# sum over warm items, weighted by their similarity to the cold item. The warm items are the items that the model
+# predicts and the items of the history. `sid_jax.recommend.cold.scores` has the formula.
 _BACKOFF: Declaration = {
     "sharpness": Setting(
         10.0,
-        "Sharpness of the similarity exp(sharpness * cosine) of a warm item to a cold item. A cold item has a high "
+        "The factor in exp(sharpness * cosine), the similarity of a warm item to a cold item. A cold item has a high "
         "score if it is similar to warm items that the model predicts or that are in the history.",
         range=(0, 1000),
     ),
@@ -351,7 +355,7 @@ SETTINGS: Declaration = {
         "them from 1. Methods: rqvae (trains a quantizer with the settings of the section `quantizer`), kmeans "
         "(residual k-means), lsh, random.",
     ),
-    "made_levels": Setting(3, "kmeans, lsh, random: number of codes per ID.", range=(1, 16)),
+    "made_levels": Setting(3, "kmeans, lsh, random: number of codes per ID, not counting the suffix.", range=(1, 16)),
     "made_codes": Setting(256, "kmeans, lsh, random: number of codes per level.", range=(2, 2**16)),
     "data": _DATA,
     # Settings of the quantizer, used if this run trains one. They are checked when the quantizer is trained.
@@ -367,12 +371,12 @@ SETTINGS: Declaration = {
 
 
 def default_config() -> ConfigDict:
-    """Returns the default settings: a small decoder, and IDs of a quantizer with its own default settings."""
+    """Returns the default settings: a small decoder, and IDs of a quantizer with default settings."""
     return default_of(SETTINGS).lock()
 
 
 def check_config(config: ConfigDict) -> None:
-    """Raises a UserError that lists the valid values if a value of the config cannot be used."""
+    """Raises a UserError if a value of the config cannot be used; the message says which values are possible."""
     check_values(config, SETTINGS)
     if config.model.features % config.model.num_heads:
         raise UserError(

@@ -50,6 +50,6 @@ def config_of(preset: str, model: str, ids: str | None, settings: Mapping[str, A
 
 
 def _full_name(config: ConfigDict, name: str) -> str:
-    """Returns a setting's name with its section, if exactly one of `_SECTIONS` has it."""
+    """Returns a setting's name, with its section if exactly one of `_SECTIONS` has a setting of this name."""
     found = [section for section in _SECTIONS if "." not in name and name in config[section]]
     return f"{found[0]}.{name}" if len(found) == 1 else name

@@ -65,6 +65,7 @@ def table_of(ids: Any) -> IdTable:
     table = ids if isinstance(ids, IdTable) else getattr(ids, "table", None)
     if not isinstance(table, IdTable):
         raise UserError(
-            f"the Semantic IDs are a {type(ids).__name__}; give a fitted SemanticIdTokenizer, an IdTable or a path"
+            f"the Semantic IDs have the type {type(ids).__name__}; "
+            "give a fitted SemanticIdTokenizer, an IdTable or a path"
         )
     return table

@@ -80,7 +80,7 @@ class ModelRanker:
         Args:
           batch: B histories.
           count: k; a list of a model that generates IDs has at most as many items as there are beams.
-          exclude: `[B, S]` int32 items that no list may contain, -1 for none.
+          exclude: `[B, S]` int32 items that no list may contain, padded with -1.
 
         Returns:
           `[B, k]` int32 row numbers in the catalog, the best first; -1 where there are no more.
@@ -145,7 +145,7 @@ class ModelRanker:
         size, histories = len(batch.lengths), self.shared_out(batch)
         rank_all = False
         if self.scores_items:
-            # Excluded items are removed from the retrieved ones, and at least `count` items must remain. The number of
+            # Excluded items are removed from the retrieved items, and at least `count` items must remain. The number of
             # retrieved items is rounded up to a power of two, so that few shapes are compiled.
             num_beams = 1 << (count + (0 if exclude is None else exclude.shape[1]) - 1).bit_length()
         elif num_beams > self.num_beams:
@@ -296,7 +296,7 @@ def _explain(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     model: Any = nnx.merge(graphdef, params)
     evidence = catalog.evidence
-    # A mean over the trie's items would count the last one several times, since padding repeats it.
+    # A mean over the trie's items would count the last item several times, since padding repeats this item.
     candidates = (candidate_mask(catalog) == 0).astype(jnp.float32)
     candidates = candidates / jnp.sum(candidates)
     added = model.by_part(histories, catalog, vectors)
@@ -348,8 +348,8 @@ def scores_of_items(
 ) -> Callable[[jax.Array | int, int], jax.Array]:
     """Returns a function (first, n) that computes the scores `[B, n]` of n items, starting at item `first`.
 
-    The scores are the model's, or those of the blend if the catalog has evidence. Items that may not be recommended get
-    a score so low that a softmax gives them probability 0.
+    The scores are the model's scores, or the blended scores if the catalog has evidence. Items that may not be
+    recommended get a score so low that a softmax gives them probability 0.
     """
     known, mask = model.read(histories, vectors), candidate_mask(catalog)
     heard = None if catalog.evidence is None else hear(histories, catalog.evidence)
@@ -373,9 +373,9 @@ def first_allowed(
     """Returns the first `count` items of each list that are not excluded, and their scores.
 
     Args:
-      lists: `[B, M]` row numbers of items, the best first, -1 for none.
+      lists: `[B, M]` row numbers of items, the best first, padded with -1.
       scores: `[B, M]`.
-      exclude: `[B, S]` row numbers of items, -1 for none; None excludes nothing.
+      exclude: `[B, S]` row numbers of items, padded with -1; None excludes nothing.
       count: k.
 
     Returns:

@@ -35,8 +35,8 @@ RESULTS_FILE = "results.json"
 def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) -> list[Evaluation]:
     """Trains and tests a recommender; resumes the run if the workdir contains one.
 
-    In a run of several data-parallel processes (see `sid_jax.training.processes`), only the first one prints and writes
-    files.
+    In a run of several data-parallel processes (see `sid_jax.training.processes`), only the first process prints and
+    writes files.
 
     Args:
       config: from `sid_jax.recommend.config`, or from a file in `configs/`.

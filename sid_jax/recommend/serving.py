@@ -130,7 +130,8 @@ class Server:
         """Returns the contributions to an item's score after a history; see `sid_jax.recommender.Recommender`.
 
         Raises:
-          UserError: if the model generates IDs, no item of the history is known, or the item cannot be recommended.
+          UserError: if the model is not of the kind scorer or sasrec, no item of the history is known, or the item
+            cannot be recommended.
         """
         kind = self._trained.config.model.kind
         if kind not in EXPLAINED:
@@ -268,5 +269,5 @@ def _listed(history: Any) -> list[Any]:
     items = history.tolist() if isinstance(history, np.ndarray) else list(history)
     strange = [item for item in items if not isinstance(item, (int, str, np.integer))]
     if strange:
-        raise UserError(f"a history has {strange[0]!r}; give a list of item ids, which are whole numbers or text")
+        raise UserError(f"a history contains {strange[0]!r}; give a list of item ids, which are whole numbers or text")
     return items

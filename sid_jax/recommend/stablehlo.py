@@ -34,8 +34,8 @@ def stablehlo_bytes(trained: TrainedRecommender, count: int) -> bytes:
 
     The program returns the lists and their scores. The lists are `[n, k]` int32 row numbers, the best first, without
     the items of the history. Shorter lists are padded with -1. The scores are `[n, k]` float32, as in `Recommendation`.
-    The lists are those of `Recommender.recommend(exact=True)` without a user id, except that a model that generates IDs
-    never does a second search with more beams.
+    The lists are those of `Recommender.recommend(exact=True)` without a user id, with one difference: if a beam search
+    finds too few items, the program does not search again with more beams.
 
     The program contains the weights, and runs on CPU, CUDA and TPU, independent of the machine that wrote it.
 

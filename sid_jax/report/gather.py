@@ -19,10 +19,10 @@ from sid_jax.export.manifest import read_manifest, read_measured
 from sid_jax.metrics.codes import groups_of_hashes, row_hashes
 
 _ROWS_A_BATCH = 65_536
-# Maximum number of items whose code tuples are all counted. In larger catalogs, a sample of the code tuples is drawn
-# by hash, and the report says so.
+# Maximum number of items for which all code tuples are counted. For larger catalogs, only a sample of the code tuples,
+# drawn by hash, is counted, and the report says so.
 _MOST_TUPLES = 1_000_000
-# Maximum number of pairs of first and second code for which counts are kept.
+# Maximum number of possible pairs of first and second code. If more pairs are possible, only first codes are counted.
 _MOST_PAIRS = 2**17
 
 
@@ -37,10 +37,11 @@ class Gathered:
       codebooks: L codebooks `[K, Z]`.
       level_counts: for each level, the number of items with each code, `[K]`.
       prefix_counts: number of items for each prefix of one or two codes of the Semantic IDs: `{(12,): 40, (12, 4): 3}`.
+        Prefixes of two codes are missing if too many are possible.
       tuple_rows: at most 50 groups of items with the same code tuple, the largest first. Each has its size and the row
         numbers of at most 20 of its items.
       tuple_sizes: number of code tuples with 1, 2, 3, … items: `{1: 900, 2: 30}`.
-      tuples_seen: for `tuple_rows` and `tuple_sizes`, one in this many code tuples was counted.
+      tuples_seen: the sampling rate of `tuple_rows` and `tuple_sizes`: one in this many code tuples was counted.
     """
 
     folder: Path

@@ -238,6 +238,6 @@ def _legend_above(plot: figure) -> None:
     legend.orientation = "horizontal"
     legend.border_line_color = legend.background_fill_color = None
     legend.label_text_font_size = "12px"
-    # Two columns fit on the screen of a phone.
+    # Four entries in one row would be wider than the screen of a phone, but two columns fit.
     legend.ncols = 2 if len(legend.items) > 3 else 3
     legend.padding, legend.spacing, legend.margin = 0, 10, 4

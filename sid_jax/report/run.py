@@ -76,7 +76,7 @@ def report_of(destination: Path, messages: Messages) -> Callable[[Path], None]:
 
 
 def _write(folder: Path, out: Path, name: str) -> None:
-    # This module is imported here, since it imports bokeh, which takes a second and is needed for the report alone.
+    # `plots` is imported here, since it imports Bokeh, which takes a second and is needed only to write a report.
     from sid_jax.report.plots import plots
 
     gathered = gather(folder)
@@ -189,8 +189,9 @@ def _sampled(gathered: Gathered, shown: Shown) -> str:
     if shown.num_items == gathered.num_items:
         return ""
     return (
-        f"This report has {shown.num_items:,} of the {gathered.num_items:,} items, a random sample that limits its "
-        "size. Search, map and lists use the sample; the verdict and all metrics use all items."
+        f"This report has {shown.num_items:,} of the {gathered.num_items:,} items, a random sample that keeps the file "
+        "small. The search, the map and the list of relocated items use the sample; the verdict and all metrics use "
+        "all items."
     )
 
 

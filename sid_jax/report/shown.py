@@ -48,7 +48,7 @@ class Shown:
     Attributes:
       num_items: number of items.
       title_column: the column of titles; None if the report shows item ids instead.
-      columns: names of the other columns.
+      columns: names of the other columns in the report.
       packed: the items as JSON, compressed with gzip and encoded in base64; a script in report.html unpacks them.
       layout: positions and colors of the islands on the map, one island for each first code.
     """
@@ -232,7 +232,7 @@ def _word_lists(column: pa.ChunkedArray) -> pa.Array | None:
     values = values.cast(pa.string())
     if pc.any(pc.match_substring(values, "|")).as_py():
         return pc.split_pattern(values, "|")
-    # A column of numbers has no characteristic words.
+    # A column whose texts have no letters, such as numbers or dates, has no characteristic words.
     if not pc.any(pc.match_substring_regex(values, r"\pL")).as_py():
         return None
     plain = pc.replace_substring_regex(pc.utf8_lower(values), r"[^\pL\pN'&+-]+", " ")

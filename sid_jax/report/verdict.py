@@ -10,7 +10,8 @@ from sid_jax.wording import counted
 
 Grade = Literal["good", "fair", "weak", "none"]
 
-# Thresholds: a value is good if it is at least the first, fair if it is at least the second, and weak otherwise.
+# Each metric has two thresholds. From the first threshold upward, a value is good; from the second upward, it is fair.
+# Any lower value is weak.
 _OWN_CODES = (0.90, 0.75)
 _USAGE = (0.95, 0.80)
 _BELOW_YARDSTICK = (-0.01, -0.05)
@@ -93,8 +94,9 @@ def _headline(fair: list[Figure], weak: list[Figure]) -> str:
 
 def _summary(manifest: dict[str, Any], measured: dict[str, Any]) -> str:
     metrics, made = manifest["metrics"], manifest["semantic_ids"]
-    unique = "share an ID if they have the same code tuple" if _shared(manifest) else "have one ID each"
-    words = [f"{metrics['num_items']:,} items {unique}, of {made['length']} codes."]
+    length = f"of {made['length']} codes"
+    have = f"IDs {length}, which several items may share" if _shared(manifest) else f"one ID each, {length}"
+    words = [f"{metrics['num_items']:,} items have {have}."]
     r2 = _r2(manifest)
     if r2 is not None:
         kept = f"An ID keeps {percent(max(r2, 0))} of the variance of the item vectors"
@@ -123,12 +125,12 @@ def _unique(manifest: dict[str, Any]) -> Figure:
     metrics, made = manifest["metrics"], manifest["semantic_ids"]
     scheme, question = made["scheme"], "Does every item have its own ID?"
     if not _shared(manifest):
-        beside = f"of {metrics['num_items']:,} items have an ID that no other item has ({scheme})"
+        beside = f"of {metrics['num_items']:,} items have an ID that no other item has (scheme: {scheme})"
         return Figure(question, "100 %", beside, "good")
     if scheme != "none":
         beside = "items may have the same ID, since IDs have a capacity above 1 (ids.capacity)"
         return Figure(question, f"up to {made['capacity']}", beside, "none")
-    beside = "items with an ID that no other item has; this export allows several items to have the same ID"
+    beside = "of the items have an ID that no other item has; this export allows several items to have the same ID"
     return Figure(question, percent(1 - metrics["collision_share"]), beside, "none")
 
 
@@ -207,7 +209,7 @@ def _same_codes(manifest: dict[str, Any]) -> list[Figure]:
     metrics = manifest["metrics"]
     if "agreement" not in metrics:
         return []
-    beside = "of the items have the codes that they had in the last training step"
+    beside = "of the items have the same codes in the export and in a training step at the end of the run"
     if metrics.get("near_ties"):
         beside += f"; for {percent(metrics['near_ties'])} of the items, rounding may decide between two codes"
     remedy = (

@@ -27,7 +27,7 @@ from sid_jax.training.workdir import FREE_TO_CHANGE, alone_in
 from sid_jax.whole_file import write_json
 
 SWEEP_FILE, STUDY_FILE, PLOT_FILE, TRIALS_FOLDER = "sweep.json", "sweep.db", "front.png", "trials"
-# A trial whose process dies this often, for instance because of a lack of memory, is abandoned.
+# A trial whose process dies this many times, for instance for lack of memory, is recorded as failed.
 _MOST_STARTS = 3
 # The sweep stops after this many consecutive failures, since the settings are probably not their cause.
 _MOST_FAILURES = 3
@@ -66,7 +66,9 @@ def sweep(
         study = Study(workdir / STUDY_FILE, space, config.seed, own)
         failures: list[str] = []
         began, earlier = time.monotonic(), _num_ended(study)
-        messages.line(f"{num_trials} trials, {earlier} of them ended, in {workdir}; the same command resumes the sweep")
+        messages.line(
+            f"{num_trials} trials in {workdir}, of which {earlier} have ended; the same command resumes the sweep"
+        )
         while _num_ended(study) < num_trials:
             trial = study.next()
             with messages.progress(f"trial {trial.number}: {settings_text(trial.settings)}", None, transient=True):
@@ -150,7 +152,7 @@ def _drop_checkpoints(workdir: Path, study: Study) -> None:
 
 
 def _claim(workdir: Path, config: ConfigDict, space: Space, fingerprint: str) -> None:
-    """Records the sweep's config, space and data; if there is a record, compares them with it."""
+    """Records the config, the space and the data's fingerprint; rejects a folder with the record of another sweep."""
     path = workdir / SWEEP_FILE
     content = {"config": config.to_dict(), "space": describe(space), "data_fingerprint": fingerprint}
     try:

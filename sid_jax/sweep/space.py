@@ -141,7 +141,7 @@ def own_settings(config: ConfigDict, space: Space) -> dict[str, Any] | None:
 
 
 def describe(space: Space) -> dict[str, str]:
-    """Converts a space to text. Texts are equal if and only if the spaces are equal."""
+    """Converts each setting's candidate values to text. The texts of two spaces are equal only for equal spaces."""
     return {name: repr(values) for name, values in space.items()}
 
 

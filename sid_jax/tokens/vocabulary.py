@@ -29,7 +29,7 @@ class Vocabulary:
 
     Attributes:
       sizes: K of each level. If the IDs have a suffix, the last level is the suffix.
-      first_id: token id of the first new token, which is the number of tokens of the language model.
+      first_id: token id of the first new token, usually the number of tokens of the language model.
       pattern: pattern of the tokens' text.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Writes what a language model needs of an export: tokens, the items' tokens, the trie, and data for embeddings."""
+"""Writes what a language model needs from an export: tokens, the items' tokens, the trie, and data for embeddings."""
 
 from __future__ import annotations
 

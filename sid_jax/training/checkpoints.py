@@ -163,7 +163,10 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _saving(self) -> Iterator[None]:
-        """Converts the error of a failed write to a UserError. The write may be that of an earlier save."""
+        """Converts the error of a failed write to a UserError.
+
+        The error may come from an earlier save, since saves run in the background.
+        """
         try:
             yield
         except (OSError, ValueError, RuntimeError) as error:

@@ -73,8 +73,8 @@ class ResidentCorpus:
 class StreamedCorpus:
     """A corpus that stays in its file and is read during training, with the same batches as a resident corpus.
 
-    A process reads only the rows that its own devices need. In memory, only the order of an epoch (4 bytes per item)
-    and the relations grow with N. Use it as a context manager.
+    A process reads only the rows that its own devices need. The order of an epoch (4 bytes per item) and the relations
+    are the only data in memory that grow with N. Use the corpus as a context manager.
 
     Args:
       vectors: `[N, D]` float32, memory-mapped.

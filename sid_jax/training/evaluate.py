@@ -36,7 +36,7 @@ class Evaluation:
 
     Attributes:
       codes: `[N, L]`, the codes that export assigns, in the smallest unsigned dtype.
-      metrics: numbers and lists: `num_items`, `codebook_size`, the metrics of `sid_jax.metrics.codes.code_figures`, and
+      metrics: values by name: `num_items`, `codebook_size`, the metrics of `sid_jax.metrics.codes.code_figures`, and
         r2: 1 - squared error / squared distance to the corpus' mean, both summed over items and features, in the space
           of `RQVAE.compared`;
         mse: the mean squared error per feature;

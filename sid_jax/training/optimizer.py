@@ -18,7 +18,7 @@ from sid_jax.training.state import TrainState
 
 
 def make_optimizer(train: ConfigDict, learning_rate: Schedule) -> optax.GradientTransformation:
-    """Returns AdamW (weight decay on kernels only), or Adagrad as in TIGER; both clip gradients by the global norm."""
+    """Returns AdamW with weight decay of kernels, or Adagrad as in TIGER. Both clip gradients by the global norm."""
     if train.optimizer == "adagrad":
         rule = optax.adagrad(learning_rate)
     else:
@@ -66,9 +66,9 @@ def follow_means(state: TrainState, output: QuantizerOutput, decay: jax.Array) -
 def revive_unused(
     state: TrainState, output: QuantizerOutput, optimizer: optax.GradientTransformation, key: jax.Array
 ) -> TrainState:
-    """Resets the codewords, moments and counts of the codes that were not assigned since the last reset.
+    """Resets the codewords, optimizer moments and moving-average counts of codes not assigned since the last reset.
 
-    The assignments are counted in the state's `taken`, which is then set to 0 for all codes. New codewords are drawn
+    The state's `taken` counts the assignments. The reset sets `taken` to 0 for all codes. New codewords are drawn
     with `key` from the residuals in `output`, the quantizer's output for the step's batch.
     """
     params, statistics = _copied(state.params), _copied(state.statistics)

@@ -21,7 +21,7 @@ from sid_jax.training.workdir import has_run, read_run
 # errors.
 _WORTHWHILE = 0.9
 _REPETITIONS = 8
-# Maximum number of rows of the products that are timed on CPUs. The time per row is the same with more rows.
+# Maximum number of rows of the matrix products that are timed on CPUs. More rows would not change the time per row.
 _ROWS_ON_CPU = 256
 
 
@@ -61,7 +61,7 @@ def _time_share(config: ConfigDict, num_features: int) -> float:
     widths = [num_features, *model.hidden_dimensions, model.latent_dimension]
     factors = [(jnp.ones((rows, wide)), jnp.ones((wide, narrow))) for wide, narrow in itertools.pairwise(widths)]
     seconds: dict[bool, list[float]] = {True: [], False: []}
-    # The first repetition compiles.
+    # The first repetition includes the compilation, and is not counted.
     for _ in range(1 + _REPETITIONS):
         for mixed, times in seconds.items():
             began = clock()

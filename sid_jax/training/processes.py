@@ -120,7 +120,7 @@ def gathered(array: jax.Array) -> np.ndarray:
 
 
 def refuse_several(what: str) -> None:
-    """Raises a UserError if there are several processes, since `what` works with one process only."""
+    """Raises a UserError if there are several processes; `what` names the operation that needs a single process."""
     if jax.process_count() > 1:
         raise UserError(
             f"{what} runs in one process only; run the command once, without --distributed and --num_processes"

@@ -57,7 +57,8 @@ def train(
     Args:
       config: from `sid_jax.config`, or from a file in `configs/`.
       workdir: the run's folder, for its settings, checkpoints and metrics.
-      messages, started, nested: see `train_quantizer`.
+      messages, started: see `train_quantizer`.
+      nested: see `train_quantizer`. If True, an error about bad rows names the setting as in `sid-jax recommend`.
     """
     started = started or time.monotonic()
     with agreed():
@@ -92,8 +93,8 @@ def train_quantizer(
       messages: where text is printed; standard output if None.
       started: `time.monotonic()` at the start of the program, for the reported start-up time; None for the time of
         this call.
-      nested: whether training is part of `sid-jax recommend`; if so, no next command is suggested, and messages use
-        the names that settings have in that command.
+      nested: whether training is part of `sid-jax recommend`. If so, no next command is suggested, and the warning
+        about too few distinct code tuples is left to the export that follows.
 
     Returns:
       The run at the best checkpoint by `train.best_metric`; None if training was interrupted.
@@ -188,7 +189,7 @@ class _QuantizerJob(Job[TrainState]):
         return self._corpus.train_steps(self.recipe.at(step), state, step, num_steps)
 
     def row(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Returns numbers for a row of metrics: means over the steps for losses, and the last values for schedules."""
+        """Returns numbers for a row of metrics: the last values of schedules, and means of other metrics over steps."""
         counts = metrics.pop("counts")
         scheduled = ("temperature", "noise_scale", "learning_rate")
         row = {name: float(values[-1] if name in scheduled else np.mean(values)) for name, values in metrics.items()}

@@ -30,7 +30,7 @@ from sid_jax.training.state import TrainState
 
 
 def displaced(vectors: jax.Array, share: jax.Array | float) -> jax.Array:
-    """Augments vectors `[B, D]`: adds to each a multiple of the difference between two other vectors of the batch.
+    """Augments vectors `[B, D]`: adds to each vector a multiple of the difference between two other vectors.
 
     This resembles extrapolation in feature space (DeVries and Taylor, 1702.05538, section 3.3), but the offset is the
     difference between the vectors of two other items. It therefore varies most in the directions in which items differ
@@ -128,7 +128,7 @@ class Recipe(BaseRecipe):
         )
 
     def quantize(self, params: nnx.State, statistics: nnx.State, batch: jax.Array, step: jax.Array) -> QuantizerOutput:
-        """Runs encoder and quantizer on a batch of partners (co-occurring items); `forward` uses other random keys."""
+        """Runs encoder and quantizer on a batch of partners (co-occurring items), with its own random keys."""
         model = self.merged(params, statistics)
         encoder_key, noise_key = jax.random.split(stream_key(self.seed, "partner_forward", step))
         latents = model.encoder(model.inputs(batch), encoder_key, mixed=self.mixed)
@@ -169,9 +169,10 @@ class Recipe(BaseRecipe):
     def settling(self, step: jax.Array) -> jax.Array:
         """Returns whether a step is in the last part of the run, in which the encoder is frozen and codes settle.
 
-        Gradients can push a latent vector back and forth between the cells of two codes. The vector then converges to
-        the boundary of the two cells, where rounding decides its code. The gradients from the decoder to the codewords
-        have the same effect. In the last part, the encoder is therefore frozen, the decoder sends no gradient to the
-        codebooks, and codewords move to the mean of their items. The codes then no longer change back and forth.
+        The cell of a code is the region of the vectors to which the code is assigned. Gradients can push a latent
+        vector back and forth between two cells. The vector then converges to the boundary of the cells, where rounding
+        decides its code. The gradients from the decoder to the codewords have the same effect. In the last part, the
+        encoder is therefore frozen, the decoder sends no gradient to the codebooks, and each codeword moves to the mean
+        of the residuals assigned to it. The codes then no longer change back and forth.
         """
         return step >= self.lengths.settle_from_step

@@ -41,7 +41,7 @@ class Records(Protocol):
     rows: Sequence[dict[str, Any]]
 
     def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
-        """Records one row. Its `kind` is "train" for metrics of the latest steps, `Job.kind` for an evaluation."""
+        """Records one row; `kind` is "train" for metrics of the latest steps, and `Job.kind` for an evaluation."""
 
     def close(self) -> None:
         """Writes the remaining rows, and closes the destination."""
@@ -50,8 +50,8 @@ class Records(Protocol):
 def open_records(workdir: Path | None, step: int, config: ConfigDict, say: Callable[[str], None]) -> list[Records]:
     """Returns the destinations of the metrics of a run that starts or resumes at `step`.
 
-    With a workdir, these are files in it and, if `train.wandb` names one, a Weights & Biases project. Without a
-    workdir, the metrics are kept in memory.
+    With a workdir, the destinations are files in the workdir and, if `train.wandb` is set, a Weights & Biases project.
+    Without a workdir, the metrics are kept in memory.
     """
     if not is_first():
         return []

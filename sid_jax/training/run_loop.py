@@ -98,7 +98,7 @@ class Job(abc.ABC, Generic[S]):
 
     @abc.abstractmethod
     def take_steps(self, state: S, step: int, num_steps: int) -> tuple[S, dict[str, Any]]:
-        """Takes `num_steps` steps; `step` is the state's step. Returns the new state, and metrics on the device."""
+        """Takes `num_steps` steps; `step` is the state's step. Returns the new state, and metrics as device arrays."""
 
     @abc.abstractmethod
     def row(self, metrics: dict[str, Any]) -> dict[str, Any]:
@@ -238,7 +238,10 @@ class _Reporter:
             records.close()
 
     def trained(self, step: int, metrics: dict[str, Any]) -> None:
-        """Records the metrics of the previous `take_steps` call; stores the new ones, which may not be computed yet."""
+        """Stores the metrics of the latest `take_steps` call, and records the metrics of the call before it.
+
+        The latest metrics may not be computed yet, so recording them at once would wait for the device.
+        """
         self.first_steps = self.first_steps or time.monotonic()
         self.last_row()
         self._pending = (step, metrics)

@@ -1,4 +1,4 @@
-"""Lengths of a run in steps; and schedules of temperature, noise and learning rate as traced functions of the step."""
+"""Lengths of a run in steps, and schedules of temperature, noise and learning rate as traced functions of the step."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from sid_jax.settings import AUTO
 
 Schedule = Callable[[jax.Array], jax.Array]
 
-# With `train.num_epochs="auto"`: the number of epochs for a small catalog, and the maximum number of items of a small
-# catalog; docs/scale.md has the measurements. A catalog of a few hundred items gets more epochs, since its epochs have
-# only one or two steps.
+# With `train.num_epochs="auto"`: the number of epochs for a small catalog, the maximum number of items of a small
+# catalog (docs/scale.md has the measurements), and the minimum number of steps of a run. The minimum gives more epochs
+# to a catalog of a few hundred items, whose epochs have only one or two steps.
 _AUTO_EPOCHS, _SMALL_CATALOG, _FEWEST_STEPS = 33, 40_000, 66
 
 
 def frozen(section: ConfigDict, *names: str) -> FrozenConfigDict:
     """Returns settings of a section, by default all, in a form that jit hashes by value as a static argument.
 
-    Schedules and optimizers are compared by identity. As static arguments, they would cause a recompilation even for an
-    equal run. They are therefore built from the frozen settings inside the compiled functions.
+    Schedules and optimizers are compared by identity. As static arguments, they would cause a recompilation even for a
+    run with equal settings. They are therefore built from the frozen settings inside the compiled functions.
     """
     return FrozenConfigDict({name: section[name] for name in names or section})
 
@@ -97,8 +97,8 @@ class Durations(Lengths):
         lengths = Lengths.of(train, num_examples, most_steps_a_call)
         settle_from = round((1 - train.settle_share) * lengths.num_steps)
         if train.precision != "float32":
-            # The precision can only change between two compiled calls, so the steps with a frozen encoder must start
-            # with a call.
+            # The steps with a frozen encoder use float32. The precision can change only between two compiled calls, so
+            # the first of these steps must be the first step of a call.
             settle_from -= settle_from % lengths.log_every_steps
         return cls(
             **dataclasses.asdict(lengths),
@@ -110,7 +110,8 @@ class Durations(Lengths):
     def ends_in_evaluation(self, step: int) -> bool:
         """Returns whether an evaluation follows the step (counted from 1).
 
-        There is none shortly before that of the last step, since an evaluation of a million items takes half a minute.
+        The last step is always evaluated. An evaluation that would take place shortly before the last step is omitted,
+        since an evaluation of a million items takes half a minute.
         """
         soon = 0 < self.num_steps - step < self.eval_every_steps / 2
         return super().ends_in_evaluation(step) and not soon
@@ -148,8 +149,9 @@ def temperature_schedule(model: ConfigDict, train: ConfigDict, durations: Durati
 def noise_schedule(model: ConfigDict, temperature: Schedule) -> Schedule:
     """Returns the scale of the Gumbel noise: it falls with the temperature, and is 0 at the minimum temperature.
 
-    The sampled code maximizes score plus noise at any temperature. Training codes therefore equal exported codes only
-    if the noise falls to 0; a low temperature is not enough.
+    If the initial temperature is already the minimum, the scale is constant. The sampled code maximizes score plus
+    noise at any temperature. Training codes therefore equal exported codes only if the noise falls to 0; a low
+    temperature is not enough.
     """
     start, floor = model.temperature, model.min_temperature
     if start <= floor:
@@ -158,10 +160,10 @@ def noise_schedule(model: ConfigDict, temperature: Schedule) -> Schedule:
 
 
 def learning_rate_schedule(train: ConfigDict, lengths: Lengths, peak: float | None = None) -> Schedule:
-    """Returns the learning rate: a linear warm-up, then a cosine decay to 0 at the last step, or a constant rate.
+    """Returns the learning rate: a linear warm-up, then a cosine decay to 0 at the end of the run, or a constant rate.
 
-    `peak` replaces the peak of the learning rate. With it, another rate gets the same schedule, such as the rate at
-    which the moving averages of "ema" change.
+    `peak` replaces `train.learning_rate`, so that another rate gets the same schedule, such as the rate at which the
+    moving averages of "ema" change.
     """
     peak = train.learning_rate if peak is None else peak
     warmup = min(lengths.warmup_steps, lengths.num_steps - 1)

@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 from sid_jax.settings import AUTO
 
 # Minimum number of possible code tuples per item, with 256 codes per level. Items are spread unevenly over the tuples.
-# With fewer tuples, more than a tenth of the items would be relocated, and their IDs would describe them less well
-# (docs/scale.md).
+# With fewer tuples, more than a tenth of the items would be relocated. The ID of a relocated item describes the item
+# less well than the item's code tuple does (docs/scale.md).
 _TUPLES_PER_ITEM = 400
 _FEWEST_LEVELS = 3
 _MOST_CODES = 256
@@ -22,11 +22,12 @@ _FEWEST_TUPLES_PER_ITEM = 4
 
 
 def with_sizes(config: ConfigDict, num_items: int) -> ConfigDict:
-    """Returns a config in which `model.num_levels` and `model.codebook_size` are numbers, derived from N if "auto".
+    """Returns a config in which `model.num_levels` (L) and `model.codebook_size` (K) are numbers instead of "auto".
 
-    L is the smallest number of levels, at least 3, that gives at least 400 possible code tuples per item at 256 codes
-    per level. K is 256 for 2,048 items or more. For fewer items, K is the largest power of two that is at most N / 8.
-    If this K gives fewer than 4 possible code tuples per item, a larger power of two is chosen.
+    Settings that are "auto" are derived from the number N of items. L is the smallest number of levels, at least 3,
+    that gives at least 400 possible code tuples per item at 256 codes per level. K is 256 for 2,048 items or more. For
+    fewer items, K is the largest power of two that is at most N / 8. If this K gives fewer than 4 possible code tuples
+    per item, a larger power of two is chosen.
     """
     levels, size = config.model.num_levels, config.model.codebook_size
     if AUTO not in (levels, size):

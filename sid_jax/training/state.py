@@ -32,7 +32,8 @@ class TrainState:
     Attributes:
       step: int32 scalar, number of completed optimizer steps.
       params: encoder, codebooks and decoder.
-      statistics: the scaling, the moving averages of code counts ("ema"), and whether the codebooks are initialized.
+      statistics: variables that are not optimized, such as the scaling, the moving averages of code counts ("ema"), and
+        whether the codebooks are initialized.
       opt_state: the optimizer's state.
       taken: for each level `[K]` int32, the number of assignments of each code since the last reset.
     """
@@ -117,9 +118,10 @@ _inputs = jax.jit(RQVAE.inputs)
 
 
 def _start_as_pca(model: RQVAE, vectors: np.ndarray) -> None:
-    """Sets the encoder's shortcut to the first Z principal axes of the vectors, and the decoder's to the transpose.
+    """Sets the encoder's shortcut to the first principal axes of the vectors, and the decoder's to the transpose.
 
-    If Z >= D, the encoder's shortcut is a rotation to D latent features, and the remaining Z - D latent features are 0.
+    The shortcut uses Z axes for Z latent features. If Z >= D, it is a rotation to D latent features, and the remaining
+    Z - D latent features are 0.
     """
     scaled = np.asarray(_inputs(model, jnp.asarray(vectors)), np.float64)
     _, axes = np.linalg.eigh(scaled.T @ scaled)
@@ -132,7 +134,7 @@ def _start_as_pca(model: RQVAE, vectors: np.ndarray) -> None:
 
 
 def make_state(model: RQVAE, optimizer: optax.GradientTransformation) -> TrainState:
-    """Returns the state at step 0 of an initialized model."""
+    """Returns the training state at step 0 for an initialized model."""
     params, statistics = nnx.state(model, nnx.Param, ...)
     taken = tuple(jnp.zeros(size, jnp.int32) for size in model.quantizer.codebook_sizes)
     return TrainState(jnp.zeros((), jnp.int32), params, statistics, optimizer.init(params), taken)
@@ -151,6 +153,6 @@ def abstract_state(
     mesh: Mesh,
     layout: Layout | None = None,
 ) -> TrainState:
-    """Returns the shapes and dtypes of a run's state, replicated on every device of the mesh."""
+    """Returns the shapes, dtypes and shardings of a run's state, which is replicated on every device of the mesh."""
     shapes = jax.eval_shape(lambda: make_state(abstract_model(config, num_features, layout), optimizer))
     return abstract_on_every_device(shapes, mesh)

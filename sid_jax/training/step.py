@@ -55,9 +55,9 @@ def batch_loss(
 ) -> tuple[jax.Array, tuple[dict[str, jax.Array], RQVAEOutput]]:
     """Returns the training loss of a batch `[B, D]` (a scalar), its terms by name, and the model's output.
 
-    Each term is a sum over features and a mean over the items of the whole batch. Its expected value therefore does not
-    depend on the batch size or the number of devices. Only the losses from histories grow with the batch size, since
-    they use the other items of the batch as negatives.
+    The reconstruction, codebook and commitment losses are sums over features and means over the items of the whole
+    batch. Their expected values therefore do not depend on the batch size or the number of devices. The losses from
+    histories grow with the batch size, since they use the other items of the batch as negatives.
     """
     weights = recipe.model_settings
     output = recipe.forward(params, statistics, batch, step)
@@ -88,7 +88,7 @@ def _related_losses(
     companions: Companions,
     step: jax.Array,
 ) -> dict[str, tuple[float, jax.Array]]:
-    """Returns weight and value of each loss from histories. A value is a mean over the items with co-occurrences."""
+    """Returns weight and value of each loss from histories. Values are means over the items with co-occurrences."""
     settings, items, losses = recipe.model_settings, companions.items, {}
     temperature = settings.contrastive_temperature
     if companions.partners is not None:
@@ -114,8 +114,9 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """Takes one optimizer step on a batch of input vectors `[B, D]`.
 
-    In the metrics, `agreement` is the share of items whose training code is that of the nearest codeword at every
-    level, as in an export. `counts` is the number of assignments of each code. `batch_loss` describes the losses.
+    In the metrics, `agreement` is the share of items whose training codes are the codes of the nearest codewords at all
+    levels, which an export assigns. `counts` is the number of assignments of each code. For the losses, see
+    `batch_loss`.
     """
     inputs = recipe.augment(batch, state.step)
     if companions is not None and companions.partners is not None:

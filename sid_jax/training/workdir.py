@@ -23,8 +23,8 @@ RUN_FILE = "run.json"
 # Settings that name files, in any section.
 _PATHS = ("path", "ids_path", "cold_items", "cache_dir")
 
-# Settings that may change when a run is resumed. The data may be moved, since its fingerprint is checked. `ids.*`
-# matters only in export, and `train.wandb` does not affect training.
+# Settings that may change when a run is resumed. Files of the data may be moved, and read with other options, since the
+# fingerprint of the data is checked. `ids.*` matters only in export, and `train.wandb` does not affect training.
 FREE_TO_CHANGE = (
     "data.path",
     "data.ids_path",
@@ -54,7 +54,8 @@ def claimed_workdir(
     """Returns a context manager that claims a workdir for this run, so that no other command can train in it.
 
     In a new workdir, the resolved config and the fingerprint of the data are written. In the workdir of an existing
-    run, they are compared with those of the run. With several processes, the first process does this for all.
+    run, they are compared with the config and the fingerprint of this run. With several processes, the first process
+    does this for all.
 
     Args:
       workdir: the run's folder.
@@ -149,7 +150,9 @@ def _with_whole_paths(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_run(workdir: Path, config: ConfigDict) -> tuple[ConfigDict, str]:
-    """Returns a run's resolved config and its data's fingerprint; `config` is the default config of this kind of run.
+    """Returns a run's resolved config and its data's fingerprint.
+
+    `config` is the default config of this kind of run. It provides settings that an older run did not record.
 
     Raises:
       UserError: if there is no run in the workdir, or its record is damaged.

@@ -1,4 +1,4 @@
-"""Makes exports of a model without networks, whose codebooks are set by hand."""
+"""Makes exports of an untrained model: it has random codebooks, and neither an encoder network nor a decoder."""
 
 from __future__ import annotations
 

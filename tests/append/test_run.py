@@ -1,4 +1,4 @@
-"""Successive versions of exports with codebooks that are set by hand."""
+"""Appends to exports of an untrained model with random codebooks."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_what_cannot_be_appended_is_refused_in_one_line_and_nothing_is_left(firs
     words = refusal(first, out, good, removed=removed("5\n70\n71\n"))
     assert "item 71" in words and "not in the exp" in words
     assert "item 5 is also in --input" in refusal(first, out, new([5], made_vectors([5])), removed=removed("5\n"))
-    assert "vectors have 5 features; the model encodes 6" in refusal(first, out, new([70], made_vectors([70])[:, :5]))
+    assert "vectors have 5 features, but the model needs 6" in refusal(first, out, new([70], made_vectors([70])[:, :5]))
     assert "id 70 is in row 0 and again in row 1" in refusal(first, out, new([70, 70], made_vectors([70, 71])))
     bad = made_vectors([70, 71])
     bad[1, 2] = np.nan
@@ -198,7 +198,7 @@ def test_a_damaged_or_edited_export_is_refused(tmp_path):
 
 
 def test_neither_the_files_times_nor_what_the_manifest_calls_its_time_matter(first, tmp_path, monkeypatch):
-    """During the second append, the clock shows a time that is years before that of the first export."""
+    """During the second append, the clock shows a time that is years before the first export."""
     import sid_jax.export.manifest as manifest
 
     class Earlier(manifest.datetime.datetime):
@@ -279,7 +279,7 @@ def test_in_memory_the_next_version_is_what_the_command_writes(tmp_path, scheme)
     write_export(made, tmp_path / "written")
     names = [path.name for path in (tmp_path / "v2").iterdir() if path.name != "manifest.json"]
     assert all((tmp_path / "v2" / name).read_bytes() == (tmp_path / "written" / name).read_bytes() for name in names)
-    # A removed item that is added again gets its retired ID back, after a version in memory or on disk.
+    # A removed item that is added again gets its retired ID back, whether the previous version is in memory or on disk.
     again, read = (append_items(each, [50, 9], made_vectors([50, 51])) for each in (made, wanted))
     assert again.table.semantic_id(9) == before.table.semantic_id(9)
     assert again.table.to_arrow().equals(read.table.to_arrow())
@@ -308,7 +308,7 @@ def test_in_memory_unknown_and_bad_items_are_dropped_on_request(first, tmp_path,
     assert tokenizer.table.to_arrow().equals(wanted.table.to_arrow())
     assert tokenizer.export.manifest["data"]["num_left_out"] == 1
     assert "2 of 3 items are unknown and were dropped" in caplog.text and "1 of 2 rows" in caplog.text
-    # As in the command, the default is the setting of the run.
+    # The default of `on_bad_rows` is the setting of the run, as in the command.
     export.manifest["config"]["data"]["on_bad_rows"] = "drop"
     made = append_items(export, [70, 71], vectors, columns=titles, remove=[3])
     assert made.table.to_arrow().equals(wanted.table.to_arrow())

@@ -13,7 +13,7 @@ def bucket(monkeypatch, tmp_path):
 
 
 def write(address, content):
-    """Writes an object of bytes or text."""
+    """Writes bytes or text to the object with this address."""
     with fsspec.open(address, "wb") as file:
         file.write(content if isinstance(content, bytes) else content.encode())
 

@@ -167,7 +167,7 @@ def test_a_saved_tokenizer_is_uploaded_and_its_copy_serves_the_next_load(bucket,
     tokenizer = sid_jax.load(tmp_path / "v1")
     path = tokenizer.save(OUT)
     assert typed(path) == OUT
-    monkeypatch.setattr(type(bucket), "get", None)  # A copy from the bucket would fail.
+    monkeypatch.setattr(type(bucket), "get", None)  # If `load` copied the export from the bucket again, it would fail.
     assert sid_jax.load(OUT).table.fingerprint() == tokenizer.table.fingerprint()
 
 

@@ -1,4 +1,4 @@
-"""Makes jobs that export synthetic vectors in bulk, with a model without networks whose codebooks are set by hand."""
+"""Makes jobs that export synthetic vectors in bulk. The model has random codebooks and no networks."""
 
 from __future__ import annotations
 

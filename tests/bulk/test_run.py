@@ -215,7 +215,7 @@ def test_on_ray_with_a_worker_killed_the_table_is_the_same(trained, tmp_path):
     assert process.returncode == 0, errors
     pieces = [path.name.split("-")[:2] for path in began.iterdir()]
     assert len({process_id for process_id, _ in pieces}) >= 3, pieces
-    # Only the piece of the killed worker was started twice, and the second time by another worker.
+    # Exactly one piece was started twice: first by the killed worker, and then by another worker.
     (twice,) = (work for work, count in Counter(work for _, work in pieces).items() if count > 1)
     assert {process_id for process_id, work in pieces if work == twice} > {str(victim)}
     files = sorted((tmp_path / "local" / "ids.parquet").iterdir())

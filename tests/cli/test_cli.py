@@ -1,4 +1,4 @@
-"""The command `sid-jax`: its subcommands, their help, presets, and settings by earlier names."""
+"""The command `sid-jax`: its subcommands, their help, presets, and earlier names of settings."""
 
 import re
 

@@ -26,7 +26,7 @@ FILMS = [
     ("Land Before Time (III) (1988)", "Land Before Time (III)", "1988", []),
 ]
 USERS = ["1|24|M|technician|85711", "2|53|F|other|T8H1N", "3|7|M|student|01002"]
-# User, item, rating and time. The rows are not in the order of the catalog, and user 1 has two ratings at one time.
+# User, item, rating and time. The rows are not in the order of the catalog, and two ratings of user 1 have equal times.
 RATINGS = ["2 1 3 500", "1 4 5 300", "1 2 4 100", "3 6 1 50", "1 1 2 300", "2 3 1 400"]
 
 

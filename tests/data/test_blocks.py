@@ -1,4 +1,4 @@
-"""Iteration over a memory-mapped file: each row occurs once, and only one block is in memory."""
+"""Iteration over a memory-mapped file: each row occurs once, and only one block at a time is in memory."""
 
 import subprocess
 import sys

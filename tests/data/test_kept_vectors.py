@@ -1,4 +1,4 @@
-"""Vectors larger than the memory limit are written to a file in the cache folder, which is memory-mapped."""
+"""Vectors larger than the memory limit are written to a memory-mapped file in the cache folder."""
 
 from __future__ import annotations
 

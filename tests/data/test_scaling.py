@@ -86,7 +86,7 @@ def test_zero_vectors_stay_zero_and_pass_no_nan_back():
     np.testing.assert_allclose(normalize(vectors, True), np.array([[0, 0], [0.6, 0.8]]), rtol=1e-6)
     gradient = jax.grad(lambda x: normalize(x, True).sum())(vectors)
     assert np.isfinite(gradient).all()
-    # With u = x / |x|, the Jacobian of u is (1 - u u^T) / |x|; the gradient is its sum over the outputs.
+    # With u = x / |x|, the Jacobian of u is (I - u u^T) / |x|. The gradient is the sum of its rows.
     np.testing.assert_allclose(np.asarray(gradient[1]), np.array([1 - 0.36 - 0.48, 1 - 0.64 - 0.48]) / 5, rtol=1e-4)
 
 

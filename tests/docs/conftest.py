@@ -26,7 +26,7 @@ _RUN_ONCE = "sid-jax recommend --config=recommend:ml100k --workdir=runs/recommen
 def write_files(folder: Path) -> None:
     """Links the project's own files, and writes a user's files: vectors, texts, histories and IDs of 400 items.
 
-    The items are in 20 groups. Another file has 20 later items, each near an old one.
+    The items are in 20 groups. Another file has 20 new items, each near one of the 400 items.
     """
     for name in ("configs", "train.py", "export.py", "benchmarks"):
         (folder / name).symlink_to(ROOT / name)
@@ -88,7 +88,7 @@ def readme(real_cache, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def place(readme, real_cache, tmp_path, monkeypatch):
-    """A function that prepares a page's folder: small files, and the README's output that the page does not create."""
+    """A function that prepares a page's folder: small files, and the README's runs and exports that the page lacks."""
 
     def make(page: Path) -> Path:
         monkeypatch.setenv("SID_JAX_CACHE", str(real_cache))

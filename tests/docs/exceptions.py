@@ -11,18 +11,18 @@ NOT_RUN = {
     ".venv": "the tests already run in a virtual environment",
     "pip install": "it needs a package registry; the name of the extra is checked",
     "python -m pytest": "it would start these tests again",
-    "--coordinator_address=": "two processes at once: tests/training/test_processes.py",
-    "--engine=ray": "a cluster: tests/bulk/test_run.py",
-    "--compare": "half an hour: tests/recommend/test_commands.py",
-    "--config=joint": "minutes: tests/recommend/joint",
-    "runs/cold": "a minute: tests/training/test_held_out.py and tests/recommend/cold/test_cold_run.py",
-    "s3://": "a bucket: tests/buckets",
-    "benchmarks/": "minutes, and other tools",
-    "--config=configs/movielens.py:1m": "a download from GroupLens",
-    "--config=configs/amazon.py": "a download of Amazon reviews",
-    "--config.data.source=amazon": "a download of Amazon reviews",
-    "--config.data.text_encoder=all-MiniLM-L6-v2": "a download of a model, and PyTorch",
-    "sid-jax sweep": "thirty training runs: tests/sweep",
+    "--coordinator_address=": "it needs two processes: tests/training/test_processes.py",
+    "--engine=ray": "it needs a cluster: tests/bulk/test_run.py",
+    "--compare": "it takes half an hour: tests/recommend/test_commands.py",
+    "--config=joint": "it takes minutes: tests/recommend/joint",
+    "runs/cold": "it takes a minute: tests/training/test_held_out.py and tests/recommend/cold/test_cold_run.py",
+    "s3://": "it needs a bucket: tests/buckets",
+    "benchmarks/": "it takes minutes, or needs other tools",
+    "--config=configs/movielens.py:1m": "it downloads data from GroupLens",
+    "--config=configs/amazon.py": "it downloads Amazon reviews",
+    "--config.data.source=amazon": "it downloads Amazon reviews",
+    "--config.data.text_encoder=all-MiniLM-L6-v2": "it downloads a model, and needs PyTorch",
+    "sid-jax sweep": "it starts thirty training runs: tests/sweep",
     "--workdir=sweeps/": "it reads one of thirty training runs: tests/sweep",
 }
 
@@ -33,7 +33,7 @@ RUN_BY = {
     "llm-tokens.md": "tests/tokens/test_docs.py",
 }
 
-# Settings for a short run, by preset; each is added unless the command sets it.
+# Settings for a short run, by preset. Each setting is added to a command, unless the command sets it.
 _SMALL_MODEL = {
     "config.model.codebook_size": "16",
     "config.model.hidden_dimensions": "(16,)",

@@ -15,7 +15,7 @@ PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """A fenced block of a page: its language ("" for none), its text, and the first line of the text."""
+    """A fenced block of a page: its language ("" for none), its text, and the line number at which the text begins."""
 
     page: Path
     line: int

@@ -46,7 +46,7 @@ def text() -> str:
 
 
 def _tables(title: str, declaration: Declaration) -> list[str]:
-    """Returns the lines of the tables: one per section, under a heading with the section's name."""
+    """Returns the lines of one table per section, each under a heading with the section's name."""
 
     def section_of(declared: tuple[str, Setting]) -> str:
         section, dot, _ = declared[0].partition(".")

@@ -25,7 +25,7 @@ def site(tmp_path_factory):
 def test_the_site_loads_nothing_from_a_network(site):
     for page in site.rglob("*.html"):
         for tag in re.findall(r"<(?:script|link|img|iframe)\b[^>]*>", page.read_text()):
-            assert not re.search(r"(?:src|href)=\"?(?:https?:)?//", tag), f"{page.name}: {tag}"
+            assert not re.search(r"(?:src|href)=\"?(?:https?:)?//", tag), f"{page.name} loads from a network: {tag}"
 
 
 def test_the_reference_has_every_public_name(site):

@@ -1,4 +1,4 @@
-"""Runs or parses typed commands in this process."""
+"""Runs typed commands in this process, or checks that they can be started."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PLAIN = ["python -m pytest", "python3 -m venv", ".", "source"]
 
 
 def execute(words: list[str]) -> None:
-    """Runs `sid-jax WORDS` or `python WORDS` in this process, from the working directory; an error is raised."""
+    """Runs a command of this project, such as `["sid-jax", "train", ...]`, in this process; raises its error."""
     with pytest.MonkeyPatch.context() as patch:
         _run(words, patch)
 
@@ -72,7 +72,7 @@ def _run(words: list[str], patch: pytest.MonkeyPatch) -> None:
             patch.setattr(sys, "argv", words[1:])
             runpy.run_path(str(ROOT / words[1]), run_name="__main__")
     except SystemExit as end:
-        assert end.code in (None, 0), f"{' '.join(words)} ended with {end.code}"
+        assert end.code in (None, 0), f"{' '.join(words)} ended with the exit status {end.code}"
     finally:
         for name in set(flags.FLAGS) - before:
             delattr(flags.FLAGS, name)

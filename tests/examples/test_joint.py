@@ -25,7 +25,7 @@ def examples():
 
 @pytest.fixture(scope="module")
 def items(examples):
-    """Vectors, ids, and sequences in which each item is followed by the next one."""
+    """Vectors, ids, and sequences in which item i + 1 follows item i (and item 0 follows the last item)."""
     vectors, item_ids, _ = examples["made"].make_data(N, 640)
     return vectors, item_ids, (np.random.default_rng(0).integers(0, N, (40, 1)) + np.arange(4)) % N
 

@@ -28,7 +28,7 @@ def service():
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A recommender of 30 items with random weights; two versions of its catalog, and a link to the first one."""
+    """A folder with an untrained recommender, two versions of its catalog, and a link to the first version."""
     folder = tmp_path_factory.mktemp("serve")
     export = make_export(folder / "v1", list(range(30)), made_vectors(range(30)))
     load(export).append([40, 41], made_vectors([40, 41])).save(folder / "v2")

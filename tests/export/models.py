@@ -27,14 +27,14 @@ def made_model(kind):
     if kind == "parts":
         model.filler[...] = jnp.asarray(drawn.normal(size=(12, 12)) / 4, jnp.float32)
     for number, codebook in enumerate(model.quantizer.levels):
-        # Codewords near latent vectors, so that many codes are used.
+        # The codewords are near latent vectors, so that many codes are used.
         points = jnp.asarray(drawn.normal(size=(len(codebook), 12)), jnp.float32)
         codebook[...] = model.encode(points) if number == 0 else (model.encode(points) - model.encode(points[::-1])) / 2
     return model
 
 
 def made_vectors(kind, vectors):
-    """Returns vectors `[n, 12]`; for a model with parts, some items lack a part."""
+    """Returns the vectors `[n, 12]`; for the kind "parts", two of three items lack a part."""
     if kind == "parts":
         vectors = vectors.copy()
         vectors[::3, :8], vectors[1::3, 8:] = np.nan, np.nan

@@ -1,4 +1,4 @@
-"""Exports with codebooks that are set by hand, in memory and as folders."""
+"""Exports of an untrained model, in memory and as folders."""
 
 import hashlib
 import json

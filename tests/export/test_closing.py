@@ -1,4 +1,4 @@
-"""The closing table of an export."""
+"""The table of metrics that an export prints at its end."""
 
 import pytest
 
@@ -11,7 +11,7 @@ CODES = {
 
 
 def notes(num_items, num_cold=0, **metrics):
-    """Makes a manifest with these metrics; returns the note of each row of its closing table, by the row's name."""
+    """Returns the note of each row of the table, by the row's name, for an export with these metrics."""
     made = {
         "metrics": CODES | {"num_items": num_items} | metrics,
         "semantic_ids": {"scheme": "none"},

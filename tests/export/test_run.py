@@ -1,4 +1,4 @@
-"""One run, exported under each scheme that makes IDs unique."""
+"""Exports of one run with each scheme that makes IDs unique, and without one."""
 
 import io
 import json

@@ -10,7 +10,7 @@ from sid_jax.errors import UserError
 from sid_jax.features.kinds import hash_ids
 from sid_jax.features.ngrams import NGRAMS, fit_ngrams, hash_numbers, load_ngrams
 
-# Items 0 and 1 share a prefix of two codes. Item 2 shares one code with them, and item 3 shares none.
+# Items 0 and 1 share a prefix of two codes. Item 2 shares only the first code with them, and item 3 shares no prefix.
 IDS = np.array([[5, 1, 0], [5, 1, 2], [5, 0, 2], [0, 1, 2]], np.int32)
 ITEMS = np.arange(4)
 

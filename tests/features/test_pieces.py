@@ -1,4 +1,4 @@
-"""SentencePiece on codes: the pieces of an ID concatenate to it, and frequent IDs are one piece."""
+"""SentencePiece on codes: the pieces of an ID concatenate to the ID, and a frequent ID is a single piece."""
 
 import builtins
 
@@ -47,7 +47,7 @@ def test_more_rows_make_longer_pieces():
 
 def test_what_is_seen_often_is_one_piece():
     semantic_ids = np.array([[a, b, c] for a in range(6) for b in range(5) for c in range(4)], np.int32)
-    # Each ID occurs once, so only the impressions distinguish them.
+    # Each ID occurs once, so the IDs differ in frequency only by their impressions.
     for popular in (17, 83):
         impressions = np.ones(len(semantic_ids), np.int64)
         impressions[popular] = 1000

@@ -1,4 +1,4 @@
-"""From an ID table to features on disk, and the features of later items."""
+"""Features that are written from an ID table, and the features of items that are added later."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def test_items_that_come_later_get_theirs_by_the_same_rows(kind, versions, tmp_p
     assert len(first) == 30 and len(second) == 48 and "sku-3" not in second
     assert all(rows == first[item] for item, rows in second.items() if item in first)
     assert all(rows and min(rows) >= 0 and max(rows) < 40 for rows in second.values())
-    # Items with the same codes have the same rows; row 0 is for unknown codes.
+    # The written features give each item the same rows again. Row 0 is for unknown items and unknown codes.
     table = read_id_table(versions / "v2")
     fitted = read_features(tmp_path / "f2")
     found = fitted.rows_of(table.item_ids, table.semantic_ids)

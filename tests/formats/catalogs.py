@@ -1,4 +1,4 @@
-"""Small catalogs of every kind: any text, ids as text and as numbers, one item, items with equal codes."""
+"""Draws small catalogs of every kind: any text, ids as text or as numbers, a single item, items with equal codes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sid_jax.data.histories import Histories
 from sid_jax.ids.table import IdTable
 
-# Characters that break text files: separators, quotes, escapes, markup and white space.
+# Texts that could break a text file: separators, quotes, escapes, markup and white space.
 _HARD = st.sampled_from(
     ["", " ", "\t", "a\tb", "line\nbreak", '"', 'say "x"', "'", "\\", "a,b", "<a_1>", "NaN", "日本 – é"]
 )
@@ -22,19 +22,19 @@ _WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), mi
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Catalog:
-    """A table with a column of titles, and histories of its items."""
+    """An ID table with a column of titles, and histories of its items."""
 
     table: IdTable
     histories: Histories
 
     @property
     def codes(self) -> dict[str, list[int]]:
-        """Each item's Semantic ID."""
+        """Each item's Semantic ID, by item id."""
         return by_item(self.table)
 
     @property
     def taken(self) -> dict[str, list[str]]:
-        """Each user's items."""
+        """Each user's items, by user id."""
         return by_user(self.histories)
 
     @property
@@ -60,8 +60,8 @@ def catalogs(draw: st.DrawFn, levels: int | None = None, *, shared: bool = False
     """Draws a catalog.
 
     Args:
-      draw: the argument of hypothesis.
-      levels: L; None for any.
+      draw: Hypothesis's function that draws from a strategy.
+      levels: the number of codes of an ID; None for any number.
       shared: whether several items may have the same ID.
       words: whether ids are single words.
     """

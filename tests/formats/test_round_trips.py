@@ -1,4 +1,4 @@
-"""The files of each writer are read back unchanged."""
+"""The IDs, histories and titles that are written in each tool's format are read back unchanged."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _numbers = itertools.count()
 
 
 def write(catalog: Catalog, tool: str, tmp_path_factory: pytest.TempPathFactory, vocabulary: int = 0) -> Path:
-    """Writes a tool's files without `convert`, which is slower, since it waits until files are on the disk."""
+    """Writes a tool's files without `convert`: it would be slower, since it waits until the files are on the disk."""
     folder = tmp_path_factory.getbasetemp() / f"D{next(_numbers)}"
     folder.mkdir()
     histories = catalog.histories if FORMATS[tool].histories else None

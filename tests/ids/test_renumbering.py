@@ -1,4 +1,4 @@
-"""Codes of a new model with the numbering of an old one."""
+"""The codes of a new model are renumbered, so that they agree with the codes of an old model."""
 
 from __future__ import annotations
 

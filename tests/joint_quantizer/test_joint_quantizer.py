@@ -27,7 +27,7 @@ N, D, K, F, STEPS = 52, 6, 8, 5, 40
 VECTORS = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)
 ITEMS = np.random.default_rng(1).integers(-1, N, (10, 4))
 SMALL = {"num_levels": 2, "codebook_size": K, "latent_dimension": 4, "hidden_dimensions": (9,)}
-# At these learning rates IDs change within a few steps.
+# At these learning rates, IDs change within a few steps.
 RATES = {"encoder_rate": 1e-2, "codebook_rate": 1e-2, "decoder_rate": 1e-2}
 
 
@@ -62,7 +62,7 @@ class Trained:
 
 @pytest.fixture(scope="module")
 def trained():
-    """A finished run with pure functions; `params` are a tuple: the model's tables, and the quantizer's parameters."""
+    """A finished run with pure functions; `params` is a pair: the model's tables, and the quantizer's parameters."""
     quantizer = JointQuantizer(VECTORS, num_steps=STEPS, **SMALL, **RATES)
     optimizer = quantizer.optimizer(optax.adam(1e-2))
 
@@ -130,7 +130,7 @@ def test_nnx_gives_the_numbers_of_the_pure_functions(trained):
     np.testing.assert_allclose(losses, trained.losses, rtol=1e-4)
     np.testing.assert_array_equal(quantizer.encode(VECTORS), trained.codes[-1])
 
-    # Codes 2 and 5 of the first level are far from all items.
+    # The codewords 2 and 5 of the first level are moved far away from all items.
     level = quantizer.rqvae.quantizer.levels[0]
     level[...] = level[...].at[jnp.array([2, 5])].set(100.0)
     params, before = {"x": [quantizer.params]}, np.asarray(level[...])
@@ -257,7 +257,7 @@ def test_each_item_is_quantized_once_and_counts_once(trained):
     embeddings = np.asarray(output.embeddings(make_tables()))
     looked_up = np.stack([np.asarray(table)[output.codes[..., level]] for level, table in enumerate(make_tables())], 2)
     np.testing.assert_array_equal(embeddings, np.where(there[..., None, None], looked_up, 0))
-    # Without noise, the loss is the anchor of the three items.
+    # Without noise, the loss is the anchor loss of the three items.
     quiet = call(STEPS)
     np.testing.assert_allclose(quiet.loss, anchor_of(quantizer.rqvae, VECTORS[[3, 7, 50]]), rtol=1e-5)
     np.testing.assert_array_equal(quiet.codes[1, :3], quantizer.encode(VECTORS[[7, 3, 50]]))

@@ -1,4 +1,4 @@
-"""Fixtures: a text tokenizer, language models of a few thousand parameters, and `made`, tokens of a small export."""
+"""Makes text tokenizers and small language models, and imports the fixture `made`: small exports and their tokens."""
 
 import torch
 from transformers import PreTrainedTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
@@ -17,7 +17,7 @@ def fast_tokenizer(kind="byte-level"):
 
 
 def language_model(*, tied=True, vocab_size=FIRST_ID, seed=0):
-    """Returns a Qwen2 of one layer."""
+    """Returns a Qwen2 model with one layer and random weights."""
     torch.manual_seed(seed)
     config = Qwen2Config(
         vocab_size=vocab_size, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
@@ -28,7 +28,7 @@ def language_model(*, tied=True, vocab_size=FIRST_ID, seed=0):
 
 
 class SlowTokenizer(PreTrainedTokenizer):
-    """A text tokenizer in Python whose tokens are words, and which decodes them with spaces in between."""
+    """A text tokenizer in pure Python: its tokens are words, and it decodes them with spaces in between."""
 
     def __init__(self, words=(), lower=False, **kwargs):
         self._vocab = {word: number for number, word in enumerate(["<unk>", *words])}

@@ -1,4 +1,4 @@
-"""Constrained decoding: masks are compared with their definition, and lists with an exhaustive search."""
+"""Constrained decoding: masks are compared with their definition, and lists of items with an exhaustive search."""
 
 from __future__ import annotations
 
@@ -163,14 +163,14 @@ PROMPTS = ["Star Wars, then", "Toy", "The Return of the Night and the Story of a
 
 @pytest.fixture(scope="module", params=[("", ""), ("<|id|>", "<|/id|>")], ids=["plain", "markers"])
 def ready(request):
-    """A tokenizer, a model, and the tokens of 40 items."""
+    """A text tokenizer, a language model, and the ID tokens of 40 items."""
     model, tokenizer = language_model(), fast_tokenizer()
     table = IdTable(np.arange(40), CATALOG.astype(np.int32), sizes=(8, 4, 16))
     return tokenizer, model, add_tokens(tokenizer, model, table, markers=request.param)
 
 
 def exhaustive(tokenizer, model, tokens, prompt):
-    """Returns all items, sorted by the log-probability of their tokens after a prompt, without a search."""
+    """Returns all items, the most probable one after a prompt first. Every item is scored, without a beam search."""
     numbers = tokenizer(prompt, return_tensors="pt")["input_ids"]
     length = len(tokens.vocabulary.sizes) + (tokens.marker_ids[0] >= 0)
     answers = torch.from_numpy(tokens.token_ids[:, :length]).long()

@@ -25,7 +25,7 @@ def test_an_export_and_its_folder_of_tokens_give_the_same(made, scheme):
 
 
 def test_what_is_no_source_of_tokens_is_refused(tmp_path):
-    with pytest.raises(UserError, match="found int"):
+    with pytest.raises(UserError, match="an object of type int"):
         id_tokens(3)
     (tmp_path / "tokens.json").write_text("{}")
     with pytest.raises(UserError, match="run sid-jax tokens again"):

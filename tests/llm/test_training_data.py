@@ -1,4 +1,4 @@
-"""Training data: the rows, no test target in a training row, and the files."""
+"""Training data for language models: its rows and files. No training row has a test target."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def catalog() -> IdTable:
 
 
 def histories() -> dict[str, list[str]]:
-    """Users with 1 to 12 distinct items."""
+    """Returns the items of each user: 1 to 12 distinct items."""
     random = np.random.default_rng(1)
     lengths = random.integers(1, 13, NUM_USERS)
     return {

@@ -35,7 +35,7 @@ def test_figures_by_hand():
 
 def test_variance_between_prefixes_by_hand():
     vectors = np.array([[0.0], [2.0], [4.0], [6.0]], np.float32)
-    # The mean of the items is 3, and the sum of squares around it 9 + 1 + 1 + 9. Groups of items with the same first
+    # The mean of the items is 3. The sum of squares around it is 9 + 1 + 1 + 9. Groups of items with the same first
     # code have the means 2 and 6. Groups with the same two codes have the means 1, 4 and 6.
     assert explained_by_prefix(IDS, vectors) == pytest.approx([(3 * 1 + 9) / 20, (2 * 4 + 1 + 9) / 20])
     unique = np.arange(4, dtype=np.int32)[:, None]

@@ -132,7 +132,8 @@ def test_the_noise_is_standard_gumbel(key, shape):
     assert noise.std() == pytest.approx(np.pi / np.sqrt(6), abs=0.015)
     for threshold in (-1.0, 0.0, 1.0, 5.0):
         assert (noise < threshold).mean() == pytest.approx(np.exp(-np.exp(-threshold)), abs=0.005)
-    # `standard_gumbel` makes two values from the two halves of one random integer's bits. They must be independent.
+    # `standard_gumbel` makes two values from the two halves of one random integer's bits. These values must be
+    # independent.
     if len(shape) > 1:
         assert np.abs(np.corrcoef(noise.T) - np.eye(5)).max() < 0.02
 

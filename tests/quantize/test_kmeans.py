@@ -35,7 +35,7 @@ def test_each_blob_gets_its_centroid_whatever_the_seed():
         assert distances.min(0).max() < 0.1
 
 
-# Only a few sizes, since the function is compiled for each pair of them.
+# Only a few sizes are drawn, since the function is compiled for each pair of sizes.
 _SIZES = st.sampled_from([1, 2, 7, 30])
 
 
@@ -83,7 +83,7 @@ def test_rows_are_filled_in_the_order_of_priority_and_over_again_if_need_be(num_
 
 @pytest.mark.parametrize("seed", range(3))
 def test_groups_along_few_axes_are_found_under_noise_along_many(seed):
-    """There are 32 groups at the corners of a cube, with less total variance than the noise along 300 axes."""
+    """The 32 groups are at the corners of a five-dimensional cube. The noise along 300 axes has a larger variance."""
     rng = np.random.default_rng(seed)
     groups = np.repeat(np.arange(32), 30)
     points = rng.normal(size=(len(groups), 300))

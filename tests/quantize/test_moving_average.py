@@ -17,7 +17,7 @@ def test_by_hand():
 
 
 def test_it_is_the_quotient_of_two_moving_averages(key):
-    """van den Oord et al., appendix A.1, with both averages written out."""
+    """The moving averages of the sums and counts of a code's points are those of van den Oord et al., 2017."""
     points = jax.random.normal(key, (20, 64, 3))
     codebook = points[0, :8]
     counts, sums = jnp.ones(8), codebook

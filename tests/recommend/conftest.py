@@ -1,4 +1,4 @@
-"""Small synthetic data in which the next item is the successor of the last one, which a recommender must learn."""
+"""Small synthetic data for recommenders: in each history, item i + 1 follows item i, and item 0 follows the last."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from sid_jax.recommend.baselines import ItemKNN, Popularity, SemanticKNN, Transi
 from sid_jax.recommend.batch import HistoryBatch
 from tests.data.test_histories import make
 
-# Item 0 has the users 0, 1 and 2; item 1 the users 0 and 1; item 2 the users 1, 2 and 3; item 3 the user 3; item 4 no
-# user.
+# The users of item 0 are 0, 1 and 2. The users of item 1 are 0 and 1, and the users of item 2 are 1, 2 and 3. Item 3
+# has only user 3, and item 4 has no user.
 TRAIN = make([0, 1, 0], [1, 0, 2], [2, 0], [2, 3], num_items=5)
 SIMILARITIES = np.zeros((5, 5))
 SIMILARITIES[0, 1] = SIMILARITIES[1, 0] = 2 / math.sqrt(3 * 2)

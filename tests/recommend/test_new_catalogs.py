@@ -24,7 +24,7 @@ KINDS = ("scorer", "parallel", "decoder")
 
 
 def made_table(number: int) -> IdTable:
-    """Returns the first items of a fixed catalog, whose IDs are neither distinct nor uniformly distributed."""
+    """Returns the first `number` items of a fixed catalog, whose IDs are neither distinct nor uniformly distributed."""
     codes = (np.random.default_rng(0).beta(1, 2, size=(OLD + NEW, 3)) * SIZES).astype(np.int32)
     return IdTable(np.arange(number), codes[:number], shared=True)
 
@@ -52,7 +52,7 @@ def made_recommender(kind: str) -> Recommender:
 
 
 def asked(recommender: Recommender) -> list:
-    """Returns lists for many histories, a list for one history, and a longer list, whose search needs more beams."""
+    """Returns recommendations for many histories, for one history, and a longer list, whose search needs more beams."""
     random = np.random.default_rng(2)
     histories = [random.integers(OLD, size=length).tolist() for length in random.integers(3, 9, size=12)]
     return [
@@ -97,7 +97,8 @@ def test_bad_rows_of_newer_vectors_are_dropped_on_request(tmp_path):
     recommender, newer = made_recommender("scorer"), made_table(OLD + 1)
     vectors = np.random.default_rng(3).normal(size=(OLD + 2, 6)).astype(np.float32)
     np.save(tmp_path / "good.npy", vectors)
-    vectors[OLD + 1] = np.nan  # No item of the table; the append has dropped it.
+    # This row has no item in the table, since the append has dropped the item.
+    vectors[OLD + 1] = np.nan
     np.save(tmp_path / "bad.npy", vectors)
     with pytest.raises(UserError, match=r'drop them \(on_bad_rows="drop"\)$'):
         recommender.with_catalog(newer, vectors=tmp_path / "bad.npy")

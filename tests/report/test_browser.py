@@ -31,7 +31,7 @@ def _as_it_was(request):
 
 
 def look(browser, path, *, scheme="light", phone=False):
-    """Opens a report and waits until it is ready; there must be no error and no network request."""
+    """Opens a report, waits until it is ready, and checks that there was no error and no network request."""
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     if phone:
@@ -153,7 +153,7 @@ def test_titles_are_text_whatever_they_say(browser, page):
         assert no_sideways(browser)
     assert all_of(browser, "img") == [] and all_of(browser, "b b, h3 b") == []
     assert browser.title == "Semantic IDs of small"
-    # The report's Content Security Policy blocks any other script, too.
+    # The report's Content Security Policy also blocks scripts that are inserted later.
     browser.execute_script(
         "const script = document.createElement('script'); script.textContent = \"document.title = 'owned'\";"
         "document.body.append(script);"

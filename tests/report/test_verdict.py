@@ -1,4 +1,4 @@
-"""The grades good, fair and weak, and their texts."""
+"""The grades of IDs in a report, which are good, fair or weak, and the texts of the grades."""
 
 import copy
 
@@ -48,14 +48,14 @@ def test_good_ids_are_said_to_be_good():
     ("changed", "question", "grade"),
     [
         ({"distinct_rate": 0.89}, "Can the model distinguish items?", "fair"),
-        # The distinct rate is near its upper bound.
+        # The distinct rate is low, but near its upper bound.
         ({"distinct_rate": 0.60, "max_distinct_rate": 0.62}, "Can the model distinguish items?", "good"),
         ({"distinct_rate": 0.74}, "Can the model distinguish items?", "weak"),
         ({"r2": 0.58, "r2_unique": 0.58}, "How much of the vector does an ID keep?", "fair"),
         ({"r2": 0.5, "r2_unique": 0.5}, "How much of the vector does an ID keep?", "weak"),
         ({"usage": [1.0, 0.9, 1.0]}, "Are all codes in use?", "fair"),
         ({"usage": [1.0, 0.1, 1.0]}, "Are all codes in use?", "weak"),
-        # Four items can use no more than four codes of sixteen.
+        # Four items can use at most four of the sixteen codes.
         ({"usage": [0.25, 0.25, 0.25], "num_items": 4}, "Are all codes in use?", "good"),
         ({"perplexity": [3.0, 15.0, 15.0]}, "Are the codes used evenly?", "weak"),
         ({"r2": 0.75}, "How many items were relocated?", "weak"),

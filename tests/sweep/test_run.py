@@ -78,7 +78,7 @@ def test_the_front_is_what_no_trial_beats(config, tmp_path, trainer):
     front, output = go(config, tmp_path / "sweep", 8)
     trials = Study(tmp_path / "sweep" / "sweep.db", SPACE, 0, None).trials()
     assert numbers(trials) == list(range(8)) and {trial.state for trial in trials} == {"complete"}
-    # Metrics are those of the checkpoint that an export uses, the one with the best R^2.
+    # The metrics of a trial are those of its checkpoint with the best R^2, which an export would use.
     for trial, (_, rate, _) in zip(trials, trainer.trained, strict=True):
         assert trial.values == (min(1.0, 10 * rate), 1 - 5 * rate)
 

@@ -25,7 +25,7 @@ def small_model():
 
 
 def made_ids(scheme):
-    """Returns codes and Semantic IDs; unless the scheme is "relocate", several items share their codes."""
+    """Returns code tuples and Semantic IDs; unless the scheme is "relocate", some items have equal code tuples."""
     random = np.random.default_rng(0)
     places = random.choice(np.prod(SIZES), NUM_ITEMS, replace=scheme != "relocate")
     codes = np.stack(np.unravel_index(places, SIZES), axis=1).astype(np.int32)

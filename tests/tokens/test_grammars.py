@@ -1,4 +1,4 @@
-"""The language of each grammar is exactly the set of existing IDs, according to two parsers."""
+"""The language of each grammar is exactly the set of existing IDs, according to `re` or to the parser in this file."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def of_rules(grammar: str, sign: str, root: str) -> list[tuple[str | int, ...]]:
 
 @st.composite
 def tables(draw):
-    """Draws IDs, of which some repeat, and a vocabulary."""
+    """Draws IDs, some of which may be equal, and a vocabulary."""
     sizes = tuple(draw(st.lists(st.integers(1, 12), min_size=1, max_size=4)))
     row = st.tuples(*(st.integers(0, size - 1) for size in sizes))
     rows = draw(st.lists(row, min_size=1, max_size=12))
@@ -97,7 +97,7 @@ def test_the_language_of_each_kind_is_the_ids_that_exist(drawn):
 
 
 def test_what_follows_many_codes_is_written_once():
-    # A suffix that is nearly always 0.
+    # The second code is nearly always 0, like a suffix.
     semantic_ids = np.array([(first, 0) for first in range(50)] + [(7, 1)])
     text = grammar_text(build_trie(semantic_ids), Vocabulary((50, 2)), "regex")
     assert (

@@ -18,7 +18,7 @@ KINDS = ["byte-level", "lowercase", "metaspace", "wordpiece"]
 
 
 def trained(kind):
-    """Returns a text tokenizer of FIRST_ID tokens, of the kind of GPT-2, a lower-casing BERT, Llama or T5."""
+    """Returns a text tokenizer of FIRST_ID tokens, similar to that of GPT-2, Llama or a lower-casing BERT."""
     options = {"vocab_size": FIRST_ID, "special_tokens": ["<unk>", "<s>"], "show_progress": False}
     if kind == "wordpiece":
         tokenizer = Tokenizer(models.WordPiece(unk_token="<unk>"))
@@ -83,7 +83,7 @@ def test_no_text_beside_a_token_changes_how_it_splits(before, between, after, co
     tokens = [f"<{letter}_{code}>" for letter, code in zip("abc", codes, strict=True)]
     text = f"{before}{tokens[0]}{between}{tokens[1]}{tokens[2]}{after}"
     wanted = [FIRST_ID + offset + code for offset, code in zip((0, 8, 12), codes, strict=True)]
-    # Random text practically never contains the text of a token, so no other tokens are found.
+    # Random text practically never contains the text of a token, so no other ID tokens are found.
     found = [number for number in tokenizer.encode(text).ids if number >= FIRST_ID]
     assert found == wanted
 

@@ -1,4 +1,4 @@
-"""A small corpus, and the settings of a run on it that takes a second."""
+"""Vectors of a small catalog, and the settings of a run on these vectors that takes a second."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def corpus():
 
 @pytest.fixture
 def config(corpus, tmp_path):
-    """Settings of a small Gumbel-softmax run on the corpus, which is in a file."""
+    """The settings of a small Gumbel-softmax run on a file with the vectors of `corpus`."""
     np.save(tmp_path / "corpus.npy", corpus)
     config = default_config()
     set_mlp(config)

@@ -14,7 +14,7 @@ def recipe_of(config, corpus, **train):
 
 def test_each_vector_moves_along_the_difference_of_the_two_before_it():
     vectors = jnp.array([[1.0, 0.0], [0.0, 2.0], [4.0, 0.0], [0.0, 8.0]])
-    # The first vector is (1, 0) + .5 ((0, 8) - (4, 0)).
+    # The first expected vector is (1, 0) + .5 ((0, 8) - (4, 0)).
     expected = [[-1.0, 4.0], [0.5, -2.0], [3.5, 1.0], [2.0, 7.0]]
     np.testing.assert_allclose(displaced(vectors, 0.5), expected)
     np.testing.assert_array_equal(displaced(vectors, 0.0), vectors)

@@ -1,4 +1,4 @@
-"""An equal second run compiles nothing: the static arguments of `jit` are hashed by value."""
+"""A second run with equal settings compiles nothing: the static arguments of `jit` are hashed by value."""
 
 import jax
 import pytest

@@ -1,4 +1,4 @@
-"""A corpus that stays in its file gives the same batches as one on the device."""
+"""Training that reads vectors from their file has the same batches as training with the vectors on the device."""
 
 import io
 

@@ -26,7 +26,7 @@ def console():
 
 @pytest.fixture
 def config(config, tmp_path):
-    """Each half of the users interacts with its own half of the items; content vectors do not depend on the half."""
+    """A config with histories: each half of the users has its own half of the items, unrelated to the vectors."""
     config.data.histories.source = "sequences"
     config.data.histories.path = str(tmp_path / "sequences.txt")
     config.data.collaborative_dimension = 2

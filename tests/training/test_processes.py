@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 
 
 def words(folder, name, *flags):
-    """Returns the command for a run of 40 steps, one per compiled call, in a workdir of that name."""
+    """Returns the command for a run of 40 steps, one step per compiled call, in the workdir `name`."""
     return [
         "train.py", "--config=configs/embeddings.py:ste,quick", f"--config.data.path={folder / 'items.npy'}",
         "--config.model.num_levels=2", "--config.model.codebook_size=48", "--config.model.hidden_dimensions=(64,)",
@@ -50,18 +50,18 @@ def words(folder, name, *flags):
 
 @pytest.fixture(scope="module")
 def trained(folder):
-    """A function that trains a run with a number of processes, unless it did so before, and returns the workdir."""
+    """A function that trains a run with a number of processes, unless this run exists, and returns its workdir."""
 
     @functools.cache
     def workdir(num_processes, name="run", *flags):
         command = words(folder, f"{name}-{num_processes}", *flags)
         ended = [run(*command)] if num_processes == 1 else run_together(num_processes, *command)
         assert [each.returncode for each in ended] == [0] * num_processes, ended
-        # 48 x 48 codes are few for 2,000 items, and only the first process says so.
+        # 48 x 48 IDs are few for 2,000 items, and only the first process prints a warning about this.
         first, *others = (each.stderr for each in ended)
         assert first.startswith("warning: ") and first.count("\n") == 1 and not any(others), ended
         assert "reconstruction R^2" in ended[0].stdout
-        # The library that connects the processes logs one line in each.
+        # In each process, the library that connects the processes logs one line.
         assert all(each.stdout.startswith("[Gloo]") and each.stdout.count("\n") == 1 for each in ended[1:])
         return folder / f"{name}-{num_processes}"
 
@@ -102,7 +102,7 @@ def test_from_one_state_the_codes_are_the_same_on_all_processes_and_one_process_
 
 
 def started(folder, name):
-    """Returns two processes after a few steps of a run."""
+    """Starts a run in two processes, and returns the processes after a few steps."""
     processes = start_together(2, *words(folder, name))
     metrics = folder / name / "metrics.jsonl"
     while not (metrics.exists() and metrics.read_text().count("\n") >= 5):
@@ -143,13 +143,13 @@ def test_different_data_is_refused_by_both(folder):
 
 def test_different_settings_are_refused_with_the_first_that_differs(config, tmp_path, monkeypatch):
     other = config.copy_and_resolve_references()
-    # The location of the data may differ.
+    # The path of the data may differ between processes.
     other.data.path, other.train.batch_size = "elsewhere.npy", 128
     theirs = json.dumps({"config": other.to_dict(), "data_fingerprint": "same"})
     monkeypatch.setattr(workdir_module, "gather_texts", lambda text: [text, theirs])
     claim = workdir_module.claimed_workdir(tmp_path / "run", config, default_config(), "same")
     with pytest.raises(UserError, match="config.train.batch_size is 64 on process 0 and 128 on process 1"), claim:
-        pytest.fail("the workdir is claimed")
+        pytest.fail("the workdir was claimed, although the settings of the processes differ")
     assert not (tmp_path / "run").exists()
 
 

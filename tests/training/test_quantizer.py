@@ -71,7 +71,7 @@ def test_in_mixed_precision_codes_are_as_good_and_those_of_training_are_those_of
 
 
 def interrupt_after(monkeypatch, num_calls, number=signal.SIGTERM):
-    """Sends the signal to this process during the call number `num_calls` of `train_steps`."""
+    """Makes call number `num_calls` of `train_steps` send the signal `number` to this process."""
     calls = []
     original = ResidentCorpus.train_steps
 

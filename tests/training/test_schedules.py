@@ -135,7 +135,7 @@ def test_settings_in_epochs_are_33rds_of_a_run_of_auto():
     lengths = durations(config, 320_000)
     assert lengths.num_steps == 26_400 and lengths.revive_every_steps == 800
     assert (lengths.warmup_steps, lengths.eval_every_steps) == (2640, 8800)
-    # The temperature reaches its minimum in 33 updates, for any number of epochs.
+    # The temperature has 33 values, one per unit of 800 steps. The last value is the minimum.
     config.train.annealing_schedule = "linear"
     falling = temperature_schedule(config.model, config.train, lengths)
     assert falling(jnp.int32(799)) == 2.0 > falling(jnp.int32(800)) and falling(jnp.int32(26_399)) == np.float32(0.05)

@@ -35,7 +35,7 @@ class FakeRun:
 
 @pytest.fixture
 def fake(monkeypatch):
-    """A fake package that records its calls."""
+    """A fake of the package `wandb`, which records its calls."""
     module = types.SimpleNamespace(calls=[], logged_in=True, fails=(), run=None)
     module.url, module.Error = "http://localhost:1", RuntimeError
     module.Settings = types.SimpleNamespace
@@ -136,7 +136,7 @@ def test_training_refuses_it_before_anything_else(config, tmp_path, monkeypatch)
 
 
 def report(config, workdir, step):
-    """Writes a row of a run that starts or resumes at a step."""
+    """Writes a row of metrics for a run that starts or resumes at step `step`."""
     for each in open_records(workdir, step, config, print):
         each.write("train", step + 2, {"loss": 1.0})
         each.close()

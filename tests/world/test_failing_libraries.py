@@ -25,7 +25,7 @@ ROW = {"loss": 0.5, "usage": [0.25, 1.0]}
 
 @pytest.fixture
 def full_disk():
-    """Limits each file that this process writes to 4 kB."""
+    """Limits each file that this process writes to 4 kB, which has the effect of a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     yield
@@ -163,7 +163,7 @@ def test_ids_are_the_same_where_jax_computes_in_64_bits():
 
 
 def in_a_command(work, *numbers):
-    """Runs `work` as a command does, and gives it a function that sends the signals `numbers` to this process."""
+    """Runs `work` as a command does. The argument of `work` is a function that sends this process signals `numbers`."""
     with signals.stopping():
         work(lambda: [signal.raise_signal(number) for number in numbers])
 

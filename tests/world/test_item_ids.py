@@ -158,7 +158,7 @@ def test_histories_may_name_items_whose_vectors_are_dropped_in_evaluate(padded, 
     assert "4 of 28 interactions are dropped, since their items have no vector" in caplog.text
     without = [[item for item in items if item != PADDED[3]] for items in lists]
     assert figures == evaluate_ids(str(padded), histories=without, **given)
-    # Items without a Semantic ID are counted apart.
+    # Items without a Semantic ID are counted separately.
     lists[0] = ["x", *lists[0]]
     with pytest.raises(UserError, match="'x' is not in the catalog.*1 of 29 items"):
         evaluate_ids(str(padded), histories=lists, **given)

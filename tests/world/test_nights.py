@@ -60,7 +60,7 @@ def first(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run_of_items(tmp_path_factory):
-    """A run of one epoch with too many items for its few codes."""
+    """The folder of a run that has too few codes for its items, and the messages of the run."""
     folder, random = tmp_path_factory.mktemp("run"), np.random.default_rng(0)
     config = default_config()
     config.model.update({"num_levels": 2, "codebook_size": 8, "hidden_dimensions": (8,), "latent_dimension": 4})
@@ -275,7 +275,7 @@ def test_a_known_item_that_moves_gets_a_new_id_and_nobody_else_the_old_one(tmp_p
     )
     taken = lite.load(tmp_path / "v2")
     assert len(taken.table) == 20 and {before[4], before[9]} <= taken._taken.keys()
-    # A repeated call changes nothing, and old IDs stay reserved, in memory and in files.
+    # A repeated append changes no ID, and old IDs stay reserved, in memory and in files.
     night(tmp_path / "v2", tmp_path / "v3", known, on_known="move")
     assert ids_of(tmp_path / "v3") == after
     new = append_items(load_export(tmp_path / "v3"), range(20, 35), made_vectors(range(20, 35)))

@@ -25,7 +25,7 @@ NO_ONE = 2**22 - 3  # A process id that is hardly ever in use.
 
 
 def hold(path, works, told):
-    """Runs in the other process: acquires a lock, and holds it until it is told to stop."""
+    """Acquires a lock, and holds it until the pipe `told` gets a message. This function runs in another process."""
     with alone(Path(path), "at work"):
         works.send(True)
         told.poll(30)

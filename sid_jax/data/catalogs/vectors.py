@@ -39,7 +39,7 @@ def catalog_vectors(settings: ConfigDict) -> VectorSet:
 
 
 def catalog_column(settings: ConfigDict, name: str) -> tuple[Any, np.ndarray]:
-    """Returns a column `[N]` of the named catalog `settings.source`, and the items' ids.
+    """Returns a column `[N]` of the named catalog `settings.source`, and the ids `[N]` of its rows.
 
     Raises:
       UserError: if the catalog cannot be read or fetched, or has no such column.

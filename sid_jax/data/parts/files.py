@@ -46,7 +46,7 @@ def id_offsets(ids_path: Path, starts: Sequence[int], num_rows: int, path: str) 
 
 
 def read_ids(ids_path: Path, num_rows: int, path: str) -> np.ndarray:
-    """Returns all ids of a file, `[n]` int64 or object (str); raises as `id_offsets`."""
+    """Returns all ids of a file, `[n]` int64 or object (str); see `id_offsets` for the errors."""
     offsets = id_offsets(ids_path, [0], num_rows, path)
     return ids_as_array(IdReader(str(ids_path), offsets[0], 0).read(num_rows))
 

@@ -120,11 +120,11 @@ class Kind(abc.ABC):
 
     @abc.abstractmethod
     def look(self, path: Path, columns: Columns, rows: int) -> Look:
-        """Inspects a file; its parts have about `rows` rows each."""
+        """Inspects a file and splits it into parts of at most `rows` rows; a row group of Parquet is never split."""
 
     @abc.abstractmethod
     def blocks(self, part: Part, columns: Columns, rows: int) -> Iterator[tuple[pa.Array | None, np.ndarray]]:
-        """Yields ids `[n]`, int64 or string (None without ids), and vectors `[n, D]` float32, `rows` at a time."""
+        """Yields ids `[n]`, int64 or string (None without ids), and vectors `[n, D]` float32, `n <= rows`."""
 
     def rows(self, part: Part, columns: Columns, wanted: np.ndarray, rows: int) -> Iterator[np.ndarray]:
         """Yields the vectors of the rows `wanted`, at most `rows` at a time.

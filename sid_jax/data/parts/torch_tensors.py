@@ -61,13 +61,14 @@ class _Tensor:
 
 
 def open_tensor(path: Path) -> tuple[str, np.ndarray]:
-    """Returns the tensor of a `.pt` file, memory-mapped, and its name; the name of a bare tensor is "".
+    """Returns the name of a `.pt` file's tensor ("" if it is not in a dict), and the tensor, memory-mapped.
 
     Args:
       path: written by `torch.save(tensor, path)`, or by `torch.save` of a dict with one tensor.
 
     Raises:
-      UserError: if the file is not a `.pt` file, is damaged, or holds anything but numbers, text and tensors.
+      UserError: if the file is not a `.pt` file, is damaged, does not hold exactly one tensor, or holds Python objects
+        other than tensors, numbers, text and collections of them.
     """
     with reading(path, ".pt", zipfile.BadZipFile, struct.error, EOFError):
         with path.open("rb") as file:
@@ -92,7 +93,7 @@ def _tensors_of(value: Any) -> dict[str, _Tensor]:
 
 
 def _structure_of(archive: zipfile.ZipFile) -> tuple[str, bytes]:
-    """Returns the archive's folder that holds all entries, and the pickle."""
+    """Returns the folder in the archive that holds all entries, and the pickle of the structure."""
     names = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
     if len(names) != 1:
         raise ValueError(f"it has {len(names)} entries named data.pkl")
@@ -115,7 +116,7 @@ class _Machine:
         self._memo: dict[int, Any] = {}
 
     def run(self, pickled: bytes) -> Any:
-        """Returns the value: None, bool, int, float, str, `_Tensor`, and lists, tuples and dicts of these."""
+        """Returns the pickled value: None, bool, int, float, str, `_Tensor`, or lists, tuples and dicts of these."""
         for opcode, argument, _ in pickletools.genops(pickled):
             if opcode.name == "STOP":
                 return self._stack.pop()

@@ -1,4 +1,4 @@
-"""Sentence encoders of BERT's architecture (Devlin et al., 1810.04805), such as all-MiniLM-L6-v2, in JAX.
+"""Sentence encoders of BERT's architecture (Devlin et al., arXiv 1810.04805), such as all-MiniLM-L6-v2, in JAX.
 
 A model is a folder in the layout of Hugging Face and sentence-transformers. PyTorch is not needed.
 """

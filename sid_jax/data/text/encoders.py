@@ -1,4 +1,4 @@
-"""Text encoders: the built-in one, a sentence encoder, or the user's own function."""
+"""Text encoders: the built-in wordllama, a sentence encoder, or the user's own function."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _sentence_encoder(name: str) -> Encoder:
     if mixed:
         raise UserError(
             f"config.data.text_encoder={name}: {_MIXED} is only for the folder of a BERT model, but {path} is "
-            f"{f'one{why}' if why else 'not a folder'}; remove {_MIXED}"
+            f"{f'a folder{why}' if why else 'not a folder'}; remove {_MIXED}"
         )
     return Encoder(name, _model_identity(name), functools.partial(_sentence_transformers, name, why))
 

@@ -22,7 +22,7 @@ from sid_jax.recommend.ranker import ModelRanker, first_allowed
 from sid_jax.training.processes import gathered
 from sid_jax.training.sharding import on_every_device
 
-# A search retrieves this many items more than the list needs, since some of them may be excluded afterwards.
+# Number of items that a search retrieves in addition to the list's items, since some items may be excluded afterwards.
 _SPARE = 50
 
 
@@ -83,7 +83,8 @@ def _find_cold(
 ) -> tuple[jax.Array, jax.Array]:
     model: Any = nnx.merge(graphdef, params)
     if isinstance(model, ItemModel):
-        assert back_off is not None  # Ranking without a back-off needs scores of IDs, which this model lacks.
+        # Ranking without a back-off needs scores of IDs, and a model that scores items has none.
+        assert back_off is not None
         scores = cold_scores_of_items(model, histories, known, vectors, cold, content, back_off, num_beams)
     elif back_off is None:
         scores = prefix_scores(model, histories, known, cold, len(cold.sizes))
@@ -158,8 +159,8 @@ def with_cold(known: np.ndarray, cold: np.ndarray, count: int, slots: int, place
     after the gaps move up. At most `slots` of the first `places` items are cold, unless there are too few warm items.
 
     Args:
-      known: `[B, M]` int32 warm items, the best first, -1 for none.
-      cold: `[B, n]` int32 cold items, the best first, -1 for none.
+      known: `[B, M]` int32 warm items, the best first, padded with -1.
+      cold: `[B, n]` int32 cold items, the best first, padded with -1.
       count: k, length of the lists.
       slots: number of slots for cold items in each block, from 0 to `places`.
       places: number of positions in a block; 1 or more.

@@ -8,9 +8,10 @@ codes. The model also predicts which warm items come next. The score of a cold i
 w is a weight. p is the model's probability of a prefix of u's ID; for a model that scores items, p is the model's
 probability of u among the cold items. q is a distribution over warm items. It is a mixture of two distributions: the
 model's distribution over the next item, truncated to the most likely items, and a distribution over the items of the
-history, in which later items have higher weights. k is the similarity weight exp(b * cosine) of the items' content
-vectors, normalized over the cold items, so a warm item that is similar to many cold items contributes little to each of
-them. The sum is the Nadaraya-Watson estimate of the distribution over cold items.
+history, in which later items have higher weights. k(u | i) is exp(b * cosine), where the cosine is between the content
+vectors of u and i, and b is the sharpness. k is normalized over the cold items, so a warm item that is similar to many
+cold items contributes little to each of them. The sum is the Nadaraya-Watson estimate of the distribution over cold
+items.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def spread(
 def prefix_scores(model: CodeModel, histories: HistoryBatch, known: Catalog, cold: Trie, num_levels: int) -> jax.Array:
     """Returns log p of a prefix of each cold item's ID, `[B, C]` float32, in the order of `cold.items`.
 
-    Each level's softmax is over all K codes, since a new ID may have other codes than the IDs of warm items. All
+    Each level's softmax is over all K codes, since the ID of a cold item may have a prefix that no warm item has. All
     prefixes of the cold items are scored, without pruning. A prefix that several items share is scored only once.
 
     Args:

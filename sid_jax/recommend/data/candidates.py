@@ -28,7 +28,7 @@ class Candidates:
       available: `[n]` row numbers of the items that may be recommended.
       num_trained: number of items in the table when the model was trained. These items are the first rows of the
         current table.
-      content: `[N, D]` float32 content vectors of length 1, zeros for an item without content; None if no item has any.
+      content: `[N, D]` float32 content vectors of length 1, zeros for an item without content; None if none are used.
       blend: terms that are added to a model's scores of items; None if there are none.
     """
 

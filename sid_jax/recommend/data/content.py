@@ -80,16 +80,16 @@ def load_content(
     available: np.ndarray | None = None,
     option: str = BAD_ROWS_OPTION,
 ) -> np.ndarray:
-    """Loads the content vectors of `config.quantizer.data`, centers them on warm items, and scales them to length 1.
+    """Loads the content vectors of `config.quantizer.data`, and centers and scales them with `unit_content`.
 
     Args:
       config: from `sid_jax.recommend.config`.
       item_ids: `[N]` ids of the catalog.
-      cold: `[N]` bool, items that are excluded from the center.
+      cold: `[N]` bool, items that are excluded from the mean that is subtracted.
       available: `[n]` row numbers of the items that may be recommended, which must have a vector; None for
         all items. An item that may not be recommended and has no vector gets a zero vector, whose cosine with every
         item is 0.
-      option: see `treat_bad_rows`.
+      option: see `sid_jax.data.vector_files.treat_bad_rows`.
 
     Returns:
       `[N, D]` float32 vectors of length 1, or zero vectors.
@@ -102,7 +102,7 @@ def load_content(
 
 
 def unit_content(vectors: np.ndarray, cold: np.ndarray) -> np.ndarray:
-    """Scales vectors `[N, D]` to length 1, centers them on warm items, and scales them again.
+    """Scales vectors `[N, D]` to length 1, subtracts the mean over warm items, and scales to length 1 again.
 
     A row with NaN becomes a zero vector.
     """

@@ -13,8 +13,8 @@ class Room:
         """Returns a padded size of at least `number`: the previous one, if it is large enough, or else a new one.
 
         A new size is at least 1/16 larger than `number`, and at most about 1/8 larger if `number` is large. It is
-        rounded up to a multiple of a power of two, so that processes that start with similar catalogs have the same
-        sizes.
+        rounded up to a multiple of a power of two, so that processes that start with similar catalogs usually have
+        the same sizes.
         """
         if number > self._sizes.get(name, 0):
             wanted = number + number // 16 + 1

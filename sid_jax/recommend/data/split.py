@@ -53,7 +53,7 @@ class Split:
       validation: each user's second-to-last item as the target, with the items before it as the history.
       test: each user's last item as the target, with all items before it as the history, including the validation
         target.
-      cold: `[N]` bool, the items on which the model is not trained; they occur only as targets.
+      cold: `[N]` bool, the items on which the model is not trained; these items occur only as targets.
     """
 
     train: Histories

@@ -33,7 +33,7 @@ class Evaluation:
     Attributes:
       name: name of the recommender.
       exclude_seen: whether items of a user's history were excluded from the list.
-      lists: `[E, 50]` int32 row numbers of items, the best first, -1 for none.
+      lists: `[E, 50]` int32 row numbers of items, the best first, padded with -1.
       places: `[E]` int32, rank of the target in its list, from 1; 0 if it is not in the list.
       metrics: means over users, and coverage and entropy of all lists together.
       other: the evaluation of the same users under the other rule; None if there is none.
@@ -151,8 +151,8 @@ def _ask(ranker: Ranker, batch: HistoryBatch, seen: np.ndarray, rules: tuple[boo
 def _by_length(lengths: np.ndarray, window: int, batch_size: int) -> list[tuple[np.ndarray, int]]:
     """Returns batches of users, and the width to which each batch's histories are padded.
 
-    Short histories are in batches of their own, so that they are not padded to the length of long ones. There are only
-    two widths and one batch size, so that few programs are compiled. The last batch of a width is completed by
+    Short histories are in batches of their own, so that they are not padded to the length of long histories. There
+    are only two widths and one batch size, so that few programs are compiled. The last batch of a width is completed by
     repeating users.
     """
     short = max(1, window // 4)

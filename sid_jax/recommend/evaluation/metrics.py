@@ -12,7 +12,7 @@ def ranks(lists: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Returns the rank of each user's target in the user's list.
 
     Args:
-      lists: `[U, k]` int32 row numbers of items, the best first, -1 for none.
+      lists: `[U, k]` int32 row numbers of items, the best first, padded with -1.
       targets: `[U]` int32.
 
     Returns:
@@ -63,7 +63,7 @@ def summary(lists: np.ndarray, targets: np.ndarray, num_items: int) -> dict[str,
     """Returns the metrics of recommendation lists: means over users, coverage and entropy.
 
     Args:
-      lists: `[U, k]` int32 row numbers of items, the best first, -1 for none; k is 10 or more.
+      lists: `[U, k]` int32 row numbers of items, the best first, padded with -1; k is 10 or more.
       targets: `[U]` int32.
       num_items: N, the size of the catalog.
 
@@ -99,7 +99,8 @@ def _refuse_repetitions(lists: np.ndarray) -> None:
         )
 
 
-# Maximum number of drawn users, over all bootstrap samples, that are in memory at a time. They take tens of megabytes.
+# Maximum number of drawn users, over all bootstrap samples, that are in memory at a time. This many users take tens of
+# megabytes.
 _DRAWS = 2_000_000
 
 
@@ -124,7 +125,7 @@ def mean_interval(
 
     Both users and seeds are resampled, so the interval includes the variance between users and between training runs.
     Each sample has the same users for every seed, since all seeds are tested on the same users. With few seeds, the
-    variance between seeds is underestimated by the factor (S - 1) / S; with one seed it is ignored.
+    variance between seeds is underestimated by the factor (S - 1) / S. With one seed, it is ignored.
 
     Args:
       values: `[S, U]`, a metric for each training seed and user.
@@ -141,8 +142,8 @@ def paired_difference(
     """Returns the mean difference `a - b` on the same users, and the two ends of its paired bootstrap interval.
 
     Each sample has the same users for `a` and `b`, since targets that one recommender misses are often missed by the
-    other. Seeds are resampled separately, because two different recommenders with the same seed have nothing in common.
-    See `mean_interval` on the variance between few seeds.
+    other recommender. Seeds are resampled separately, because two different recommenders with the same seed have
+    nothing in common. See `mean_interval` on the variance between few seeds.
 
     Args:
       a, b: `[S, U]`, a metric for each training seed and user; S may differ.

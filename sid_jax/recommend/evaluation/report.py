@@ -155,7 +155,7 @@ def print_samples(console: Console, task: Task, evaluation: Evaluation) -> None:
         history = examples.histories.of(user)[-_SAMPLE_HISTORY:]
         found = evaluation.lists[user][:_SAMPLE_LIST]
         lines = (
-            ("after", history),
+            ("history", history),
             ("recommended", found[found >= 0]),
             ("target", examples.targets[user : user + 1]),
         )
@@ -172,7 +172,7 @@ def item_name(task: Task, item: int) -> str:
 
 
 def figure(value: float) -> str:
-    """Formats a share for tables of recommenders: 0.0648."""
+    """Formats a metric for tables of recommenders: 0.0648."""
     return f"{value:.4f}"
 
 

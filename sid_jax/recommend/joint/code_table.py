@@ -23,7 +23,7 @@ class CodeTable:
     """The codes of N items, and bit masks of the codes that follow each prefix.
 
     The shapes of a trie's arrays depend on its number of nodes, so new IDs would need another compilation. The arrays
-    here are large enough for the maximum number of prefixes. They take at most N K / 8 bytes per level.
+    here are large enough for the maximum number of prefixes. The masks take at most about N K / 8 bytes per level.
 
     Attributes:
       codes: `[N, L]` int32.

@@ -74,7 +74,7 @@ def train_jointly(
       workdir: folder for the joint phase, its export, the recommender, and the tokenizer if this run trains it.
       console: where to print.
       name: name of the recommender in tables; the model's kind if empty.
-      quiet: whether to omit the line that each validation prints.
+      quiet: whether to omit the lines that are printed at the start and at each evaluation.
 
     Returns:
       The task with its final IDs, and the recommender; None if the joint phase was interrupted.
@@ -251,7 +251,8 @@ def revive_unused(
 ) -> tuple[nnx.State, optax.OptState]:
     """Sets the codewords of dead codes to residuals with large errors, and their optimizer moments to 0.
 
-    It works like `sid_jax.training.optimizer.revive_unused`, but a code is dead if no item of the catalog has it.
+    It works like `sid_jax.training.optimizer.revive_unused`, except that a code is dead here if no item of the catalog
+    has it.
 
     Args:
       recipe: provides `quantizer` and `optimizer`.

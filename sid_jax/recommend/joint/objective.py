@@ -108,7 +108,8 @@ def _lack_of_information(logits: jax.Array, weights: jax.Array) -> jax.Array:
     with the weights `[B, P]`.
 
     With `-log p(k | history)` alone, items would move to common codes, since fewer codes are easier to predict. This is
-    how plain joint training collapses. The mutual information of codes and histories is greatest with all codes in use.
+    how plain joint training collapses. The mutual information of codes and histories is greatest if all codes are
+    in use.
     """
     log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
     shares = jnp.exp(log_probabilities) * (weights / jnp.sum(weights))[..., None]

@@ -23,7 +23,7 @@ _MOST_ITEMS_IN_FULL = 50_000
 
 
 def build_model(config: ConfigDict, candidates: Candidates) -> Any:
-    """Builds the config's model for a catalog, with parameters drawn from the seed.
+    """Builds the config's model for a catalog, with random initial parameters that depend on the seed.
 
     Args:
       config: from `sid_jax.recommend.config`.
@@ -60,7 +60,7 @@ def build_model(config: ConfigDict, candidates: Candidates) -> Any:
     if model.kind == "parallel":
         return Parallel(sizes, make_encoder(), temperature=model.code_temperature, dtype=dtype, rngs=rngs)
     if model.kind == "sasrec":
-        # SASRec is the scorer with item embeddings alone.
+        # SASRec is the scorer with item embeddings only, without codes and content.
         return _build_scorer(config, candidates, ("item",), make_encoder(), rngs)
     parts = scored_parts(config, candidates.content is not None)
     members = [_build_scorer(config, candidates, parts, make_encoder(), rngs) for _ in range(model.members)]

@@ -23,7 +23,7 @@ class Catalog:
       semantic_ids: `[N, L]` int32.
       prefixes: `[N, L]` int32, the trie node of an item's first l codes, for l from 0 to L - 1; 0 for an item that is
         not in the trie.
-      trie: the trie of the IDs that may be recommended: those of all items, or of a subset.
+      trie: the trie of the IDs that may be recommended: the IDs of all items, or of a subset of the items.
       content: `[N, D]` float32 content vectors of length sqrt(D), zeros for an item without content; None if the model
         does not use them.
       cold: `[N]` float32, 1 for an item on which the model was not trained; None if there are none.

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 # large enough to keep the device busy.
 _BLOCK_BYTES = {"cpu": 16 << 20}
 _OTHER_BLOCK_BYTES = 1 << 30
-# Logits are clipped to at most this much above the target's logit, so that exp cannot overflow float32. A target that
+# Logits are clipped to the target's logit plus this number, so that exp cannot overflow float32. A target that
 # is e^60 times less likely than another item has a large loss in any case.
 _MOST_ABOVE_TARGET = 60.0
 
@@ -60,7 +60,7 @@ def sampled_cross_entropy(
       positives: `[B, P, F]`, the targets' vectors.
       negatives: `[S, F]`, the sampled items' vectors.
       same: `[B, P, S]` bool, whether the sampled item is the target, which must not count twice.
-      log_rates: `[S]` float32, the logarithms of the expected counts.
+      log_rates: `[S]` float32, the logarithms of the sampled items' expected counts.
       weights: `[B, P]` float32.
       smoothing: the share of a target's probability that is spread over the sampled items.
     """
@@ -137,7 +137,7 @@ _partition.defvjp(_partition_forward, _partition_backward)
 
 
 def _block_width(rows: int, places: int, num_items: int) -> int:
-    """Returns the number of positions of a row that are in one block; it divides the number of positions of the row."""
+    """Returns the number of positions per row in one block. It is a divisor of `places`, the row's total number."""
     budget = _BLOCK_BYTES.get(jax.default_backend(), _OTHER_BLOCK_BYTES)
     most = max(1, budget // (4 * rows * num_items))
     return max(width for width in range(1, places + 1) if places % width == 0 and width <= most)

@@ -1,4 +1,4 @@
-"""Item vectors of a recommender: sums of item embeddings, code embeddings, and a map of content vectors."""
+"""Item vectors of a recommender: sums of item embeddings, code embeddings, and a learned map of content vectors."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class GatedFeedForward(nnx.Module):
         return self.down(jax.nn.silu(self.gate(inputs)) * self.up(inputs))
 
 
-# Branches of the residual stream are initially small, so that a deep stack is initially close to the identity.
+# The outputs of residual branches are initially small, so that a deep stack is initially close to the identity.
 _RESIDUAL_GAIN = 0.3
 
 
@@ -131,7 +131,7 @@ class Attention(nnx.Module):
 
         Args:
           queries: the result of `queries`.
-          keys_values: the result of `keys_values`; leading axes equal those of the queries, or are 1.
+          keys_values: the result of `keys_values`; each leading axis has size 1, or the size of the queries' axis.
           bias: `[..., H, T, S]` float32, added to the logits; leading axes may be 1; `MASKED` where a query must not
             attend to a key.
         """
@@ -152,7 +152,7 @@ class DistanceBias(nnx.Module):
 
     Args:
       num_heads: H.
-      num_distances: number of distances with separate biases; larger distances share the last one.
+      num_distances: number of distances with separate biases; larger distances share the last bias.
       both_ways: whether keys may come after the query, as in an encoder; such keys have separate biases.
     """
 

@@ -65,7 +65,7 @@ class Parallel(nnx.Module):
         return jnp.mean(jnp.stack(losses))[None], jnp.sum(batch.weights)
 
     def item_vectors(self, catalog: Catalog) -> tuple[jax.Array, jax.Array]:
-        """Returns the items' input embeddings `[N, F]`, sums of code embeddings, and their codes `[N, L]`."""
+        """Returns the items' input embeddings `[N, F]` (sums of code embeddings), and the items' codes `[N, L]`."""
         return self._embed(catalog.semantic_ids), catalog.semantic_ids
 
     def read(self, histories: HistoryBatch, vectors: tuple[jax.Array, jax.Array]) -> list[jax.Array]:

@@ -72,7 +72,7 @@ class Trained:
     Attributes:
       ranker: the trained model.
       candidates: the task's items, with the terms that are blended into the model's scores.
-      step: the step of the checkpoint; 0 if the run was interrupted before there was one.
+      step: the step of the checkpoint; 0 if the run was interrupted before its first checkpoint.
       finished: whether the run is complete.
       seconds: training time of this process, without validation.
     """
@@ -97,7 +97,7 @@ def train_recommender(
 ) -> Trained:
     """Trains a recommender until the config's last epoch, from the start or from the workdir's last checkpoint.
 
-    In a run of several data-parallel processes (see `sid_jax.training.processes`), only the first one prints.
+    In a run of several data-parallel processes (see `sid_jax.training.processes`), only the first process prints.
 
     Args:
       config: from `sid_jax.recommend.config`.
@@ -105,7 +105,7 @@ def train_recommender(
       workdir: the run's folder; None writes nothing to disk.
       messages: where text is printed.
       name: name of the recommender in tables; the model's kind if empty.
-      quiet: whether to omit the line that each validation prints.
+      quiet: whether to omit the lines that are printed at the start and at each validation.
       begun: the initial state if the workdir has no checkpoint; None starts with new random parameters.
 
     Raises:
@@ -183,7 +183,7 @@ class _RecommenderJob(Job[TrainState]):
             exclude_seen=self._excludes_seen,
             users=self._asked,
         ).metrics
-        # The weights of the blend are fitted after training, to the same validation targets.
+        # The weights of the blend are fitted after training, so they are not available here.
         unblended = " without the blend" if self.config.model.kind == "scorer" and self.config.model.blend else ""
         text = (
             f"validation{unblended}: recall@10 {metrics['recall@10']:.4f} ndcg@10 {metrics['ndcg@10']:.4f}  "

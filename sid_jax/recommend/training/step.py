@@ -57,7 +57,7 @@ class Recipe(BaseRecipe):
 def make_state(model: nnx.Module, optimizer: optax.GradientTransformation, *, averaged: bool = False) -> TrainState:
     """Returns the state at step 0, with an average of the parameters if `averaged` is True."""
     params = nnx.state(model, nnx.Param)
-    # The parameters after the first step replace the zeros.
+    # The zeros have no effect, since the first step replaces them by the new parameters.
     average = jax.tree.map(jnp.zeros_like, params) if averaged else None
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), average)
 

@@ -24,7 +24,8 @@ function childrenOf(prefix) {
   return [...found].sort((one, other) => one[0] - other[0]);
 }
 
-// For prefixes whose items are counted over the whole catalog: the codes that follow them, even if the page lacks items.
+// The codes that follow each prefix whose items are counted over the whole catalog. These include codes whose items are
+// all missing from the page.
 const countedChildren = new Map();
 
 function readCounts() {

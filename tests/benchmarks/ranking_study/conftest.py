@@ -17,7 +17,7 @@ NUM_ITEMS, NUM_USERS, NUM_KINDS = 60, 40, 4
 def made_tables():
     """Returns the kinds of the films, and the users, items, stars and times of ratings.
 
-    Each user likes two of the four kinds of films. On average, one rating in ten says the opposite.
+    Each user likes two of the four kinds of films. On average, one rating in ten contradicts this.
     """
     random = np.random.default_rng(0)
     kind = np.arange(NUM_ITEMS) % NUM_KINDS

@@ -1,4 +1,4 @@
-"""The features of a user before each rating equal those from a plain loop; and cold items are drawn as requested."""
+"""A rating's history features come from the user's earlier ratings of warm items, and cold items are drawn as set."""
 
 import jax
 import numpy as np

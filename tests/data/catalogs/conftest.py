@@ -15,7 +15,7 @@ import pytest
 from sid_jax.data.catalogs.store import Download
 from tests.data.conftest import grouplens_files, write_zip
 
-# The port of the discard service, on which no server listens.
+# An address without a server: port 9 is reserved for the discard service.
 CLOSED = "http://127.0.0.1:9"
 
 

@@ -24,7 +24,7 @@ TEXTS = ["", "word1", "word3 word2 word1", "no such thing", " ".join(WORDS * 2),
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    """A folder as sentence-transformers writes it, with random weights."""
+    """The folder of a model with random weights, as sentence-transformers writes it."""
     folder = tmp_path_factory.mktemp("bert")
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}

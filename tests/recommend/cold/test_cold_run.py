@@ -42,7 +42,7 @@ def cold_config(config, world):
     config.eval.cold_slots = 1
     config.eval.baselines = ("popularity",)
     # With these sizes, the evaluation and single requests have batches of the same shape on 8 devices: 8 histories of 8
-    # items. They share one compiled program. Only histories of one or two items need another program.
+    # items. So both use the same compiled program. Only histories of one or two items need another program.
     config.eval.batch_size = 8
     config.model.window = 8
     return config
@@ -137,7 +137,7 @@ def test_a_scorer_ranks_cold_items_by_what_it_expects(cold_config, tmp_path, con
 def test_missing_vectors_are_found_before_anything_is_trained(
     slots, cold_config, world, tmp_path, console, monkeypatch
 ):
-    monkeypatch.setattr(run_module, "train_configured", lambda *args, **kwargs: pytest.fail("trained"))
+    monkeypatch.setattr(run_module, "train_configured", lambda *args, **kwargs: pytest.fail("a model was trained"))
     cold_config.eval.cold_slots, cold_config.eval.baselines = slots, () if slots else ("semantic_knn",)
     np.save(world / "few.npy", np.ones((30, 2), np.float32))
     needed_by = r"^scores of cold items \(config.eval.cold_slots=1\)" if slots else r"^baselines \(.*=semantic_knn\)"
@@ -151,7 +151,7 @@ def test_missing_vectors_are_found_before_anything_is_trained(
 
 
 def test_joint_training_asks_for_vectors_before_it_begins(cold_config, tmp_path, console, monkeypatch):
-    monkeypatch.setattr(run_module, "train_configured", lambda *args, **kwargs: pytest.fail("trained"))
+    monkeypatch.setattr(run_module, "train_configured", lambda *args, **kwargs: pytest.fail("a model was trained"))
     cold_config.joint.estimator, cold_config.eval.baselines = "ste", ("semantic_knn",)
     cold_config.data.cold_items, cold_config.eval.cold_slots, cold_config.quantizer.data.path = "", 0, ""
     with pytest.raises(UserError, match="has no vectors"):

@@ -1,4 +1,4 @@
-"""A newer version of a table: items keep their rows, new items follow, and another table is refused."""
+"""A newer version of an ID table: items keep their rows, new items follow, and unrelated tables are rejected."""
 
 from __future__ import annotations
 

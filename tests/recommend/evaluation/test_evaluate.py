@@ -10,7 +10,7 @@ from tests.data.test_histories import make
 
 
 class Echo:
-    """Recommends each history's own items, the last one first, and records its inputs."""
+    """A ranker that recommends the items of each history, the last item first, and records the histories."""
 
     name = "echo"
 

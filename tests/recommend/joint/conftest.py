@@ -1,4 +1,4 @@
-"""A small tokenizer of the synthetic items, and settings for joint training from it."""
+"""A small tokenizer of the synthetic items, and settings for joint training that starts from this tokenizer."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from sid_jax.training.schedules import Lengths
 def test_unused_codes_come_into_use_and_their_moments_are_forgotten(key):
     model = RQVAE(4, (6, 6), latent_dimension=None, rngs=nnx.Rngs(0))
     vectors = jax.random.normal(key, (60, 4))
-    # Codes 4 and 5 of each level are far from all items.
+    # The codewords 4 and 5 of each level are far from all items.
     codebooks = [vectors[:6].at[4:].set(100.0), 0.3 * vectors[6:12].at[4:].set(-100.0)]
     model.quantizer.set_codebooks(codebooks)
     codes = model.assign(vectors)

@@ -1,4 +1,4 @@
-"""A joint step: its gradients, its loss, and no recompilation for another ID table."""
+"""A step of joint training: its gradients, its loss, and no recompilation for another ID table."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def test_switches_keep_the_recommenders_loss_from_a_group_and_not_the_anchor(beg
     assert largest(without_encoder["recommender"]["embedding"]) > 1e-4
     quantizer = without_codebooks["quantizer"]
     assert largest(quantizer["quantizer"]) == 0 < largest(quantizer["encoder"])
-    # If the recommender's loss has no gradient to encoder and codebooks, the anchor's gradient still reaches all three
-    # groups.
+    # If the recommender's loss has no gradient to encoder and codebooks, the gradient of the anchor loss still reaches
+    # all three groups.
     assert all(largest(anchored["quantizer"][group]) > 1e-4 for group in ("encoder", "quantizer", "decoder"))
 
 

@@ -1,4 +1,4 @@
-"""Lists from a shortlist, compared with lists from the scores of all items."""
+"""Recommendations from a shortlist, compared with recommendations from the scores of all items."""
 
 from __future__ import annotations
 

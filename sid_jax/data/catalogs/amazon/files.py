@@ -45,11 +45,12 @@ def read_reviews(path: Path, *, core: int) -> Histories:
     """Reads a file of reviews, one per line.
 
     A user who reviewed an item several times has one interaction with it, at the time of the earliest review. Users and
-    items with fewer than `core` interactions are removed until all have at least that many (the k-core).
+    items with fewer than `core` interactions are removed until every remaining user and item has at least `core`
+    interactions (the k-core).
 
     Args:
       path: a file in the layout of the edition of 2014, 2018 or 2023.
-      core: k; 0 or 1 keeps everything.
+      core: k of the k-core; 0 or 1 removes nothing.
 
     Returns:
       The histories: users in the order of their first review in the file; each user's items by time, and in file order
@@ -73,7 +74,7 @@ def read_reviews(path: Path, *, core: int) -> Histories:
     user_of, item_of = _core(*_earliest(user_of, item_of), core)
     if not len(user_of):
         raise UserError(
-            f"{path}: no item is left when each user and item must have {core} interactions; set a smaller "
+            f"{path}: no item is left when each user and item must have at least {core} interactions; set a smaller "
             "--config.data.core"
         )
     return _histories(user_of, item_of, list(user_rows), list(item_rows))

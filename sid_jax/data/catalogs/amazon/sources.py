@@ -72,7 +72,7 @@ class Products:
 
     Attributes:
       items: one row per product, in the order of `histories.item_ids`: `item_id` and descriptive columns.
-      histories: users in the order of the reviews, each user's items in time order.
+      histories: users in the order of the file from which the histories were read, each user's items in time order.
       source: one line that says where the data came from.
     """
 
@@ -95,8 +95,8 @@ def load_amazon(source: str, path: str = "", cache_dir: str = "", *, core: int =
     """Returns products and interaction histories from the first of these sources that applies.
 
     1. `path`, if given: a folder with the files of reviews and metadata under their original names, in the layout of
-       any edition, gzipped or not; or a prepared folder as `_read_prepared` reads it. If the folder cannot be used,
-       that is an error. Data from original files is kept in the cache until one of the files changes.
+       any edition, gzipped or not; or a prepared folder as `_read_prepared` reads it. If the folder cannot be used, an
+       error is raised. Data from original files is cached, and prepared again if one of the files changes.
     2. The prepared cache.
     3. The addresses of the data's authors, fetched with TensorFlow Datasets and prepared into the cache.
 

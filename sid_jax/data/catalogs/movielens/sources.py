@@ -52,8 +52,8 @@ class Edition(NamedTuple):
       name: its name in messages.
       counts: numbers of films, of users with ratings, and of ratings; None if GroupLens announces that they will
         change.
-      download: the zip. Its digest is the one in TensorFlow Datasets; for 10M and 32M, which TensorFlow Datasets lacks,
-        it is the MD5 that GroupLens publishes with the zip.
+      download: the zip. Its digest is from TensorFlow Datasets; for 10M and 32M, which TensorFlow Datasets lacks, the
+        digest is the MD5 that GroupLens publishes with the zip.
       read: reads a folder or zip in the size's layout.
       seconds: time limit of the download, in seconds.
     """
@@ -104,7 +104,7 @@ EDITIONS = {
 def load_movielens(path: str = "", cache_dir: str = "", size: str = "100k") -> MovieLens:
     """Returns MovieLens from the first of these sources that applies.
 
-    1. `path`, if given: a folder or zip in GroupLens' layout. If it cannot be used, that is an error.
+    1. `path`, if given: a folder or zip in GroupLens' layout. If it cannot be used, an error is raised.
     2. The prepared cache.
     3. For 100K, the copy in the wheel of the `recbole` package, fetched with pip and prepared into the cache.
     4. GroupLens' own zip, fetched with TensorFlow Datasets and prepared into the cache.

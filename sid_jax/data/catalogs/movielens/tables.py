@@ -33,10 +33,11 @@ class MovieLens:
       items: `item_id` int64 `[N]`, ascending; `title`, `year` ("" where unknown) and `genres`
         ("Animation|Children's|Comedy"), each object (str) `[N]`.
       users: `user_id` int64 `[U]`, ascending; `age` int64 (for 1M object (str), an age group such as "18-24"); `gender`
-        ("M", "F"), `occupation` and `zip_code`, each object (str) `[U]`. For 10M and larger sizes, users have only ids.
-      ratings: `user_id`, `item_id`, `rating` and `timestamp`, each int64 `[R]` (for 10M and larger, `rating` is
-        float64, since there are half stars), sorted by user, then time, then position in the file. A user's "last"
-        rating is the last of the user's rows, even if times are equal.
+        ("M", "F"), `occupation` and `zip_code`, each object (str) `[U]`. For sizes other than 100K and 1M, users have
+        only ids.
+      ratings: `user_id`, `item_id`, `rating` and `timestamp`, each int64 `[R]` (for sizes other than 100K and 1M,
+        `rating` is float64, since there are half stars), sorted by user, then time, then position in the file. A
+        user's "last" rating is the last of the user's rows, even if times are equal.
       source: one line that says where the data came from.
     """
 
@@ -171,7 +172,10 @@ def rows_of(text: str, separator: str, width: int, where: str) -> list[list[str]
 def item_table(
     ids: list[str], full_titles: list[str], genres: list[list[str]], where: str, *, first_line: int = 1
 ) -> Table:
-    """Returns the table of films from `[N]` ids, titles with years in brackets, and genres; raises as `integers`."""
+    """Returns the table of N films from their ids, titles with years in brackets, and genres.
+
+    Raises UserError if an id is not a whole number.
+    """
     titles, years = zip(*map(split_title, full_titles), strict=True)
     return {
         "item_id": integers(ids, f"{where}, item id", first_line),

@@ -68,7 +68,7 @@ def test_histories_in_time_order_and_their_core(tmp_path_factory: pytest.TempPat
         ('{"reviewerID": "u", "asin": "A", "unixReviewTime": NaN}\n', "line 1 has no unixReviewTime"),
         (
             '{"reviewerID": "u", "asin": "A", "unixReviewTime": 1}\n',
-            "no item is left when each user and item must have 5 interactions",
+            "no item is left when each user and item must have at least 5 interactions",
         ),
     ],
 )

@@ -74,13 +74,13 @@ def test_a_folder_is_read_once_until_a_file_changes(tmp_path: Path, monkeypatch,
     first = load()
     assert "cite Y. Hou" in capfd.readouterr().err
     with monkeypatch.context() as patch:
-        patch.setattr(sources, "_write", lambda *args: pytest.fail("read again"))
+        patch.setattr(sources, "_write", lambda *args: pytest.fail("the files were read again"))
         assert load().items.equals(first.items)
     assert capfd.readouterr().err == ""
     path = folder / NAMES["2023"][1]
     about = path.stat()
     path.write_text(path.read_text().replace("The ", "One "))
-    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))  # The time is unchanged, as with a coarse clock.
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))  # As with a coarse clock.
     assert load().items["title"][0].as_py() == 'One "Best" Cream'
     assert len(list(cache.iterdir())) == 2
 

@@ -54,7 +54,7 @@ def test_a_cache_is_prepared_once_and_says_so_once(
         sources.NOTICE,
         f"MovieLens-100K: prepared in {tmp_path / 'cache' / 'movielens-100k-1'}",
     ]
-    monkeypatch.setattr(sources, "_fetch", lambda scratch, size: pytest.fail("fetched again"))
+    monkeypatch.setattr(sources, "_fetch", lambda scratch, size: pytest.fail("the data was fetched again"))
     second = sources.load_movielens(cache_dir=str(tmp_path / "cache"))
     assert capfd.readouterr() == ("", "")
     for catalog in (first, second):
@@ -62,7 +62,7 @@ def test_a_cache_is_prepared_once_and_says_so_once(
 
 
 def test_a_named_path_that_does_not_work_is_never_replaced_by_another_source(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(sources, "_fetch", lambda scratch, size: pytest.fail("fetched"))
+    monkeypatch.setattr(sources, "_fetch", lambda scratch, size: pytest.fail("data was fetched"))
     with pytest.raises(UserError, match="nowhere: no such file"):
         sources.load_movielens(str(tmp_path / "nowhere"), cache_dir=str(tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()
@@ -153,7 +153,7 @@ def test_a_damaged_cache_is_named(tmp_path: Path, monkeypatch, small: MovieLens,
 
 
 def test_a_cache_folder_that_cannot_be_made_is_refused_before_anything_is_fetched(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(sources, "_fetch", lambda scratch, size: pytest.fail("fetched"))
+    monkeypatch.setattr(sources, "_fetch", lambda scratch, size: pytest.fail("data was fetched"))
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file/below: cannot write the prepared data .*--config.data.cache_dir"):
         sources.load_movielens(cache_dir=str(tmp_path / "file" / "below"))
