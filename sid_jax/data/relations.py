@@ -41,7 +41,7 @@ class Partners:
         return cls(counts.indices.astype(np.int32), ends, bounds.astype(np.int32))
 
     def among(self, kept: np.ndarray) -> Partners:
-        """Returns the pairs, with row numbers that count only the items that a mask `[N]` bool selects.
+        """Returns the same pairs after the items that a mask `[N]` bool selects are numbered from 0.
 
         The other items must have no pairs.
         """

@@ -42,7 +42,7 @@ def own_params(state: Any) -> dict[str, Any]:
 
 
 def replace_levels(tree: Any, replaced: Callable[[int, jax.Array], jax.Array]) -> Any:
-    """Returns a tree with `replaced(level, array)` in place of each level's codebook, or of the codebook's moments."""
+    """Replaces the codebook of each level by `replaced(level, array)`; in an optimizer's state, its moments."""
 
     def replace(path: tuple[Any, ...], leaf: Any) -> Any:
         names = _own_names(path)

@@ -125,7 +125,7 @@ def rotate_to(latents: jax.Array, quantized: jax.Array) -> jax.Array:
 def add_error(
     latents: jax.Array, quantized: jax.Array, key: jax.Array | None = None, noise_scale: jax.Array | float = 0.0
 ) -> jax.Array:
-    """Returns the latents plus a vector as long as the quantization error, with gradients to latents and codewords.
+    """Adds to the latents a vector whose length is the quantization error; latents and codewords get gradients.
 
     The result is `e + |q - e| sg(v / |v|)`, where v is the error `q - e` plus noise (Vali et al., DiVeQ, 2509.26469).
     The direction is treated as a constant in the backward pass. The gradient of the length pulls latents and codewords

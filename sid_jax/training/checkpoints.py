@@ -193,7 +193,7 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 
 
 # The functions below import Orbax when they are called: the import takes a fifth of the time of a short command, and
-# neither runs in memory nor appends need Orbax.
+# Orbax is not needed for an append, or for a run that is kept in memory.
 def _manager(folder: Path, train: ConfigDict, read_only: bool) -> orbax.checkpoint.CheckpointManager:
     """Returns Orbax's manager of the checkpoints in a folder.
 
