@@ -12,7 +12,7 @@ import torch
 
 from sid_jax.errors import UserError
 from sid_jax.formats.inputs import enough_histories
-from sid_jax.llm.generation import generate_ids
+from sid_jax.llm.generation import excluded_leaves, generate_ids
 from sid_jax.llm.tasks import as_text, prompt
 from sid_jax.llm.tokens import IdTokens
 from sid_jax.messages import Messages
@@ -154,15 +154,27 @@ class _LanguageModel:
         histories = [row[:length] for row, length in zip(batch.items, batch.lengths, strict=True)]
         inputs = _padded([self._encoded(history) for history in histories], not self._model.config.is_encoder_decoder)
         found = generate_ids(
-            self._model, inputs, self._tokens, num_beams=self._num_beams, constrained=self._constrained
+            self._model,
+            inputs,
+            self._tokens,
+            num_beams=self._num_beams,
+            constrained=self._constrained,
+            exclude=exclude,
         )
         lists = found.rows(count if exclude is None else count + exclude.shape[1])
         kept, _ = first_allowed(lists, np.zeros(lists.shape, np.float32), exclude, count)
         self.seconds += time.perf_counter() - began
         self.num_users += len(histories)
-        self.num_generated += found.exists.size
-        self.num_invalid += int((~found.exists).sum())
+        # If fewer IDs than beams are allowed, the last beams have no ID.
+        num_allowed = len(self._tokens.trie.first_item) - 1 - self._num_excluded(exclude, len(histories))
+        generated = np.arange(self._num_beams) < num_allowed[:, None]
+        self.num_generated += int(generated.sum())
+        self.num_invalid += int((generated & ~found.exists).sum())
         return kept
+
+    def _num_excluded(self, exclude: np.ndarray | None, batch: int) -> np.ndarray:
+        """Returns the number of excluded IDs of each user, `[B]`."""
+        return np.zeros(batch, int) if exclude is None else (excluded_leaves(self._tokens, exclude) >= 0).sum(axis=1)
 
     def _encoded(self, history: np.ndarray) -> list[int]:
         """Returns the token ids of the prompt for a history, which is given as rows of the ID table."""

@@ -13,7 +13,7 @@ from transformers import GenerationConfig, LogitsProcessorList
 
 from sid_jax.errors import UserError
 from sid_jax.ids.trie import leaf_places
-from sid_jax.llm.constraint import SemanticIdLogitsProcessor, token_trie
+from sid_jax.llm.constraint import ExcludedIdsLogitsProcessor, SemanticIdLogitsProcessor, token_trie
 from sid_jax.llm.tokens import IdTokens
 
 
@@ -23,7 +23,8 @@ class GeneratedIds:
 
     Attributes:
       semantic_ids: `[B, M, L]` int32; -1 for a token that is not a code of its level.
-      leaves: `[B, M]` int32, the IDs' leaves in the trie; -1 if an ID does not exist, or repeats an earlier one.
+      leaves: `[B, M]` int32, the IDs' leaves in the trie; -1 if an ID does not exist, repeats an earlier one, or is
+        excluded.
       exists: `[B, M]` bool, whether an item has the ID.
       tokens: the tokens of the catalog whose IDs were generated.
     """
@@ -39,7 +40,13 @@ class GeneratedIds:
 
 
 def generate_ids(
-    model: Any, inputs: Mapping[str, torch.Tensor], tokens: IdTokens, *, num_beams: int = 20, constrained: bool = True
+    model: Any,
+    inputs: Mapping[str, torch.Tensor],
+    tokens: IdTokens,
+    *,
+    num_beams: int = 20,
+    constrained: bool = True,
+    exclude: np.ndarray | None = None,
 ) -> GeneratedIds:
     """Generates the M most likely Semantic IDs after each prompt by beam search.
 
@@ -52,6 +59,8 @@ def generate_ids(
       tokens: from `add_tokens`.
       num_beams: M.
       constrained: False allows every token, which shows how many generated IDs do not exist.
+      exclude: `[B, S]`, for each prompt the rows of the table that must not be generated, such as the items of a user's
+        history, padded with -1. An ID of several items is excluded if all of them are. None excludes nothing.
 
     Raises:
       UserError: if prompts are padded on the right, or only some of them end with the begin marker.
@@ -84,6 +93,10 @@ def generate_ids(
             tokens, model, first, end_token_id=ends, generation_config=config, in_place=True
         )
         processors.append(processor)
+    excluded = np.full((len(prompt), 0), -1, np.int64) if exclude is None else excluded_leaves(tokens, exclude)
+    if excluded.size:
+        leaves, trie = torch.from_numpy(excluded).to(model.device), token_trie(tokens, model.device)
+        processors.append(ExcludedIdsLogitsProcessor(trie, first, leaves, num_beams))
     training = model.training
     model.eval()
     try:
@@ -91,11 +104,28 @@ def generate_ids(
         out = model.generate(prompt, attention_mask=attention, generation_config=config, logits_processor=processors)
     finally:
         model.train(training)
-    return _found(out[:, first:], tokens, len(prompt))
+    return _found(out[:, first:], tokens, excluded)
 
 
-def _found(answers: torch.Tensor, tokens: IdTokens, batch: int) -> GeneratedIds:
-    """Returns the IDs in the answers `[B * M, n]`."""
+def excluded_leaves(tokens: IdTokens, rows: np.ndarray) -> np.ndarray:
+    """Returns the leaves of the IDs all of whose items are excluded, `[B, S]` int64, padded with -1.
+
+    `rows` `[B, S]` has the excluded rows of the table, padded with -1.
+    """
+    first_item, items = np.asarray(tokens.trie.first_item), np.asarray(tokens.trie.items)
+    leaf_of = np.empty(len(items), np.int64)
+    leaf_of[items] = np.repeat(np.arange(len(first_item) - 1), np.diff(first_item))
+    leaves = np.full(rows.shape, -1, np.int64)
+    for number, row in enumerate(rows):
+        found, counts = np.unique(leaf_of[np.unique(row[row >= 0])], return_counts=True)
+        found = found[counts == np.diff(first_item)[found]]
+        leaves[number, : len(found)] = found
+    return leaves
+
+
+def _found(answers: torch.Tensor, tokens: IdTokens, excluded: np.ndarray) -> GeneratedIds:
+    """Returns the IDs in the answers `[B * M, n]`, given the excluded leaves `[B, S]`."""
+    batch = len(excluded)
     levels = len(tokens.vocabulary.sizes)
     answers = torch.nn.functional.pad(answers, (0, max(0, levels + 1 - answers.shape[1])), value=-1)
     begins = (answers[:, :1] == tokens.marker_ids[0]).long() if tokens.marker_ids[0] >= 0 else 0
@@ -105,4 +135,5 @@ def _found(answers: torch.Tensor, tokens: IdTokens, batch: int) -> GeneratedIds:
     found = np.where(exists, leaves.view(batch, -1).cpu().numpy(), -1).astype(np.int32)
     again = np.triu(found[:, :, None] == found[:, None, :], 1).any(axis=1)
     semantic_ids = tokens.vocabulary.semantic_ids(ids.cpu().numpy()).reshape(batch, -1, levels)
-    return GeneratedIds(semantic_ids, np.where(again, -1, found), exists, tokens)
+    unwanted = (found[:, :, None] == excluded[:, None, :]).any(axis=2)
+    return GeneratedIds(semantic_ids, np.where(again | unwanted, -1, found), exists, tokens)

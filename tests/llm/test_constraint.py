@@ -195,6 +195,14 @@ def test_generated_lists_are_those_of_an_exhaustive_search(ready):
     if tokens.marker_ids[0] >= 0:
         begun = tokenizer([f"{prompt}<|id|>" for prompt in PROMPTS], return_tensors="pt", padding=True)
         np.testing.assert_array_equal(generate_ids(model, begun, tokens, num_beams=60).rows(40), lists)
+    # Excluded items leave their places to the next ones, also if there are fewer beams than items.
+    exclude = np.array([[*lists[0, :3], -1], [-1] * 4, *np.stack([lists[2:, 5], lists[2:, 0]] * 2, axis=1)])
+    allowed = [[item for item in row if item not in unwanted] for row, unwanted in zip(lists, exclude, strict=True)]
+    for num_beams in (60, 40):
+        found = generate_ids(model, inputs, tokens, num_beams=num_beams, exclude=exclude)
+        assert [[item for item in row if item >= 0] for row in found.rows(40).tolist()] == allowed
+    few = generate_ids(model, inputs, tokens, num_beams=8, exclude=exclude)
+    assert few.exists.all() and (few.leaves >= 0).all()
     free = generate_ids(model, inputs, tokens, num_beams=20, constrained=False)
     assert not free.exists.all() and (few.exists.mean() > free.exists.mean())
 
@@ -222,7 +230,7 @@ def test_text_around_several_ids_has_no_code_outside_of_an_id_that_exists(ready)
     torch.manual_seed(0)
     found = model.generate(
         inputs["input_ids"], attention_mask=inputs["attention_mask"], logits_processor=[processor], max_new_tokens=40,
-        do_sample=True, top_k=0, num_return_sequences=4, sequence_bias={(max(tokens.marker_ids[0], 2),): 6.0},
+        do_sample=True, top_k=0, num_return_sequences=12, sequence_bias={(max(tokens.marker_ids[0], 2),): 6.0},
     )[:, inputs["input_ids"].shape[1] :]  # fmt: skip
     known, first = set(map(tuple, tokens.vocabulary.token_ids(CATALOG).tolist())), tokens.vocabulary.first_id
     whole = 0
