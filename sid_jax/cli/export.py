@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -139,8 +139,9 @@ def _main() -> None:
 
 
 def _export(out: Path, programs: Collection[str], finish: Finish | None) -> None:
-    if _REMOVE.value is not None or _REUSE_REMOVED.value or _ON_KNOWN.present or _ON_RETURNED.present:
-        raise UserError("--remove, --reuse_removed, --on_known and --on_returned need --append_to=EXPORT")
+    _refuse_without("--append_to=EXPORT", _REMOVE, _REUSE_REMOVED, _ON_KNOWN, _ON_RETURNED, _ON_UNKNOWN)
+    if not _INPUT.value:
+        _refuse_without("--input=FILES", _INPUT_IDS, _ON_BAD_ROWS, _ENGINE)
     if _WORKDIR.value is None:
         raise UserError("--workdir is missing; set it to the folder of a training run, or set --append_to to an export")
     workdir, step, unique = as_path(_WORKDIR.value), _STEP.value, _UNIQUE.value
@@ -165,6 +166,12 @@ def _export(out: Path, programs: Collection[str], finish: Finish | None) -> None
         from sid_jax.export.run import export
 
         export(workdir, out, step=step, unique=unique, align_to=align_to, programs=programs, finish=finish)
+
+
+def _refuse_without(needed: str, *given: flags.FlagHolder[Any]) -> None:
+    """Raises UserError if one of the flags is set, since they have no effect without the flag `needed`."""
+    if names := [f"--{flag.name}" for flag in given if flag.present]:
+        raise UserError(f"{' and '.join(names)} {'needs' if len(names) == 1 else 'need'} {needed}")
 
 
 def _append(export: Path, out: Path, programs: Collection[str], finish: Finish | None) -> None:

@@ -134,7 +134,7 @@ def test_what_cannot_be_appended_is_refused_in_one_line_and_nothing_is_left(firs
     np.save(tmp_path / "bare.npy", made_vectors([70]))
     assert "needs new items (--input=FILES)" in refusal(first, out)
     assert "and 'suffix' would mix two schemes" in refusal(first, out, good, unique="suffix")
-    assert "has no ids, and row numbers are already" in refusal(first, out, [f"{tmp_path}/bare.npy"])
+    assert "has no ids, and row numbers may be" in refusal(first, out, [f"{tmp_path}/bare.npy"])
     assert "item 99 is not in the export" in refusal(first, out, good, removed=removed("3\n99\n"))
     assert "lists every item" in refusal(first, out, removed=removed("\n".join(map(str, range(30)))))
     words = refusal(first, out, good, removed=removed("5\n70\n71\n"))
@@ -250,7 +250,13 @@ def test_the_command_appends_in_words_and_refuses_in_one_line(first, tmp_path):
     assert re.search("items added +│ +2 │", result.stdout)
     assert re.search("published IDs changed +│ +0 │", result.stdout)
     assert "give only one of the two" in refused(run("export.py", *words, f"--align_to={first}"))
-    assert "need --append_to=EXPORT" in refused(run("export.py", "--remove=x", f"--out={tmp_path}/v3"))
+    alone = {
+        "--remove=x": "--remove needs --append_to=EXPORT",
+        "--on_unknown=drop": "--on_unknown needs --append_to=EXPORT",
+        "--engine=ray": "--engine needs --input=FILES",
+    }
+    for flag, words in alone.items():
+        assert words in refused(run("export.py", flag, f"--out={tmp_path}/v3"))
 
 
 def without_names(export):
