@@ -11,8 +11,8 @@ from sid_jax.data.layout import Layout
 from sid_jax.errors import UserError, shown
 
 _ROWS = 16_384
-# Number of scattered rows of a memory-mapped file that are read together, which limits memory: for each row, the
-# operating system maps about 64 KiB.
+# Maximum number of scattered rows of a memory-mapped file that are read together. This number limits memory, since the
+# operating system maps about 64 KiB for each row.
 _SCATTERED_ROWS = 1024
 
 
@@ -62,6 +62,7 @@ def check_finite(
             raise UserError(
                 f"{where}: row {row} (counted from 0, id {shown(item_id)}) has none of the parts "
                 f"{', '.join(layout.names)}; each item must have at least one part"
+                f"{f', or drop such items ({option})' if option else ''}"
             )
         raise UserError(
             f"{where}: {bad_value(vectors[row], row, item_id)}; {count_of_bad(len(bad), len(vectors))}: "
@@ -70,13 +71,16 @@ def check_finite(
 
 
 def bad_rows(vectors: np.ndarray, layout: Layout | None = None) -> np.ndarray:
-    """Returns the rows of `[N, D]` that are not finite, see `not_finite`; the array may lie in a file."""
+    """Returns the numbers of the rows of `[N, D]` that hold NaN or infinite values, see `not_finite`.
+
+    The array may lie in a file.
+    """
     found = [start + not_finite(block, layout) for start, block in in_blocks(vectors)]
     return np.concatenate(found or [np.empty(0, np.int64)])
 
 
 def not_finite(vectors: np.ndarray, layout: Layout | None = None) -> np.ndarray:
-    """Returns the rows of `[n, D]` that hold NaN or infinite values.
+    """Returns the numbers of the rows of `[n, D]` that hold NaN or infinite values.
 
     With a layout, a part that is all NaN is missing and not an error, as long as the item has another part.
     """
@@ -88,7 +92,7 @@ def not_finite(vectors: np.ndarray, layout: Layout | None = None) -> np.ndarray:
 
 
 def zero_rows(vectors: np.ndarray) -> np.ndarray:
-    """Returns the rows of `[N, D]` that are all 0; the array may lie in a file."""
+    """Returns the numbers of the rows of `[N, D]` that are all 0; the array may lie in a file."""
     found = [start + np.flatnonzero(~block.any(axis=1)) for start, block in in_blocks(vectors)]
     return np.concatenate(found or [np.empty(0, np.int64)])
 

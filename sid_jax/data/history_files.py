@@ -150,13 +150,23 @@ def read_histories(
     """
     path = as_path(text)
     check_content(path)
-    if ending(path, _JSON) in _JSON:
+    if is_json(path):
         return _read_json(path, item_ids, on_unknown, option)
-    if examples := sorted(path.glob("*.tfrecord*")) if path.is_dir() else [path] if ".tfrecord" in path.name else []:
+    if examples := tfrecord_files(path):
         return _read_examples(examples, item_ids, on_unknown, option)
     if ending(path, TABLE_ENDINGS) in TABLE_ENDINGS or path.is_dir():
         return read_interactions(path, item_ids, *columns, on_unknown=on_unknown, option=option)
     return read_sequences(path, item_ids, on_unknown=on_unknown, option=option, table_columns=frozenset(columns[:2]))
+
+
+def is_json(path: Path) -> bool:
+    """Returns whether a path is that of a .json file, gzipped or not."""
+    return ending(path, _JSON) in _JSON
+
+
+def tfrecord_files(path: Path) -> list[Path]:
+    """Returns the .tfrecord files of a folder, or the file itself if it is one."""
+    return sorted(path.glob("*.tfrecord*")) if path.is_dir() else [path] if ".tfrecord" in path.name else []
 
 
 def _read_json(path: Path, item_ids: np.ndarray, on_unknown: str, option: str) -> Histories:

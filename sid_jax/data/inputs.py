@@ -63,7 +63,7 @@ def vector_set(
       weights: weights of parts, by name.
       on_unknown: see `as_histories`.
       with_partners, with_collaborative, resident_bytes: see `data.load.load_vectors`.
-      bad_rows_option: the option that drops rows that are not finite from `vectors` in memory, for error messages.
+      bad_rows_option: the option that drops rows with NaN or infinite values, for error messages.
 
     Raises:
       UserError: if an argument has an unsupported form, an id occurs twice, lengths differ, or a value is not finite.
@@ -73,7 +73,7 @@ def vector_set(
 
     from_path = isinstance(vectors, (str, Path))
     if from_path:
-        data = _from_path(vectors, item_ids, settings, resident_bytes)
+        data = _from_path(vectors, item_ids, settings, resident_bytes, bad_rows_option)
     elif are_parts(vectors):
         data = set_of_parts(vectors, item_ids, weights, settings)
     else:
@@ -162,7 +162,9 @@ def as_histories(
     return histories_of_lists(users, lists, item_ids, on_unknown, "histories", _DROPPING)
 
 
-def _from_path(path: Any, item_ids: Any, settings: ConfigDict, resident_bytes: int | None) -> VectorSet:
+def _from_path(
+    path: Any, item_ids: Any, settings: ConfigDict, resident_bytes: int | None, bad_rows_option: str
+) -> VectorSet:
     """Returns the vectors at a path, read like `data.path` of a config; ids may be an array or a separate path."""
     from sid_jax.data.load import load_items
 
@@ -171,7 +173,7 @@ def _from_path(path: Any, item_ids: Any, settings: ConfigDict, resident_bytes: i
         named["ids_path"] = str(item_ids)
     own = settings.copy_and_resolve_references()
     own.update(named)
-    data = load_items(own, resident_bytes)
+    data = load_items(own, resident_bytes, bad_rows_option)
     if item_ids is None or isinstance(item_ids, (str, Path)):
         return data
     return dataclasses.replace(data, ids=_ids(item_ids, len(data.vectors)))

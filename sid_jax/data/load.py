@@ -21,7 +21,7 @@ from sid_jax.data.catalogs.vectors import (
 )
 from sid_jax.data.collaborative import cooccurrence_vectors, pair_counts
 from sid_jax.data.histories import Histories
-from sid_jax.data.history_files import read_histories, read_interactions, read_sequences
+from sid_jax.data.history_files import is_json, read_histories, read_interactions, read_sequences, tfrecord_files
 from sid_jax.data.id_lists import UNKNOWN_OPTION, check_cold, read_item_list
 from sid_jax.data.listing import ending, find_remote_files
 from sid_jax.data.make_histories import in_catalog
@@ -181,7 +181,7 @@ def load_histories(
         raise UserError(f"{where}.path is empty; pass --{where}.path=FILE with the interaction histories")
     file = as_path(settings.path)
     columns = settings.user_column, settings.item_column, settings.time_column
-    if file.suffix.lower() == ".json":
+    if is_json(file) or tfrecord_files(file):
         return read_histories(file, item_ids, columns, on_unknown=on_unknown, option=UNKNOWN_OPTION)
     if settings.source == "sequences":
         return read_sequences(file, item_ids, on_unknown=on_unknown, option=UNKNOWN_OPTION)

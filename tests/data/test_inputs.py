@@ -212,9 +212,12 @@ def test_rows_that_are_not_finite_may_be_left_out(settings):
     np.testing.assert_array_equal(found.vectors, np.delete(VECTORS, 3, axis=0))
 
 
-def test_fit_names_the_setting_that_drops_rows_that_are_not_finite():
+def test_fit_names_the_setting_that_drops_rows_that_are_not_finite(tmp_path):
     with pytest.raises(UserError, match=r'drop them \(the setting on_bad_rows="drop"\)$'):
         SemanticIdTokenizer().fit(with_value(3, np.nan), IDS)
+    np.save(tmp_path / "items.npy", with_value(3, np.nan))
+    with pytest.raises(UserError, match=r'drop them \(the setting on_bad_rows="drop"\)'):
+        SemanticIdTokenizer().fit(tmp_path / "items.npy", IDS)
     assert SemanticIdTokenizer(on_bad_rows="drop").config.data.on_bad_rows == "drop"
 
 

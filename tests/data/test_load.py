@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ from ml_collections import ConfigDict
 from sid_jax.config import default_config
 from sid_jax.data.catalogs.movielens.formats import GENRES
 from sid_jax.data.catalogs.movielens.tables import MovieLens
-from sid_jax.data.load import load_vectors
+from sid_jax.data.load import load_histories, load_vectors
 from sid_jax.errors import UserError
 from tests.data.conftest import write_folder, write_zip
 
@@ -151,3 +153,13 @@ def test_films_get_a_second_part_from_who_rated_them(real_cache: Path):
     second = found.vectors[:, 256:] / np.linalg.norm(found.vectors[:, 256:], axis=1, keepdims=True)
     star_wars, empire, snow_white = (int(np.flatnonzero(found.ids == film)[0]) for film in (50, 172, 99))
     assert second[star_wars] @ second[empire] > second[star_wars] @ second[snow_white]
+
+
+@pytest.mark.parametrize("source", ["interactions", "sequences"])
+def test_gzipped_json_histories_are_read_from_any_source(tmp_path: Path, source: str):
+    path = tmp_path / "inter.json.gz"
+    path.write_bytes(gzip.compress(json.dumps({"ann": [3, 1], "bob": [2]}).encode()))
+    settings = default_config().data.histories
+    settings.update(source=source, path=str(path))
+    found = load_histories(settings, np.array([1, 2, 3]), where="config.data.histories", cache_dir="", core=5)
+    assert found.user_ids.tolist() == ["ann", "bob"] and found.items.tolist() == [2, 0, 1]
