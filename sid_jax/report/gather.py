@@ -1,4 +1,4 @@
-"""Reads the data of a report from an export's folder, with memory that does not grow with N."""
+"""Reads the data of a report from an export's folder, with memory that does not grow with the number of items."""
 
 from __future__ import annotations
 

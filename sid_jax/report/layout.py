@@ -94,7 +94,7 @@ def _spread(places: np.ndarray) -> np.ndarray:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Returns the ranks `[K]` of values from 1, with the mean rank for equal values, as scipy.stats.rankdata does.
+    """Returns the rank of each value, `[K]`, from 1. Equal values get their mean rank, as in scipy.stats.rankdata.
 
     Importing scipy.stats would take longer than computing the layout.
     """

@@ -207,7 +207,7 @@ def _fidelity_note(gathered: Gathered) -> str:
             f"R² of the vectors decoded from each prefix of the IDs{sample}. It is 1 if the decoded vectors equal "
             "the item vectors, and 0 if they are the mean of all vectors. With product quantization, each code encodes "
             "its own subvector with the same precision. Items with the same prefix therefore agree in some subvectors, "
-            "but a prefix is not a topic."
+            "but they may differ in all others."
         )
     return (
         f"R² of the vectors decoded from each prefix of the IDs{sample}. It is 1 if the decoded vectors equal the "

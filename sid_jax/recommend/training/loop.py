@@ -35,7 +35,8 @@ from sid_jax.training.sharding import abstract_on_every_device, all_devices, on_
 from sid_jax.training.workdir import claimed_workdir
 from sid_jax.wording import counted
 
-# Settings that may change between two starts of a run: locations of data, and how the trained model is tested.
+# Settings that may change between two starts of a run. They locate the data, decide about unknown items, or take effect
+# only after training. If the data itself changes, the task's fingerprint changes, and the run does not start.
 _FREE_TO_CHANGE = (
     "ids",
     "data.path",
@@ -228,8 +229,12 @@ def opening(config: ConfigDict, task: Task) -> str:
             f"{counted(train.num_tied, 'interaction has', 'interactions have')} the same user and time as another one; "
             "such interactions are ordered by item id"
         )
-    for name, examples in (("validation", task.split.validation), ("test", task.split.test)):
-        if config.eval.exclude_seen and examples.num_seen_targets:
+    excludes = {
+        "validation": (task.split.validation, validation_excludes_seen(config, task)),
+        "test": (task.split.test, config.eval.exclude_seen),
+    }
+    for name, (examples, excluded) in excludes.items():
+        if excluded and examples.num_seen_targets:
             lines.append(
                 f"{examples.num_seen_targets:,} of {len(examples.targets):,} {name} targets are seen items, which are "
                 "excluded and so cannot be recommended"

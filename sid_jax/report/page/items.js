@@ -30,7 +30,8 @@ const titleOf = (row) => (items.titles && items.titles[row]) || items.ids[row];
 const codesOf = (row) => items.sids.map((level) => level[row]);
 const sidOf = (row) => codesOf(row).join("-");
 
-// Returns the first row whose ID is not sorted before these codes. With `past`, also skips IDs that begin with them.
+// Returns the first row whose ID begins with these codes or comes after them in the order. With `past`, rows whose IDs
+// begin with these codes are skipped.
 function firstFrom(codes, past = false) {
   let low = 0, high = items.count;
   while (low < high) {

@@ -24,8 +24,8 @@ function childrenOf(prefix) {
   return [...found].sort((one, other) => one[0] - other[0]);
 }
 
-// The codes that follow each prefix whose items are counted over the whole catalog. These include codes whose items are
-// all missing from the page.
+// The codes that follow a prefix, for the short prefixes that are counted over the whole catalog. Some of these codes may
+// have no items on the page.
 const countedChildren = new Map();
 
 function readCounts() {
