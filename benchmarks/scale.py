@@ -158,8 +158,10 @@ def _timed(words: list[str]) -> dict[str, float]:
 def _unique_share(out: Path, sizes: list[int]) -> float:
     import pyarrow.parquet as pq
 
+    from sid_jax.export.artifact import table_files
+
     numbers = []
-    for path in sorted(out.glob("ids-*.parquet")):
+    for path in table_files(out):
         ids = pq.read_table(path, columns=["semantic_id"])["semantic_id"].combine_chunks()
         codes = ids.flatten().to_numpy().reshape(-1, len(sizes)).T.astype(np.int64)
         numbers.append(np.ravel_multi_index(tuple(codes), sizes))
