@@ -25,7 +25,7 @@ _SIZES, _CONTENT_FEATURES, _NIGHTS = (256, 256, 256), 384, 3
 
 
 def main() -> None:
-    """Prints the time of the first answer, of later answers, and of each catalog swap and its first answer."""
+    """Prints the time of the first answer, of later answers, and of each catalog swap with the answer after it."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--items", type=int, default=12_101)
     parser.add_argument("--kind", choices=("scorer", "decoder"), default="scorer")

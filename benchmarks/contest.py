@@ -1,4 +1,4 @@
-"""Times several implementations in alternating rounds, each in its own process, with one process running at a time."""
+"""Times several implementations in alternating rounds. Each one has its own process, and the processes take turns."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def contest(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, Res
 def report(
     title: str, results: Mapping[str, Result], matmul: Result | None, out: Path | None, about: Mapping[str, Any]
 ) -> None:
-    """Prints a row per implementation, with its rate relative to the first row and to `matmul`, and writes JSON."""
+    """Prints a row per implementation, with its rate relative to the first row's rate and `matmul`'s; writes JSON."""
     first = next(iter(results.values()))
     columns = ["", "items/s", "relative to the first", "GFLOP/s", "share of the matrix product's rate", "peak memory"]
     table = Table(*columns, title=title, title_justify="left")

@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=GRAMMARS, default=list(GRAMMARS))
     arguments = parser.parse_args()
     random = np.random.default_rng(0)
-    # As in trained IDs, some codes are more frequent than others. Here these are the codes with low numbers.
+    # As in trained IDs, some codes are more frequent than others. Here, codes with low numbers are more frequent.
     drawn = (random.random((int(1.3 * arguments.items), 3)) ** 1.5 * arguments.codes).astype(np.int32)
     semantic_ids = random.permutation(np.unique(drawn, axis=0))[: arguments.items]
     vocabulary = Vocabulary((arguments.codes,) * 3, _OTHER_TOKENS)

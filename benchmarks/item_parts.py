@@ -6,8 +6,8 @@ python benchmarks/item_parts.py --config=configs/recommend.py:beauty --config.da
 
 letter.json+1 is the ID table in letter.json, with 1 added to its item ids. With the first ID table, the scorer is
 trained for each set of components. With each other table, it is trained with codes alone and with all components. The
-scorer has one member and no blend, so that only the item vectors differ. Metrics are also printed for groups of test
-targets by number of occurrences in training. A workdir that contains some of the runs is resumed.
+scorer has one member and no blend, so that only the item vectors differ. Test targets are grouped by their number of
+occurrences in training, and metrics are also printed per group. A workdir that contains some of the runs is resumed.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _variants(tasks: list[Task]) -> list[tuple[str, Task, tuple[str, ...]]]:
 
 
 def _trained(config: ConfigDict, seed: int, task: Task, parts: tuple[str, ...], path: Path) -> list[list[int]]:
-    """Returns the ranks of the E test targets, `[2, E]`: first with seen items excluded, then with them allowed."""
+    """Returns the ranks of the E test targets, `[2, E]`: row 0 excludes seen items, and row 1 allows them."""
     if path.exists():
         return json.loads(path.read_text())
     config = config.copy_and_resolve_references()
@@ -101,7 +101,7 @@ def _trained(config: ConfigDict, seed: int, task: Task, parts: tuple[str, ...], 
 
 
 def _print(console: Console, config: ConfigDict, task: Task, places: dict[str, np.ndarray]) -> None:
-    """Prints the metrics of each variant by rule for seen items and by group of targets.
+    """Prints the metrics of each variant: for each rule about seen items, and for each group of targets.
 
     Means have confidence intervals over users and seeds. `places` has the ranks `[S, 2, E]` of each variant.
     """

@@ -144,7 +144,7 @@ def _of_joint_part(workdir: Path, start: Path) -> dict[str, Any]:
 def _figures(runs: dict[str, list[dict[str, Any]]]) -> Table:
     """Returns a table with a row per method: validation, metrics of the IDs, and time, as means over seeds.
 
-    Usage is a minimum over seeds and levels, not a mean.
+    Codebook usage is a minimum over seeds and levels, not a mean.
     """
     table = Table(title="Means over seeds; usage is the minimum over seeds and levels", title_justify="left")
     for name in (

@@ -1,7 +1,7 @@
-"""Measures memory, training time and users served per second of the scorer on a large synthetic catalog.
+"""Measures the scorer on a large synthetic catalog: memory, training time, and users served per second.
 
-Each user is served twice: from a shortlist, and from the scores of all items. The script also prints the share of the
-ten items with the highest scores that the list from the shortlist contains.
+Each user is served twice: from a shortlist, and from the scores of all items. This gives two lists of ten items per
+user. The script also prints the share of the items that are in both lists.
 
 python benchmarks/large_catalog.py --items 300000 --interactions 3000000
 """
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def _made_world(num_items: int, num_interactions: int, features: int) -> tuple[IdTable, np.ndarray, list[list[int]]]:
-    """Generates IDs, content vectors and histories: each user prefers one cluster, and in it the popular items."""
+    """Generates IDs, content vectors and histories: each user prefers one cluster, and its popular items."""
     random = np.random.default_rng(0)
     num_clusters = 1024
     cluster = np.sort(random.integers(num_clusters, size=num_items))

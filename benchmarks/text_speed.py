@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="the folder of a BERT model; default: a model with random weights")
     parser.add_argument("--texts", type=int, default=512)
     parser.add_argument(
-        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="number of CPU cores and threads"
+        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="number of CPU cores, and of PyTorch threads"
     )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", type=Path)

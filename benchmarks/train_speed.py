@@ -57,7 +57,7 @@ def _operations() -> float:
 
 
 def prepare_ours(batch: int, method: str, precision: str, from_file: bool = False) -> Round:
-    """Returns a function that takes sid_jax's compiled steps, on vectors on the device or in a memory-mapped file."""
+    """Returns a function that runs sid_jax's training steps, with vectors on the device or in a memory-mapped file."""
     import tempfile
 
     import jax
@@ -105,7 +105,7 @@ def prepare_ours(batch: int, method: str, precision: str, from_file: bool = Fals
 
 
 def prepare_torch(batch: int, method: str, threads: int, compiled: bool) -> Round:
-    """Returns a function that takes PyTorch's steps on vectors in memory."""
+    """Returns a function that runs PyTorch's training steps, with vectors in memory."""
     import itertools
 
     import torch

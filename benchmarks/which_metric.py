@@ -63,7 +63,7 @@ def main() -> None:
     _work(load, arguments.folder, names, seeds, time.monotonic() + 60 * arguments.minutes)
     judged = _read(load, arguments.folder, names, seeds)
     if not judged:
-        raise UserError(f"{arguments.folder} contains no evaluated table of --only and --seeds; give more --minutes")
+        raise UserError(f"{arguments.folder} contains no results for --only and --seeds; set a larger --minutes")
     summary = report(judged)
     write_json(arguments.folder / "summary.json", summary)
     if arguments.out:
@@ -74,7 +74,7 @@ def _claim(folder: Path, known: int) -> None:
     """Records `known`, the value of --known, in the folder, or compares it with the folder's record.
 
     Raises:
-      UserError: if the folder's results have another number of known items.
+      UserError: if the folder's results were made with another value of --known.
     """
     path = folder / _SETTINGS_FILE
     there = json.loads(path.read_text())["known"] if path.exists() else known
@@ -141,7 +141,7 @@ def _judged(folder: Path) -> list[dict[str, Any]]:
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Removes an incomplete last line of a killed process, so that the next result starts on a new line."""
+    """Removes a last line that a killed process left incomplete, so that the next result starts on a new line."""
     if path.exists():
         with path.open("rb+") as file:
             file.truncate(file.read().rfind(b"\n") + 1)

@@ -3,7 +3,8 @@
 python train.py --config=configs/embeddings.py --config.data.path=items.parquet --workdir=runs/items
 
 The columns are item_id and vector; --config.data.id_column and --config.data.vector_column set other names. For a .npy
-file, which has no ids, --config.data.ids_path names a text file with one id per line. Without it, ids are row numbers.
+file, which has no ids, --config.data.ids_path names a text file with one id per line. Without this setting, ids are row
+numbers.
 
 Results for 12,101 sentence vectors of 384 features (Amazon Beauty): all codes in use, distinct rate .906 (upper bound
 .998), R^2 .715 for the code tuples and .710 for the unique IDs. Training takes 60 s on 2 CPU cores, or 46 s if an

@@ -2,8 +2,8 @@
 
 python examples/language_model.py [MODEL]
 
-MODEL is a causal language model of transformers, as a folder or a name. Without it, the example uses a tiny model with
-random weights and takes seconds. The example needs pip install -e '.[llm]' and PyTorch.
+MODEL is the folder or the name of a causal language model for the library transformers. Without MODEL, the
+example uses a tiny model with random weights and takes seconds. The example needs pip install -e '.[llm]' and PyTorch.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def main(folder: str = "llm", model_name: str = "", passes: int = 10, **settings
     found = answers.rows(5)
     share = float(np.mean(kind[found] == np.arange(NUM_KINDS)[:, None]))
     print(f"loss {losses[-1]:.2f}; {100 * answers.exists.mean():.0f} % of the generated IDs exist")
-    print(f"{100 * share:.0f} % of the recommended items are of the user's kind, and {100 / NUM_KINDS:.1f} % by chance")
+    print(f"{100 * share:.0f} % of the recommended items are of the user's kind (by chance: {100 / NUM_KINDS:.1f} %)")
     return share
 
 

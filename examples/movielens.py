@@ -19,7 +19,7 @@ HISTORY = [1, 95, 71]
 
 
 def main(folder: str = "exports/movielens", quantizer: dict[str, Any] | None = None, **settings: Any) -> None:
-    """Trains IDs on texts with the settings `quantizer`, and a recommender on ratings with the settings `settings`."""
+    """Trains a quantizer on texts with the settings `quantizer`, and a recommender on ratings with `settings`."""
     movies = load_movielens()
     items = movies.items
     texts = [

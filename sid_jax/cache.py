@@ -13,7 +13,7 @@ def cache_folder(cache_dir: str = "") -> Path:
     """Returns the cache folder: `cache_dir`, or else $SID_JAX_CACHE, or else `~/.cache/sid_jax`.
 
     Raises:
-      UserError: in the cases of `sid_jax.paths.as_path`, and if the cache folder is an address in a bucket.
+      UserError: if `sid_jax.paths.local_path` rejects the path, for example because it is an address in a bucket.
     """
     return local_path(cache_dir or os.environ.get("SID_JAX_CACHE") or "~/.cache/sid_jax")
 

@@ -22,8 +22,8 @@ from sid_jax.wording import counted, percentage
 def compare(old: IdTable, new: IdTable) -> dict[str, Any]:
     """Returns the differences between two tables as Python numbers and lists, ready for JSON.
 
-    Common items are those in both tables. Shares are relative to the number of common items; without common items, they
-    are None.
+    Common items are items that are in both tables. Shares are relative to the number of common items; without common
+    items, they are None.
 
     Returns:
       num_old, num_new: number of items in each table;

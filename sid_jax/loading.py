@@ -23,7 +23,7 @@ def load(folder: str | Path, *, verify: bool = False) -> SemanticIdTokenizer | R
       verify: Whether to compare the SHA-256 of every file with the manifest first.
 
     Raises:
-      UserError: If the folder contains neither of the two, or a file is missing or damaged.
+      UserError: If the folder contains neither a tokenizer nor a recommender, or a file is missing or damaged.
     """
     path = as_path(folder)
     if not path.is_dir():

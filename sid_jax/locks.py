@@ -20,7 +20,7 @@ try:
 except ImportError:  # Windows has no fcntl.
     fcntl = None  # type: ignore[assignment]
 
-# Name of the lock in a folder.
+# Name of the lock file in a folder.
 LOCK_FILE = ".lock"
 
 # Errors of file systems without locks, such as Lustre, some network disks and mounted buckets.
@@ -91,7 +91,7 @@ def _is_ours(file: IO[str], path: Path) -> bool:
             file.truncate(0)
         # If several processes write at the same time, the first line names the owner.
         return _written(file, path)
-    # The previous owner may have removed the file between our opening and locking it.
+    # The previous owner may have removed the file after this process opened it, but before this process locked it.
     if not (path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())):
         return False
     file.truncate(0)

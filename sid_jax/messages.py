@@ -26,7 +26,7 @@ _BETWEEN_LINES = 30.0
 
 
 class Messages:
-    """Prints lines, warnings, tables and progress bars. Make one with `to_console`, `to_logging` or `silent`.
+    """Prints lines, warnings, tables and progress bars. Make an instance with `to_console`, `to_logging` or `silent`.
 
     Args:
       show: a function that prints a rich renderable. Its second argument says whether a string is rich markup.
@@ -208,7 +208,7 @@ def _log_console() -> Console:
 
 
 def _print_unless_configured() -> None:
-    # A root handler is no sign that the caller configured logging: importing Orbax adds one, at level WARNING.
+    # A root handler does not show that the caller configured logging, since importing Orbax adds one at level WARNING.
     if LOGGER.handlers or LOGGER.isEnabledFor(logging.INFO):
         return
     LOGGER.addHandler(_ConsoleHandler(logging.INFO))

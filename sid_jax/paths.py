@@ -29,9 +29,9 @@ def as_path(text: str | os.PathLike[str]) -> Path:
     For an address in a bucket, it returns the path of a local copy; see `sid_jax.buckets.fetch.fetched`.
 
     Raises:
-      UserError: if the address is not supported or cannot be fetched, if the path is empty, if it has bytes that
-        are not UTF-8, if it has `~` and the home folder is unknown, or if it is relative and the working directory no
-        longer exists.
+      UserError: if the address is not supported or cannot be fetched; if the path is empty or has bytes that are not
+        UTF-8; if the path has `~`, but the home folder is unknown; or if the path is relative, but the working
+        directory no longer exists.
     """
     if (address := bucket_address(text)) is not None:
         # This module is imported here, since only addresses in buckets need it.
@@ -84,7 +84,7 @@ def file_to_write(text: str | os.PathLike[str]) -> Path:
     """Returns the path of an output file and creates its folder, so that an unwritable path fails before any work.
 
     Raises:
-      UserError: in the cases of `as_path`, and if the path is a folder, a device or a pipe, or cannot be written.
+      UserError: if `as_path` rejects the path, or if the path is a folder, a device or a pipe, or cannot be written.
     """
     if (address := bucket_address(text)) is not None:
         from sid_jax.buckets.outputs import output_file

@@ -45,7 +45,7 @@ def embeddings(arg: str = "ste") -> ConfigDict:
     method, options = choose(arg, ["ste", "gumbel", "rkmeans", "opq"], ["quick", "best"])
     if method in ("rkmeans", "opq") and "best" in options:
         raise UserError(
-            f"unknown argument {arg!r}: {method} converges in a short run, so it has no long one; omit best"
+            f"unknown argument {arg!r}: {method} converges in a short run, so there is no long run; omit best"
         )
     config = default_config()
     if "quick" in options:
@@ -93,7 +93,7 @@ def ml100k(arg: str = "ste") -> ConfigDict:
 def movielens(arg: str = "100k") -> ConfigDict:
     """Returns the settings for a MovieLens data set; `arg` is its size, optionally with "gumbel", "text" and "quick".
 
-    For data sets with few movies, vectors have the parts of `ml100k`; for the others, vectors are text embeddings.
+    For data sets with few movies, vectors have the parts of `ml100k`; for other data sets, vectors are text embeddings.
     """
     size, options = choose(arg, MOVIELENS_SIZES, ["ste", "gumbel", "text", "quick"])
     config = default_config()

@@ -28,7 +28,8 @@ class Recommender:
     `fit` trains a transformer on interaction histories. An item's vector is the sum of its code embeddings, a
     learned map of its content vector, and an item embedding. An item's score is the inner product of its vector with
     the transformer's hidden state after the history. Item transitions, content similarity and popularity are added to
-    the scores, with weights fitted to the validation targets. `GenerativeRecommender` generates IDs instead.
+    the scores (the blend), with weights fitted to the validation targets. `GenerativeRecommender` generates IDs
+    instead.
 
         recommender = Recommender(tokenizer).fit(histories, vectors=vectors)
         recommender.recommend(["sku-7", "sku-42"], k=10)
@@ -40,9 +41,9 @@ class Recommender:
       preset: the name of a set of settings: "beauty" (for sparse histories), "ml100k" (for dense histories),
         "beauty,quick" or "ml100k,quick"; or the full name of a preset as on the command line, such as
         "recommend:beauty".
-      settings: any setting of `sid_jax.recommend.config` by its name, either in full, as in
-        `**{"train.learning_rate": 1e-3}`, or without the section, as in `num_beams=100`, if only one of the sections
-        data, model, train, eval and backoff has a setting of this name.
+      settings: any setting of `sid_jax.recommend.config` by its full name, as in `**{"train.learning_rate": 1e-3}`. The
+        section may be omitted, as in `num_beams=100`, if only one of the sections data, model, train, eval and backoff
+        has a setting of this name.
 
     Raises:
       UserError: if there are no such IDs, preset or setting, or a value is not allowed.
@@ -90,8 +91,8 @@ class Recommender:
 
         Args:
           histories: each user's item ids, the oldest first: a list of lists, a dict from user to item ids, a table with
-            one row per interaction (the settings `data.user_column`, `data.item_column` and `data.time_column` name its
-            columns), or the path of a file that the commands accept.
+            one row per interaction, or the path of a file that the commands accept. The settings `data.user_column`,
+            `data.item_column` and `data.time_column` name the columns of a table.
           vectors: content vectors of the items, for models and settings that use them (`model.kind="scorer"`, cold
             items): `[N, D]` in the order of the ID table, or vectors with ids, in any form that
             `SemanticIdTokenizer.fit` accepts. None: the vectors of the setting `quantizer.data.path`, if it is set.

@@ -14,7 +14,8 @@ from typing import Any
 
 # Windows has no SIGHUP.
 _NUMBERS = [signal.Signals[name] for name in ("SIGTERM", "SIGINT", "SIGHUP") if name in signal.Signals.__members__]
-# Seconds after which a signal is raised again, if a library swallowed its exception.
+# Seconds after which the exception of a signal is raised again, if a library swallowed it or a module was being
+# imported.
 _AGAIN = 0.02
 
 
@@ -80,7 +81,7 @@ def stopping() -> Iterator[None]:
     try:
         yield
     finally:
-        # `_done` is not reset: if the work is done, a signal before the process exits ends it with status 0.
+        # `_done` is not reset. If the work is done, a later signal therefore ends the process with status 0.
         _came, _at_work, sys.unraisablehook = None, False, hook
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -110,7 +111,7 @@ def refuse_to_go_on() -> None:
 def training_stopped() -> Stopped:
     """Returns the exception that reports an interrupted training run.
 
-    Its signal is the one that this process received, or SIGTERM if only another process received one.
+    Its signal is the one that this process received, or SIGTERM if only another process received a signal.
     """
     return Stopped(_asked)
 

@@ -41,8 +41,8 @@ class SemanticIdTokenizer:
       preset: "ste" (the default), "gumbel", "rkmeans" or "opq", optionally with ",quick" for a short run.
         "ste" and "gumbel" also accept ",best" for a long run. The full name of a preset, as on the command line, is
         also accepted, such as "ml100k:gumbel".
-      settings: Any setting of `sid_jax.config` by its name, either in full, as in `**{"train.learning_rate": 1e-3}`,
-        or without the section if only one section has a setting of this name, as in `learning_rate=1e-3`.
+      settings: Any setting of `sid_jax.config` by its full name, as in `**{"train.learning_rate": 1e-3}`. The section
+        may be omitted, as in `learning_rate=1e-3`, if only one section has a setting of this name.
 
     Raises:
       UserError: If a preset or a setting does not exist, or a value is not allowed.

@@ -102,8 +102,8 @@ OF_GUMBEL = {"model.temperature", "model.noise_scale", "train.annealing_schedule
 # version 0.1.
 OF_FEW_ITEMS = OF_GUMBEL | {"model.temperature_decay", "train.batch_size", "train.learning_rate", "train.num_epochs"}
 OF_FEW_ITEMS |= {f"train.{name}_epochs" for name in ("warmup", "revive_every", "eval_every")}
-# Settings that version 0.1 did not have. They have no effect if items have no parts, `model.block` has its default, and
-# esasrec is not a baseline.
+# Settings that version 0.1 did not have. They have no effect if items have no parts, no item is unknown, `model.block`
+# has its default, and esasrec is not a baseline.
 SINCE = {"data.parts", "data.on_unknown", "train.part_dropout", "model.block"}
 SINCE |= {f"esasrec.{setting}" for setting in preset("recommend:beauty").esasrec}
 # Other settings that version 0.1 did not have: those of the scorer and of early stopping.
@@ -140,8 +140,8 @@ def test_a_preset_trains_as_it_did_before_the_defaults_were_a_recipe(name):
         recipe = {f"quantizer.{setting}": value for setting, value in flat(default_config()).items()}
         of_run = {"quantizer.train.num_epochs", "quantizer.train.warmup_epochs"} if "quick" in name else set()
         assert all(now[setting] == recipe[setting] for setting in allowed - of_run)
-    # For 2,048 to 30,000 items, AUTO gives these numbers of levels and codes. Instead of these 45 epochs with a batch
-    # size of 1,024, it now gives 33 epochs, with a batch size of 512.
+    # The values that AUTO has replaced. For 2,048 to 41,943 items, AUTO gives the same numbers of levels and codes.
+    # Instead of 45 epochs with a batch size of 1,024, a run now has 33 epochs with a batch size of 512.
     derived = {"train.num_epochs": 45, "model.num_levels": 3, "model.codebook_size": 256}
     if kind == "config" and before["train.batch_size"] == 1024 and now["train.batch_size"] == 512:
         allowed = allowed | {"train.batch_size"}

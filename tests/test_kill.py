@@ -11,7 +11,7 @@ import pytest
 from tests.commands import run, start
 from tests.trials import kill_once, make_world
 
-# The command that is killed, and the earliest and the latest time of the kill, as shares of the command's duration. The
+# For each kill: the command, and the earliest and the latest time of the kill, as shares of the command's duration. The
 # first half of the duration is mostly start-up.
 KILLS = [("train", 0.3, 0.6), ("train", 0.6, 1.0), ("export", 0.5, 1.0), ("append", 0.5, 1.0)]
 

@@ -1,4 +1,4 @@
-"""The imported package: its public names, the time of the import, and its display in a notebook."""
+"""The imported package: its public names, the packages that it imports, and its display in a notebook."""
 
 import pydoc
 import subprocess

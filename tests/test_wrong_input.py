@@ -237,7 +237,7 @@ def test_files_to_train_on(tmp_path, mistake, name):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    """A folder with a run, `run`, of `items.npy`, and its export, `out`."""
+    """A folder with `run`, a run on `items.npy`, and `out`, the export of this run."""
     folder = tmp_path_factory.mktemp("made")
     train(small_run(folder, VECTORS), folder / "run", messages=Messages.silent())
     export(folder / "run", folder / "out", messages=Messages.silent())

@@ -148,7 +148,7 @@ def fill_disk_once(world: World, command: str, share: float, folder: Path) -> st
         ballast.unlink()
         _assert_one_line(ended)
         again = _finish(start(*world.words(command, out)))
-        assert again.returncode == 0, f"{command}, with free disk space again: {again.stderr}"
+        assert again.returncode == 0, f"{command}, after the disk was freed: {again.stderr}"
         _assert_undisturbed(world, command, out)
     assert _content(world.folder / "export") == published, "the published export has changed"
     if had_ended:

@@ -108,7 +108,7 @@ def _peer(contestant: str) -> Tokenizer:
 def _plain(family: str, codes_of: Callable[[World], np.ndarray], sizes: Sequence[int] | None = None) -> Tokenizer:
     """Returns a tokenizer that needs no training; its codes get a suffix.
 
-    `sizes` has K of each level; None takes one more than the level's largest code.
+    `sizes` has K of each level. If it is None, K of a level is the level's largest code plus 1.
     """
 
     def make(world: World, folder: Path) -> Made:

@@ -24,7 +24,8 @@ from sid_jax.training.workdir import claimed_workdir
 from sid_jax.whole_file import write_json
 
 RESULTS_FILE = "results.json"
-# Settings that may change when a workdir is resumed: locations of data, and the requested item representations.
+# Settings that may change when a workdir is resumed: locations of data and IDs, the requested item representations, and
+# the number of bootstrap samples.
 _FREE_TO_CHANGE = (
     "ids",
     "data.path",

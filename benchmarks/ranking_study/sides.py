@@ -117,7 +117,7 @@ def load_ids(config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray, seed: i
 
 
 def given_ids(config: ConfigDict, item_ids: np.ndarray) -> IdTable:
-    """Returns the Semantic IDs of the catalog `[N]` that `config.ids` names.
+    """Reads the Semantic IDs of the catalog `[N]` from the export or file that `config.ids` names.
 
     Raises:
       UserError: if they cannot be read, or an item has no ID.

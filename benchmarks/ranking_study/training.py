@@ -1,4 +1,4 @@
-"""Training of a ranker in one compiled call, and its scores."""
+"""Trains a ranker in one compiled call, and computes the ranker's scores."""
 
 from __future__ import annotations
 

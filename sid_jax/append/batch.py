@@ -26,8 +26,8 @@ from sid_jax.ids.convert import arrow_ids, code_type, columns_table
 from sid_jax.models.rqvae import RQVAE
 
 _ROWS_A_BLOCK = 16_384
-# Matches integers of at most 18 digits without leading zeros: "7", but not "007". They fit int64, and the conversion of
-# such a text to an integer and back gives the same text.
+# Matches integers of at most 18 digits without leading zeros: "7", but not "007". These integers fit int64, and their
+# conversion to int64 and back to text gives the same text.
 _WHOLE_NUMBER = "^(0|-?[1-9][0-9]{0,17})$"
 
 

@@ -103,9 +103,9 @@ def fit_of(reference: Reference | None, errors: np.ndarray, own_spread: float) -
 
     R^2 is 1 - (mean squared error of the new items) / (spread of the first version's items). The R^2 of the reference
     has the same denominator, so the two values of R^2 differ only if the errors differ. Two other denominators would
-    distort the comparison. With the spread of the new items, R^2 would be too low if the new items are similar to each
-    other. With their mean squared distance to the mean of the training items, R^2 would be too high if they are far
-    from this mean.
+    distort the comparison. The spread of the new items would make R^2 too low if the new items are similar to each
+    other. The mean squared distance of the new items to the mean of the training items would make R^2 too high if the
+    new items are far from this mean.
 
     Args:
       reference: the reference; None if there is none.

@@ -1,11 +1,11 @@
-"""Decides whether items added since training make retraining due. It then stays due until the next training run."""
+"""Decides whether items added since training make retraining due. Once due, retraining stays due until it is done."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-# Retraining is due if one of these thresholds is exceeded. docs/daily-updates.md explains each of them.
+# Retraining is due if one of the thresholds below is exceeded. docs/daily-updates.md explains each threshold.
 
 # R^2 that the catalog has lost since training, because added items fit less well than the training items.
 CATALOG_R2_LOST = 0.02
@@ -16,7 +16,7 @@ BELOW_TRAINED = 0.20
 # Jensen-Shannon distance between the distributions of the first codes of new and old items, minus its value by chance.
 # The value by chance is the 99th percentile of the distance between random samples of old items and all old items.
 CODE_SHIFT = 0.10
-# Share of the new items whose ID differs from their codes.
+# Share of the new items whose IDs differ from their codes.
 MOVED = 0.50
 # Share of all possible IDs that are in use, retired or former. It is checked only for IDs made unique by relocation.
 FILL = 0.90

@@ -20,7 +20,7 @@ _LOGGER = logging.getLogger("sid_jax")
 # The file that lists the other files of a folder and is written last: MANIFEST in an export or a recommender,
 # RUN_MANIFEST in a run.
 MANIFEST, RUN_MANIFEST = "manifest.json", "workdir.json"
-# The file that marks a folder that is being uploaded.
+# The file that marks a folder during its upload.
 UPLOADING = ".uploading"
 # The list of item ids in a folder whose other files refer to items by number; see `sid_jax.data.numbered`.
 _BESIDE = "item_ids.parquet"
@@ -87,7 +87,7 @@ def look(address: str) -> Found:
 def of_manifest(place: Place, name: str, content: bytes) -> Found:
     """Returns the files that a manifest lists.
 
-    If the manifest is damaged, there are no files; the reader of the copy then rejects the manifest.
+    If the manifest is damaged, the result has no files; the reader of the copy then rejects the manifest.
     """
     try:
         listed = json.loads(content)["files"]
@@ -193,7 +193,7 @@ def _folder(address: str, files: dict[str, Entry]) -> Found:
 
 
 def _visible(place: Place) -> dict[str, Entry]:
-    """Returns the files of a folder that readers read, also those in subfolders that are named `name=value`.
+    """Returns the files of a folder that readers read, including files in subfolders that are named `name=value`.
 
     Files whose names begin with "." or "_" are left out, except `_SUCCESS`.
     """

@@ -136,8 +136,8 @@ def _moments(model: RQVAE, vectors: jax.Array, codes: jax.Array, counted: jax.Ar
     """
     inputs, reconstructions = model.compared(vectors, codes)
     errors = squared_error(inputs, reconstructions)
-    # If an item has several vectors (the model has a layout), `compared` returns scaled vectors. Their mean is 0, and
-    # the features of a missing vector are 0.
+    # If vectors have parts (the model has a layout), `compared` returns scaled vectors. Their mean is 0, and the
+    # features of a missing part are 0.
     away = inputs if model.layout is not None else inputs - model.mean[...][None]
     counted = counted.astype(jnp.float32)
     scalars = [jnp.sum(counted), jnp.sum(counted * errors), jnp.sum(counted * jnp.sum(jnp.square(away), axis=1))]
@@ -146,9 +146,9 @@ def _moments(model: RQVAE, vectors: jax.Array, codes: jax.Array, counted: jax.Ar
 
 @contextlib.contextmanager
 def read_ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Iterator[Item]]:
-    """Returns a context manager of an iterator over `items`. A thread reads up to `depth` items ahead of the iterator.
+    """Returns a context manager that yields an iterator over `items`, which are read ahead in a thread.
 
-    If reading fails in the thread, the iterator raises the error.
+    The thread reads up to `depth` items ahead of the iterator. If reading fails, the iterator raises the error.
     """
     waiting: queue.Queue[Any] = queue.Queue(depth)
     stopped = threading.Event()

@@ -35,7 +35,7 @@ class Engine(Protocol):
 
 
 class LocalEngine:
-    """Runs pieces in this process. Pieces that run the model run one after another, other pieces in threads."""
+    """Runs pieces in this process. Pieces that run the model run one after another; other pieces run in threads."""
 
     def map(self, stage: Stage, job: Job, pieces: Sequence[Any], *, on_device: bool) -> Iterator[Any]:
         """Yields the result of each piece, in the order of the pieces."""

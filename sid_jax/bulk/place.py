@@ -37,7 +37,7 @@ from sid_jax.whole_file import whole_file
 
 
 def place_group(job: Job, group: Group) -> dict[str, Any]:
-    """Gives the crowded items of a group unique IDs, and writes their new codes or suffixes, and the items that leave.
+    """Assigns unique IDs to the crowded items of a group; writes the new codes or suffixes, and the items that leave.
 
     This is the fourth stage, with one piece per group.
     """
@@ -58,7 +58,7 @@ def place_group(job: Job, group: Group) -> dict[str, Any]:
 
 
 def admit_leaving(job: Job, groups: Sequence[Group], counts: np.ndarray, leaving: np.ndarray) -> list[dict[str, Any]]:
-    """Gives the leaving items IDs under other first codes, after `place_group` has run for all groups.
+    """Assigns IDs under other first codes to the leaving items, after `place_group` has run for all groups.
 
     The new codes are written to additional `placed` files, whose numbers follow the groups' numbers. `counts` `[K]` is
     the number of items with each first code, and `leaving` `[K]` is the number of these items that leave.
@@ -80,7 +80,7 @@ def admit_leaving(job: Job, groups: Sequence[Group], counts: np.ndarray, leaving
 def _admit(
     job: Job, group: Group, number: int, homeless: Items, coming: np.ndarray, first_codes: np.ndarray
 ) -> dict[str, Any]:
-    """Gives leaving items free IDs under the first codes of a group, and writes the codes to `placed` file `number`."""
+    """Assigns free IDs under a group's first codes to leaving items, and writes the codes to `placed` file `number`."""
     there = _settled(job, group)
     items = joined([there, homeless.rows(coming)])
     new = len(there.part) + np.arange(len(coming))

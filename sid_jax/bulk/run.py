@@ -190,7 +190,7 @@ def list_inputs(
         return parts, LeftOut()
     if for_append and parts.ids_are_row_numbers:
         raise UserError(
-            f"{parts.parts[0].path}: has no ids, and row numbers are already the ids of other items; set --input_ids "
+            f"{parts.parts[0].path}: has no ids, and row numbers may be the ids of other items; set --input_ids "
             "to a file with one id per line"
         )
     if model.layout is not None:
@@ -198,7 +198,7 @@ def list_inputs(
     elif parts.num_features != wanted:
         histories = data.get("histories", {}).get("source", "none") != "none" and data.get("collaborative_weight")
         hint = (
-            ", of which the last ones are computed from interaction histories; give vectors that include them"
+            "; the last of these features are computed from interaction histories, so give vectors that include them"
             if histories
             else "; give vectors with the features of the training vectors"
         )

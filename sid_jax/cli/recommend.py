@@ -5,7 +5,7 @@ Examples:
   sid-jax recommend --config=recommend:beauty --compare a/ids.parquet b/ids.parquet --minutes=10 --workdir=runs/ab
   sid-jax recommend --config=recommend:ml100k --draw_cold=100 --config.data.cold_items=cold.txt
 
-To train in several processes on existing IDs, run the same command in each process, with the flags of sid-jax train.
+To train in several processes (on existing IDs only), run the same command in each process; see sid-jax train --help.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def finite_rows(
       vectors: `[N, D]`, named "vectors" in errors.
       ids: `[N]` item ids.
       on_bad_rows: "drop" drops rows that are not finite; "error" rejects them. "report" has the same effect here as
-        "error", since only bad rows of files are listed.
+        "error", since bad rows are listed only if they come from files.
       layout: see `blocks.not_finite`.
       allow_empty: whether all rows may be dropped.
       option: the option that drops bad rows, for error messages.

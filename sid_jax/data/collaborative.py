@@ -12,8 +12,9 @@ from sid_jax.one_thread import one_blas_thread
 
 # Items up to this many positions apart in a history count as co-occurring, with a weight of 1 / distance.
 _WINDOW = 3
-# In the pointwise mutual information, the probability of a neighbor item is proportional to its count to this power.
-# A power below 1 lowers the mutual information with rare neighbors (Levy, Goldberg and Dagan, TACL 2015, section 3.1).
+# In the pointwise mutual information, the probability of a neighbor item is proportional to its count raised to this
+# power. A power below 1 lowers the mutual information with rare neighbors (Levy, Goldberg and Dagan, TACL 2015, section
+# 3.1).
 _CONTEXT_POWER = 0.75
 # Maximum number of rows and of columns of a matrix for a dense SVD, which takes a minute at this size.
 _LARGEST_DENSE = 4096
@@ -89,8 +90,8 @@ def truncated_svd(matrix: scipy.sparse.csr_array, dimension: int) -> np.ndarray:
 def _largest_singular(matrix: scipy.sparse.csr_array, dimension: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns the left singular vectors `[N, D]` of the D largest singular values, and these values, in any order.
 
-    ARPACK can fail if many singular values are equal, as for histories that all have the same form. A small matrix then
-    gets a dense SVD.
+    ARPACK can fail if many singular values are equal, for example if all histories have the same form. If it fails, a
+    small matrix gets a dense SVD.
     """
     # With a fixed start vector, the result is bit for bit the same in each run.
     start = np.random.default_rng(0).standard_normal(min(matrix.shape))

@@ -28,8 +28,8 @@ def csv_source(path: Path) -> pa.NativeFile:
 def csv_format(path: Path, *, newlines: bool = False) -> pa_csv.ParseOptions:
     """Returns Arrow's options for the separator of a .csv file: a comma, or else a semicolon or a tab.
 
-    Spreadsheet programs write semicolons where the comma is the decimal separator. The first line decides: if it has a
-    comma, commas separate the columns.
+    Spreadsheet programs write semicolons in locales whose decimal separator is the comma. The first line decides: if it
+    has a comma, commas separate the columns.
 
     Args:
       path: the file.

@@ -18,7 +18,7 @@ class ItemPart:
 
     Attributes:
       name: for example "text" or "image".
-      num_features: D_p.
+      num_features: D_p, the number of features of the part.
       weight: in scaled vectors, the variance of each part is proportional to its weight.
       unit_norm: whether the part's vectors are scaled to length 1.
     """

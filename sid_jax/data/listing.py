@@ -35,7 +35,7 @@ def find_files(text: str, endings: Sequence[str], *, allow_empty: bool = False) 
 
 
 def find_remote_files(text: str, kind: str, endings: Sequence[str], allow_empty: bool = False) -> list[File]:
-    """Finds files as `find_files` does, but downloads no files of a bucket if all of them have the ending `kind`."""
+    """Finds files as `find_files` does. Files in a bucket are not downloaded if all of them have the ending `kind`."""
     found: list[File] = []
     for name in _names(text):
         address = bucket_address(name)

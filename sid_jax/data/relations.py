@@ -41,9 +41,9 @@ class Partners:
         return cls(counts.indices.astype(np.int32), ends, bounds.astype(np.int32))
 
     def among(self, kept: np.ndarray) -> Partners:
-        """Returns the same pairs after the items that a mask `[N]` bool selects are numbered from 0.
+        """Returns the same pairs, with the items in the mask `kept` `[N]` bool renumbered from 0.
 
-        The other items must have no pairs.
+        Items outside the mask must have no pairs.
         """
         new_row = np.cumsum(kept) - 1
         bounds = np.append(np.asarray(self.bounds)[:-1][kept], self.bounds[-1])

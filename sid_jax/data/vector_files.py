@@ -138,9 +138,10 @@ def read_vector_files(
 ) -> VectorSet:
     """Reads N items and their vectors.
 
-    A single .npy file of float32 stays memory-mapped: its vectors are read when they are used. Other vectors that are
-    larger than `resident_bytes` are written once to a .npy file, which allows random access. This file is in the
-    cache's folder `vectors`, and later calls with the same input files reuse it.
+    A single .npy or .pt file of contiguous float32 stays memory-mapped, unless rows are dropped: its vectors are read
+    when they are used. Other vectors that are larger than `resident_bytes` are written once to a .npy file, which
+    allows random access. This file is in the cache's folder `vectors`, and later calls with the same input files reuse
+    it.
 
     Args:
       path: files with one of the `VECTOR_ENDINGS`, folders or patterns, separated by commas; see `list_parts`.

@@ -18,8 +18,8 @@ from sid_jax.signals import Interruption, has_published, refuse_to_go_on
 _PARTIAL, _LOCK = ".partial", "-lock"
 # `_LAST` is the file that is written last in an export. `_COPYING` marks an unfinished copy of a folder.
 _LAST, _COPYING = "manifest.json", ".copying"
-# `_NO_RENAME` are the errors of mounted buckets and overlays that cannot rename a folder. `_NO_SYNC` are the errors of
-# file systems without `fsync`.
+# `_NO_RENAME` are the errors of file systems that cannot rename a folder, such as mounted buckets and overlays.
+# `_NO_SYNC` are the errors of file systems without `fsync`.
 _NO_RENAME = {errno.EXDEV, errno.EMFILE, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 

@@ -18,7 +18,7 @@ from sid_jax.messages import LOGGER
 
 # Next to a file of token ids, this file lists the first token id of each level; see `sid_jax.formats`.
 VOCABULARY_FILE = "vocabulary.json"
-# Maximum number of codes per ID. An array with more columns is transposed, or has no IDs.
+# Maximum number of codes per ID. An array with more columns is transposed, or is not an array of IDs.
 _MOST_LEVELS = 256
 # A record of xLLM's files.
 _RECORD = np.dtype([("item", "<i8"), ("tokens", "<i4", (3,))])

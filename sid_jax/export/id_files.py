@@ -35,7 +35,7 @@ from sid_jax.ids.convert import is_text
 # OpenOneRec writes <s_a_12>, RecTokens <item_L0_C12>.
 _TOKEN = re.compile(r"<(?:[A-Za-z]+_)+(?:L[0-9]+_C)?([0-9]{1,18})>")
 _JOINED_TOKENS = re.compile(rf"(?:{_TOKEN.pattern})+")
-# Separators between the codes in a .csv file, as this package writes codes, and as pandas writes lists.
+# Separators between the codes of an ID in a .csv file, for IDs that this package wrote and for lists that pandas wrote.
 _BETWEEN_CODES = re.compile(r"[-,\[\]()\s]+")
 _WHOLE_CODE = re.compile(r"[0-9]{1,18}")
 # A hyphen that does not follow a digit is a minus sign.
@@ -55,7 +55,7 @@ _STARTS = {b"PAR1": ".parquet", b"\x93NUM": ".npy", b"PK\x03\x04": ".pt", b"{": 
 def kind_of(path: Path) -> str:
     """Returns a file's kind, one of `READABLE` and `INFO`, by its name, or else by its first bytes; "" if unknown.
 
-    A file of text may be gzipped, also without the ending .gz.
+    A text file may be gzipped, even if its name does not end in .gz.
     """
     kind = ending(path, _GZIPPED).removesuffix(".gz")
     if kind == ".sem_ids":

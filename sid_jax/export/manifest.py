@@ -25,7 +25,7 @@ from sid_jax.whole_file import write_json
 
 FORMAT_VERSION = 1
 _NAME = "manifest.json"
-# The manifest does not list itself, or the report, which may be rebuilt from the other files at any time.
+# The manifest lists neither itself nor the report, which may be rebuilt from the other files at any time.
 _NOT_LISTED = (_NAME, "report.html")
 _FRAME = ("format_version", "created", "versions", "files", "digest")
 # Names of metrics in older exports, and their current names.
@@ -174,7 +174,7 @@ def read_measured(folder: Path) -> dict[str, Any]:
 
 
 def training_curves(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, list[Any]]]:
-    """Returns the training curves of "train" and of "eval": for each metric, by name, a list over at most 200 steps.
+    """Returns the training curves of "train" and of "eval": for each metric, by name, its values at up to 200 steps.
 
     The last step is always included. A number that is not finite becomes None. A list with one number per level becomes
     `name/1`, `name/2`, … `rows` are records of `sid_jax.training.records`.

@@ -26,8 +26,9 @@ from sid_jax.paths import as_path, typed
 
 FEATURES_FILE = "features.parquet"
 _COUNTS = "impressions"
-# Fitted features may be applied to another ID table. If the rows of more than this share of the items in both ID tables
-# change, the IDs of the other table seem to come from another quantizer, and are rejected.
+# Fitted features may be applied to another ID table. The check compares the rows of the items that are in both ID
+# tables. If the rows of more than this share of these items change, the IDs of the other table seem to come from
+# another quantizer, and are rejected.
 _MOST_MOVED = 0.1
 
 
@@ -181,8 +182,8 @@ def read_impressions(path: str | Path, item_ids: np.ndarray, id_column: str = "i
     Args:
       path: .parquet, .csv, .feather or .jsonl files, in the format of `find_files`. With a column `impressions` of
         integers, a row gives how often an item was seen, and several rows of an item are summed; without that column,
-        each row is one impression. Items that are not among the N are dropped, with a warning that counts them. The ids
-        of a .csv file are read as text.
+        each row is one impression. Items that are not among the N items are dropped, with a warning that counts them.
+        The ids of a .csv file are read as text.
       item_ids: `[N]`; matched as text if only one of the file and `item_ids` has integer ids.
       id_column: the column of item ids in the file; the first column if there is none of this name.
 

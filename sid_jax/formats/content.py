@@ -105,8 +105,8 @@ class Content:
         """Yields leave-one-out examples: a user, the items before the target (at most `window`), and the target.
 
         The test target is each user's last item, and the validation target is the item before it. The training targets
-        are all earlier items but the first. If `window` is None, all items before the target are included, and only the
-        last of the training targets is used.
+        are all earlier items except the user's first item. If `window` is None, all items before the target are
+        included, and only the last of the training targets is used.
         """
         users, places = self.targets(split, every=window is not None)
         for user, place in zip(users.tolist(), places.tolist(), strict=True):

@@ -83,7 +83,7 @@ def best_orders(old: np.ndarray, new: np.ndarray, sizes: Sequence[int]) -> list[
     Args:
       old: `[N, L]`, the items' old codes. Old codes that are K or more are ignored, since no new code equals them.
       new: `[N, L]`, the items' new codes.
-      sizes: K of each level of the new codes.
+      sizes: the number of codes K of each level of the new model.
 
     Returns:
       For each level a permutation `[K]`: the new code `order[k]` gets the number k.
@@ -123,9 +123,9 @@ def find_alignment(
       to: the table of the old IDs.
       rows: `[n]`, the rows of the common items in the old table.
       codes: `[n, L]`, the new codes of these items.
-      sizes: K of each level of the new codes.
-      unknown: ids of items that the old table lacks; the list may be incomplete. If these seem to be items of the
-        old table under other ids, a warning is logged.
+      sizes: the number of codes K of each level of the new model.
+      unknown: ids that the old table lacks; the list may be incomplete. If the old table seems to have the same items
+        under different ids, a warning is logged.
 
     Returns:
       The manifest's section on the renumbering: "to", the name of the old table; "num_common", n; and "orders", the

@@ -80,7 +80,7 @@ def relocate(
     Args:
       codes: `[N, L]` int32.
       ids: `[N]` distinct item ids, all integers or all strings; they break ties.
-      sizes: K of each level.
+      sizes: the number of codes K of each level.
       alternatives: finds alternative tuples and their costs.
       capacity: maximum number of items per tuple.
       taken: `[M, L]`, tuples of other items, which do not move; optional.

@@ -24,7 +24,7 @@ class SortedIds:
         self.repeated = np.flatnonzero((self.levels[:, 1:] == self.levels[:, :-1]).all(axis=0))
 
     def range_of(self, prefix: tuple[int, ...]) -> tuple[int, int]:
-        """Returns, in the sorted order, the first position of the items with a prefix and the position after the last.
+        """Returns the range of the items with a prefix, in the sorted order: the first position, and the last plus 1.
 
         The two positions are equal if no item has the prefix.
         """

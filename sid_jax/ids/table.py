@@ -49,7 +49,7 @@ class IdTable:
     Attributes:
       semantic_ids: `[N, L]` int32, 0 or more.
       codes: `[N, L']` int32, the codes that the model assigned, before IDs were made unique; None if unknown.
-      sizes: K of each of the L levels.
+      sizes: the number of codes K of each of the L levels.
       columns: further columns (title, genres, ...), N rows.
       name: name of these IDs in reports and messages.
       id_name: name of the column of item ids in files.
@@ -77,7 +77,7 @@ class IdTable:
           item_ids: `[N]`, all integers or all text, distinct.
           semantic_ids: `[N, L]` integers.
           codes: `[N, L']` integers; None if unknown.
-          sizes: K of each level; None for one more than the level's largest code.
+          sizes: the number of codes K of each level; None for one more than the level's largest code.
           columns: further columns by name, `[N]` each; optional.
           name: see the attribute.
           id_name: see the attribute.
@@ -135,7 +135,7 @@ class IdTable:
 
     @functools.cached_property
     def sizes(self) -> tuple[int, ...]:
-        """K of each of the L levels; if unknown, one more than the level's largest code."""
+        """The number of codes K of each of the L levels; if unknown, one more than the level's largest code."""
         return self._sizes or tuple((self.semantic_ids.max(axis=0, initial=0) + 1).tolist())
 
     @property

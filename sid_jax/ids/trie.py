@@ -43,7 +43,7 @@ class Trie:
       first_item: `[n_L + 1]` int32: the items of leaf v are `items[first_item[v]:first_item[v + 1]]`.
       items: `[N]` int32, rows of the ID table.
       max_children: for each depth but the last, the maximum number of children of a node; static.
-      sizes: K of each level; static.
+      sizes: the number of codes K of each level; static.
     """
 
     first_child: tuple[jax.Array, ...]
@@ -64,7 +64,7 @@ def build_trie(
 
     Args:
       semantic_ids: `[N, L]` int32; several items may have the same ID.
-      sizes: K of each level; None takes one more than the level's largest code.
+      sizes: the number of codes K of each level; None takes one more than the level's largest code.
       priority: `[N]`. The items of one ID are sorted by descending priority, and for equal priority by row. None sorts
         them by row.
       rows: `[M]`, the rows of the table to include. Items keep their row numbers in the whole table. None includes all.
@@ -129,7 +129,9 @@ def trie_of_arrays(
 
 
 def write_trie(folder: Path, semantic_ids: np.ndarray, sizes: Sequence[int]) -> None:
-    """Writes `trie.npz` for IDs `[N, L]`, which may repeat, and sizes K of each level. The bytes are deterministic.
+    """Writes `trie.npz` for IDs `[N, L]`, which may repeat. The bytes are deterministic.
+
+    `sizes` are the numbers of codes K of the levels.
 
     Raises:
       ValueError: see `build_trie`.

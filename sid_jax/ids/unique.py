@@ -31,7 +31,7 @@ def make_unique(
       scheme: one of `SCHEMES`.
       codes: `[N, L]` int32.
       ids: `[N]` distinct item ids, all integers or all strings.
-      sizes: K of each level.
+      sizes: the number of codes K of each level.
       alternatives: for "relocate", finds alternative tuples and their costs.
       capacity: for "relocate", the maximum number of items per ID.
 

@@ -208,7 +208,7 @@ class JointQuantizer(nnx.Module):
         )
 
     def optimizer(self, model: optax.GradientTransformation) -> optax.GradientTransformation:
-        """Returns an optimizer of a whole model: Adam for the parameters of this quantizer, `model` for all others.
+        """Returns an optimizer of a whole model: Adam for this quantizer, and `model` for all other parameters.
 
         Encoder, codebooks and decoder have their own learning rates (`encoder_rate`, `codebook_rate`, `decoder_rate`),
         with a warm-up and a cosine decay that reaches 0 when these parameters freeze. Apply the optimizer once
@@ -278,8 +278,8 @@ class JointQuantizer(nnx.Module):
           vectors: `[N, D]`, as for `SemanticIdTokenizer.fit`; with parts also a mapping of parts.
           item_ids: N distinct integers or strings; None numbers the items from 0.
           columns: titles and other columns of the items, as for `fit`.
-          unique: "relocate", "suffix" or "none". None takes the quantizer's setting `ids.unique`. If that is
-            "suffix", "relocate" is used, since the model was not trained on the level of a suffix.
+          unique: "relocate", "suffix" or "none". None takes the quantizer's setting `ids.unique`. If this setting
+            is "suffix", "relocate" is used, since the model was not trained on the level of a suffix.
 
         Raises:
           UserError: if the input cannot be used, or IDs cannot be made unique.

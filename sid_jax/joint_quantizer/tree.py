@@ -42,7 +42,10 @@ def own_params(state: Any) -> dict[str, Any]:
 
 
 def replace_levels(tree: Any, replaced: Callable[[int, jax.Array], jax.Array]) -> Any:
-    """Replaces the codebook of each level by `replaced(level, array)`; in an optimizer's state, its moments."""
+    """Replaces each level's codebook by `replaced(level, codebook)`, in a tree of parameters.
+
+    In an optimizer's state, the moments of the codebook are replaced in the same way.
+    """
 
     def replace(path: tuple[Any, ...], leaf: Any) -> Any:
         names = _own_names(path)

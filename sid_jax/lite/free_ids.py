@@ -67,7 +67,7 @@ def _errors(model: Model, vector: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 
 def _first_codes(model: Model, latent: np.ndarray, own: int) -> Iterator[int]:
-    """Yields the item's own first code, then the others by ascending error.
+    """Yields the item's own first code, then the other first codes by ascending error.
 
     The error of a first code is the error of its greedy code tuple, which has the nearest codeword at each later level.
     """

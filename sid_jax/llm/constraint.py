@@ -41,7 +41,10 @@ class _Level:
 
     @classmethod
     def of(cls, first: np.ndarray, codes: np.ndarray, size: int, offset: int, device: torch.device) -> _Level:
-        """Makes a level from the first child of each node, and from the code of each edge, 0 to `size` - 1."""
+        """Makes a level from `first` (see `_Level`) and the code of each edge, which is from 0 to `size` - 1.
+
+        `offset` is the token id of code 0 of this level.
+        """
         keys = np.repeat(np.arange(len(first) - 1, dtype=np.int64), np.diff(first)) * size + codes
         children, places = None, (len(first) - 1) * size
         if places <= _DENSE:
@@ -184,7 +187,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
       UserWarning: if the generation config samples, or penalizes repetitions.
     """
 
-    # Continuous batching is not supported, since there each request has its own prompt length.
+    # Continuous batching is not supported, since each of its requests has its own prompt length.
     supports_continuous_batching = False
 
     # A row's kind determines which tokens may come next. Kind l, below L: the row ends with l codes of an unfinished
@@ -305,7 +308,7 @@ class ExcludedIdsLogitsProcessor(LogitsProcessor):
         self._trie, self._prompt_length, self._levels = trie, prompt_length, len(trie.sizes)
         real = leaves.clamp(min=0)
         parents = torch.where(leaves >= 0, trie.parents(real), -1)
-        # All rows of a prompt are neighbors.
+        # All rows of a prompt are adjacent.
         self._parents = parents.repeat_interleave(num_beams, dim=0)
         self._last = trie.last_tokens(real).repeat_interleave(num_beams, dim=0)
 

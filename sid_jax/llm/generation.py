@@ -60,7 +60,7 @@ def generate_ids(
       num_beams: M.
       constrained: False allows every token, which shows how many generated IDs do not exist.
       exclude: `[B, S]`, for each prompt the rows of the table that must not be generated, such as the items of a user's
-        history, padded with -1. An ID of several items is excluded if all of them are. None excludes nothing.
+        history, padded with -1. An ID is excluded if all items that have this ID are excluded. None excludes nothing.
 
     Raises:
       UserError: if prompts are padded on the right, or only some of them end with the begin marker.
@@ -108,9 +108,10 @@ def generate_ids(
 
 
 def excluded_leaves(tokens: IdTokens, rows: np.ndarray) -> np.ndarray:
-    """Returns the leaves of the IDs all of whose items are excluded, `[B, S]` int64, padded with -1.
+    """Returns the leaves of the excluded IDs, `[B, S]` int64, padded with -1.
 
-    `rows` `[B, S]` has the excluded rows of the table, padded with -1.
+    `rows` `[B, S]` has the excluded rows of the table, padded with -1. An ID is excluded if all items that have this ID
+    are excluded.
     """
     first_item, items = np.asarray(tokens.trie.first_item), np.asarray(tokens.trie.items)
     leaf_of = np.empty(len(items), np.int64)

@@ -175,7 +175,7 @@ def _set_embeddings(matrix: torch.Tensor, tokenizer: Any, tokens: IdTokens, num_
 
 
 class _Rows:
-    """A view of a matrix `[V, E]` of any float dtype, on any device, whose slices are float32 NumPy arrays."""
+    """A view of a matrix `[V, E]` of any float dtype on any device. A slice of the view is a float32 NumPy array."""
 
     def __init__(self, matrix: torch.Tensor):
         self.matrix = matrix.detach()

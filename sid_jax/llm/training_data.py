@@ -59,8 +59,8 @@ def write_training_data(
     """Writes training rows for the tasks in `sid_jax.llm.tasks.TASKS`, atomically.
 
     The splits are leave-one-out: each user's last item is the answer of a test row, and the item before it is the
-    answer of a validation row. Training rows contain neither of the two. Every other item after a user's first is the
-    answer of a training row. All rows about a single item are training rows.
+    answer of a validation row. Training rows contain neither of these items. Every other item after a user's first item
+    is the answer of a training row. All rows about a single item are training rows.
 
     Args:
       source: an export or the folder of `sid-jax tokens`, see `sid_jax.llm.id_tokens`.

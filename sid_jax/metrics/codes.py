@@ -1,7 +1,7 @@
 """Metrics of codes over all N >= 1 items: codebook usage, collisions, and the balance of codes and buckets.
 
-A *bucket* is the set of items with the same code tuple. `sid_jax.metrics.ids` and `sid_jax.metrics.vectors` have the
-metrics of Semantic IDs of any origin, and of vectors.
+A *bucket* is the set of items with the same code tuple. `sid_jax.metrics.ids` has metrics of Semantic IDs of any
+origin, and `sid_jax.metrics.vectors` has metrics of vectors.
 """
 
 from __future__ import annotations

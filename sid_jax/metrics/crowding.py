@@ -56,8 +56,9 @@ def crowding_line(metrics: Mapping[str, Any], moved: float = 0.0, *, nested: boo
     """
     if not is_crowded(metrics):
         return None
-    others = f", and {moved:.1%} got an ID that differs from their codes and fits them less well" if moved else ""
-    crowd = f"{metrics['collision_share']:.1%} of the items share their codes with other items{others}"
+    crowd = f"{metrics['collision_share']:.1%} of the items share their codes with other items"
+    if moved:
+        crowd += f", and {moved:.1%} of the items got IDs that differ from their codes and describe the items less well"
     section = "config.quantizer" if nested else "config"
     if _has_unused_codes(metrics):
         return (

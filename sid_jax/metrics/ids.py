@@ -73,10 +73,10 @@ def same_prefix_by_chance(semantic_ids: np.ndarray) -> list[float]:
 
 
 def purity(semantic_ids: np.ndarray, labels: Sequence[Sequence[str]], *, shuffles: int = 5) -> list[dict[str, float]]:
-    """Returns the purity of prefixes at each depth: the share of items with their prefix's most common label.
+    """Returns the purity of prefixes at each depth: the share of items that have the most common label of their prefix.
 
-    An item may have several labels, like a movie with several genres. Items without labels are excluded. Small
-    buckets are often pure by chance. The chance level is the mean purity over random permutations of the labels.
+    An item may have several labels, like a movie with several genres. Items without labels are excluded. Prefixes with
+    few items are often pure by chance. The chance level is the mean purity over random permutations of the labels.
 
     Args:
       semantic_ids: `[N, L]`.

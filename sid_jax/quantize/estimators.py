@@ -16,8 +16,8 @@ from sid_jax.quantize.nearest import index_of_largest
 def straight_through(latents: jax.Array, quantized: jax.Array) -> jax.Array:
     """Returns `quantized`, bit for bit, with the gradient of the identity on `latents` (Bengio et al., 1308.3432).
 
-    `latents` `[..., Z]` are the vectors before quantization, and `quantized` `[..., Z]` those after it. Apply the
-    estimator once, to the sum of all levels' codewords, so that the encoder's gradient is correct for any L.
+    `latents` `[..., Z]` are the vectors before quantization, and `quantized` `[..., Z]` are the quantized vectors.
+    Apply the estimator once, to the sum of all levels' codewords, so that the encoder's gradient is correct for any L.
     """
     return jax.lax.stop_gradient(quantized) + (latents - jax.lax.stop_gradient(latents))
 

@@ -62,7 +62,7 @@ def squared_distances(residuals: jax.Array, codebook: jax.Array) -> jax.Array:
 
 
 def codebook_spacing(codebook: jax.Array) -> jax.Array:
-    """Returns the mean squared distance from each codeword of `[K, Z]` to its nearest neighbor, without a gradient.
+    """Returns the mean squared distance of codewords `[K, Z]` to their nearest neighbors, without a gradient.
 
     Soft assignments measure distances in this unit. A temperature therefore has the same effect at every level, on
     every data set and at every stage of training, although latent vectors grow and residuals shrink. The spacing is 1

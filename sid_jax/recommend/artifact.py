@@ -3,8 +3,8 @@
 manifest.json            settings, versions, and the SHA-256 of each file
 ids.parquet              the ID table with titles
 parameters.safetensors   the model's parameters
-items.safetensors        the items' popularity counts; the mask of cold items; content vectors, if the model or cold
-                         items need them; the arrays of the blend, if there is one
+items.safetensors        the items' popularity counts; the mask of cold items; the content vectors, if the run used
+                         them; the arrays of the blend, if there is one
 recommender.stablehlo    optional: the recommender as a program that runs without this package
 """
 

@@ -87,7 +87,9 @@ class ItemKNN:
         return cls(train, 1000, shrinkage=10.0, decay=0.6)
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
-        """Returns the items with the highest sums of similarities to a history's items. Repeated items count once.
+        """Returns the items with the highest weighted sums of similarities to a history's items.
+
+        A repeated item of the history counts once.
 
         Args:
           batch: B histories.
@@ -184,7 +186,7 @@ def _nearest(
 ) -> scipy.sparse.csr_array:
     """Returns the similarities `[n, N]` of n items, from `first_item` on, to their nearest neighbors.
 
-    `shared` `[n, N]` is the number of users that each of the n items has in common with each of all N items.
+    `shared` `[n, N]` is the number of users that each of the n items has in common with each of the N items.
     """
     table = shared.tocoo()
     others = table.row + first_item != table.col
@@ -206,9 +208,9 @@ def _binary_matrix(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]
 
 
 # Weight of an item of the history, relative to the weight of the item after it. It was chosen on the validation data of
-# Amazon Beauty, where decays from .5 to .8 give about the same results. Rejected alternatives: decays down to .3 and up
-# to .9; the last item alone; the mean of the last 3, the last 5 or all items; the highest cosine with any of the last 5
-# or all items.
+# Amazon Beauty, where decays from .5 to .8 give about the same results. Rejected alternatives: lower decays, down to
+# .3; higher decays, up to .9; the last item alone; the mean of the last 3, the last 5 or all items; the highest cosine
+# with any of the last 5 items; the highest cosine with any item of the history.
 _DECAY = 0.7
 
 

@@ -58,9 +58,7 @@ _DATA: Declaration = {
         "amazon: users and items with fewer interactions than this are dropped.",
         range=NOT_NEGATIVE,
     ),
-    "min_interactions": Setting(
-        5, "Minimum number of interactions; users with fewer are dropped.", range=(3, float("inf"))
-    ),
+    "min_interactions": Setting(5, "Users with fewer interactions than this are dropped.", range=(3, float("inf"))),
     "on_unknown": Setting(
         "error",
         "Treatment of items that are in the histories or in `data.cold_items`, but not in the catalog. error: reject "
@@ -110,9 +108,9 @@ _MODEL: Declaration = {
     ),
     "item_parts": Setting(
         ITEM_PARTS,
-        "scorer: components of an item's vector, which are added. item: an embedding of the item. codes: "
-        "embeddings of its codes and of the pair of its first two codes. content: a learned map of its vector "
-        "from `quantizer.data`; omitted if no vectors are set.",
+        "scorer: components of an item's vector, which is their sum. item: an embedding of the item. codes: "
+        "embeddings of its codes and of the pair of its first two codes. content: a learned map of its content "
+        "vector, which is read from `quantizer.data`; omitted if no content vectors are set.",
         choices=ITEM_PARTS,
     ),
     "content_hidden": Setting(
@@ -229,7 +227,7 @@ _EVAL: Declaration = {
     ),
     "exclude_seen": Setting(
         False,
-        "Whether seen items (of the user's history) are excluded from all lists, including the baselines' lists.",
+        "Whether seen items (items of the user's history) are excluded from all lists, including the baselines' lists.",
     ),
     "baselines": Setting(
         ("popularity", "item_knn"),
@@ -322,7 +320,9 @@ _JOINT: Declaration = {
         range=ONE_OR_MORE,
     ),
     "min_usage": Setting(
-        0.5, "Minimum share of a level's codes in use; below it, training stops with an error.", range=SHARE
+        0.5,
+        "Training stops with an error if the share of a level's codes in use falls below this value.",
+        range=SHARE,
     ),
 }
 
@@ -358,7 +358,8 @@ SETTINGS: Declaration = {
     "made_levels": Setting(3, "kmeans, lsh, random: number of codes per ID, not counting the suffix.", range=(1, 16)),
     "made_codes": Setting(256, "kmeans, lsh, random: number of codes per level.", range=(2, 2**16)),
     "data": _DATA,
-    # Settings of the quantizer, used if this run trains one. They are checked when the quantizer is trained.
+    # Settings of the quantizer that this run trains. The section `quantizer.data` also names the content vectors.
+    # `check_config` checks each value. The values are checked together when the quantizer is trained.
     "quantizer": {name: declared for name, declared in QUANTIZER_SETTINGS.items() if name != "seed"},
     "model": _MODEL,
     "train": _TRAIN,
@@ -391,7 +392,7 @@ def check_config(config: ConfigDict) -> None:
     if config.eval.cold_slots and config.model.kind not in WITH_COLD_SLOTS:
         raise UserError(
             f"config.eval.cold_slots is {config.eval.cold_slots}, but a model of the kind {config.model.kind!r} has no "
-            f"slots for cold items; set it to 0, or config.model.kind to one of {', '.join(WITH_COLD_SLOTS)}"
+            f"slots for cold items; set the slots to 0, or config.model.kind to one of {', '.join(WITH_COLD_SLOTS)}"
         )
     if config.train.row_length < config.model.window:
         raise UserError(

@@ -14,8 +14,8 @@ from sid_jax.settings import set_by_name
 
 _PRESET = "recommend"
 _IN_MEMORY = "in memory"
-# The sections in which a setting's short name is searched. The sections of the quantizer and the baselines are
-# excluded.
+# A setting that is named without its section is first searched in these sections. The recommender's settings therefore
+# take precedence over settings of the quantizer and the baselines that have the same name.
 _SECTIONS = ("data", "model", "train", "eval", "backoff")
 
 

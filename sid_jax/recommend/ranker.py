@@ -90,7 +90,7 @@ class ModelRanker:
     def full_lists(
         self, batch: HistoryBatch, count: int, exclude: np.ndarray | None, window: int, *, exact: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns lists that are as long as possible: if a search finds too few items, another one uses more beams.
+        """Returns lists that are as long as possible: if a search finds too few items, a second search uses more beams.
 
         With `exact=False`, a large catalog on a CPU is searched by a shortlist: see `models.shortlist`.
 

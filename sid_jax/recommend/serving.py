@@ -21,8 +21,8 @@ from sid_jax.recommend.artifact import TrainedRecommender
 from sid_jax.recommend.batch import HistoryBatch, user_numbers
 from sid_jax.recommend.config import EXPLAINED, WITH_COLD_SLOTS
 
-# Numbers of histories per compiled call. A smaller batch is padded to the next larger size, and a batch above the
-# largest size is split.
+# Possible numbers of histories in a compiled call. A batch of another size is padded to the next larger of these
+# numbers, or split if it is larger than all of them.
 _SIZES = (1, 16, 256)
 
 
@@ -53,7 +53,7 @@ class Explanation:
       score: see `Recommendation`.
       shares: for each component of the item's vector ("item", "codes", "content") and each term of the blend
         ("transitions", "content", "popularity"), the contribution to the item's logit minus the average contribution
-        over all items. The sum of the shares is the difference between the item's logit and the average logit.
+        over all items that may be recommended. The sum of the shares is the item's logit minus the average logit.
     """
 
     item_id: int | str

@@ -67,7 +67,7 @@ def plot_front(
     marked = _columns(trial for trial in complete if trial.settings == own)
     if marked[0]:
         axes.scatter(*marked, marker="s", s=90, facecolors="none", edgecolors=_BLACK, label="settings of the config")
-    # The label of the last trial is in addition to those of every n-th trial.
+    # One label is reserved for the last trial. The other labels go to every n-th trial.
     every = -(-len(front) // (_MOST_LABELS - 1))
     for place, trial in enumerate(front):
         # The first trial has the highest R^2, and the last one the highest distinct rate. Both are always labeled.

@@ -45,7 +45,7 @@ def initial_embeddings(
 
     Args:
       semantic_ids: `[N, L]` integers.
-      sizes: K of each level; T is their sum.
+      sizes: the number of codes K of each level. The sum of these numbers is T, the number of tokens.
       item_embeddings: `[N, E]`, for example the mean of the language model's embeddings of an item's text. The array
         may be memory-mapped (`np.load(path, mmap_mode="r")`); it is read once, in slices.
       vocabulary_embeddings: `[V, E]`, the language model's embeddings. If given, the new embeddings are shifted to the
@@ -98,7 +98,7 @@ def tally(
 
     Args:
       blocks: for each block of n items, their Semantic IDs `[n, L]`, and their vectors `[n, E]` or None.
-      sizes: K of each level.
+      sizes: the number of codes K of each level.
 
     Returns:
       Counts `[T, T]` sparse float64: entry (i, j) is the number of items with tokens i and j, and entry (i, i) the

@@ -28,7 +28,7 @@ class Vocabulary:
     replaced: {letter} by the level as a, b, …, z, aa, ab, …; {level} by the level as 1, 2, …; and {code} by c.
 
     Attributes:
-      sizes: K of each level. If the IDs have a suffix, the last level is the suffix.
+      sizes: the number of codes K of each level. If the IDs have a suffix, the last level is the suffix.
       first_id: token id of the first new token, usually the number of tokens of the language model.
       pattern: pattern of the tokens' text.
 

@@ -192,8 +192,8 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     return {name: tuple(leaf.shape) for name, leaf in named.items() if hasattr(leaf, "shape")}
 
 
-# The functions below import Orbax when they are called: the import takes a fifth of the time of a short command, and
-# Orbax is not needed for an append, or for a run that is kept in memory.
+# The functions below import Orbax when they are called, since the import takes a fifth of the time of a short command.
+# An append, and a run that is kept in memory, do not need Orbax.
 def _manager(folder: Path, train: ConfigDict, read_only: bool) -> orbax.checkpoint.CheckpointManager:
     """Returns Orbax's manager of the checkpoints in a folder.
 
@@ -225,7 +225,7 @@ def _manager(folder: Path, train: ConfigDict, read_only: bool) -> orbax.checkpoi
 
 
 def _arguments() -> Any:
-    """Returns Orbax's module of the classes of arguments, such as `StandardSave`."""
+    """Returns the Orbax module that contains argument classes such as `StandardSave`."""
     import orbax.checkpoint as ocp
 
     return ocp.args

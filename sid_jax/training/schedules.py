@@ -160,10 +160,10 @@ def noise_schedule(model: ConfigDict, temperature: Schedule) -> Schedule:
 
 
 def learning_rate_schedule(train: ConfigDict, lengths: Lengths, peak: float | None = None) -> Schedule:
-    """Returns the learning rate: a linear warm-up, then a cosine decay to 0 at the end of the run, or a constant rate.
+    """Returns the learning rate: a linear warm-up, followed by a cosine decay to 0 or by a constant rate.
 
-    `peak` replaces `train.learning_rate`, so that another rate gets the same schedule, such as the rate at which the
-    moving averages of "ema" change.
+    `peak` replaces `train.learning_rate`. With another peak, this is also the schedule of other rates, such as the rate
+    at which the moving averages of "ema" change.
     """
     peak = train.learning_rate if peak is None else peak
     warmup = min(lengths.warmup_steps, lengths.num_steps - 1)

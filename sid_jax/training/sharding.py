@@ -87,7 +87,7 @@ def share_out(shape: tuple[int, ...], mesh: Mesh, read: Callable[[Any], np.ndarr
 
 
 def epoch_order(seed: int | jax.Array, epoch: jax.Array, num_examples: int, length: int) -> jax.Array:
-    """Returns an epoch's example numbers in random order, `[length]` int32; the first ones repeat to fill `length`."""
+    """Returns an epoch's examples in random order, `[length]` int32; the first examples repeat to fill `length`."""
     order = jax.random.permutation(stream_key(seed, "shuffle", epoch), num_examples)
     return order[jnp.arange(length) % num_examples]
 

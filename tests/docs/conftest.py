@@ -1,4 +1,4 @@
-"""Makes the files that the docs pages read: small files under the names in these pages, and the README's output."""
+"""Makes the files that docs pages read: small files under the names in the pages, and the README's runs and exports."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def readme(real_cache, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def place(readme, real_cache, tmp_path, monkeypatch):
-    """A function that prepares a page's folder: small files, and the README's runs and exports that the page lacks."""
+    """A function that fills a page's folder: small files, and each README run or export that the page does not make."""
 
     def make(page: Path) -> Path:
         monkeypatch.setenv("SID_JAX_CACHE", str(real_cache))

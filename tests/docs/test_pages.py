@@ -22,7 +22,7 @@ def named(page):
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_what_looks_like_a_command_or_python_says_so(page):
     for block in blocks_of(page):
-        assert block.language in ("", "bash", "python"), f"{block}: mark the block as ```bash or ```python, or as none"
+        assert block.language in ("", "bash", "python"), f"{block}: begin the block with ```bash, ```python or ```"
         if not block.language:
             assert not re.search(r"^(python|pip|import|from) ", block.text, re.M), (
                 f"{block}: mark the block as ```bash or ```python"

@@ -17,7 +17,7 @@ _PLAIN = ["python -m pytest", "python3 -m venv", ".", "source"]
 
 
 def execute(words: list[str]) -> None:
-    """Runs a command of this project, such as `["sid-jax", "train", ...]`, in this process; raises its error."""
+    """Runs a command of this project, such as `["sid-jax", "train", ...]`, in this process; raises if it fails."""
     with pytest.MonkeyPatch.context() as patch:
         _run(words, patch)
 

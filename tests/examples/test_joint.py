@@ -60,7 +60,7 @@ def test_the_language_model_starts_from_an_export_and_ends_in_one(examples, expo
     tokenizer.save(tmp_path / "joint")
     check_export(tmp_path / "joint", items, tmp_path)
     np.testing.assert_array_equal(model.quantizer.encode(vectors), tokenizer.table.codes)
-    # A beam of the size of the catalog finds each item once.
+    # A beam as wide as the catalog finds each item once.
     found = np.asarray(module.recommend(model, tokenizer.table.semantic_ids, sequences[:, :-1], num_beams=N))
     assert np.sort(found, axis=1).tolist() == [list(range(N))] * len(sequences)
     assert (found[:, :10] == sequences[:, -1:]).any(axis=1).mean() > 20 / N

@@ -44,7 +44,7 @@ class Catalog:
 
 
 def by_item(table: IdTable) -> dict[str, list[int]]:
-    """Returns Semantic IDs by item id; the ids are strings, since text files do not tell numbers from strings."""
+    """Returns Semantic IDs by item id; the ids are strings, since text files do not distinguish numbers and strings."""
     return dict(zip(map(str, table.item_ids.tolist()), table.semantic_ids.tolist(), strict=True))
 
 

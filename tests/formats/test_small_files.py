@@ -168,7 +168,8 @@ def test_rpg(written):
 
 def test_static(written):
     index = np.load(written["static"] / "static_index.npz")
-    # The states are the root, one state for each of the 4 first codes, and the prefixes (0, 3) and (1, 0).
+    # The states are the root, one state for each of the 4 first codes, and the prefixes (0, 3) and (1, 0). The last
+    # four rows of `packed_csr` are padding.
     assert index["packed_csr"].tolist() == [[3, 5], [0, 6], [2, 0], [2, 0]] + [[4, 0]] * 4
     assert index["indptr"].tolist() == [0, 0, 1, 2, 2, 2, 3, 4, 8]
     assert index["layer_max_branches"].tolist() == [2, 1, 1]

@@ -49,8 +49,8 @@ def test_who_would_lose_most_stays_and_the_others_go_to_the_nearest_free_tuple()
     positions = np.array([2.1, 2.4, 3.0])
     codes = np.array([[0, 2], [0, 2], [0, 3]], np.int32)
     moved = relocate(codes, np.array(["a", "b", "c"], object), sizes, Line(positions, sizes))
-    # The items at 2.1 and 2.4 both have tuple 2. Tuple 3 is occupied, so one of them moves to tuple 1. This increases
-    # the error of the item at 2.1 less, so this item moves.
+    # The items at 2.1 and 2.4 both have tuple 2. Tuple 3 is occupied, so one of them moves to tuple 1. The
+    # item at 2.1 moves, since its error increases less than the error of the item at 2.4 would.
     assert moved.tolist() == [[0, 1], [0, 2], [0, 3]]
 
 

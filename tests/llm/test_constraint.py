@@ -31,9 +31,9 @@ WORDS, END = 7, 1
 
 
 def made_tokens(ids, sizes, markers=(False, False)):
-    """Returns the tokens of a table. In the vocabulary, they come after 7 words and the markers.
+    """Returns the ID tokens of a table. In the vocabulary, the ID tokens come after 7 words and the markers.
 
-    The markers are the tokens before and after each ID. `markers` says which of these two exist.
+    The markers are the tokens before and after each ID. `markers` says for each of the two whether it exists.
     """
     tokens = id_tokens(IdTable(np.arange(len(ids)), np.asarray(ids, np.int32), sizes=sizes, shared=True))
     begin = WORDS if markers[0] else -1
@@ -195,7 +195,7 @@ def test_generated_lists_are_those_of_an_exhaustive_search(ready):
     if tokens.marker_ids[0] >= 0:
         begun = tokenizer([f"{prompt}<|id|>" for prompt in PROMPTS], return_tensors="pt", padding=True)
         np.testing.assert_array_equal(generate_ids(model, begun, tokens, num_beams=60).rows(40), lists)
-    # Excluded items leave their places to the next ones, also if there are fewer beams than items.
+    # The next items take the places of excluded items, also if there are fewer beams than items.
     exclude = np.array([[*lists[0, :3], -1], [-1] * 4, *np.stack([lists[2:, 5], lists[2:, 0]] * 2, axis=1)])
     allowed = [[item for item in row if item not in unwanted] for row, unwanted in zip(lists, exclude, strict=True)]
     for num_beams in (60, 40):

@@ -13,7 +13,7 @@ def test_the_map_alone_learns():
     np.testing.assert_array_equal(transform_basis(basis, transform), [[1.0, 6.0]])
     by_basis, by_transform = jax.jacobian(lambda c, w: transform_basis(c, w).sum(), argnums=(0, 1))(basis, transform)
     np.testing.assert_array_equal(by_basis, [[0.0, 0.0]])
-    # d(c W) / dW_ij = c_i for every output j.
+    # c is the basis, and W is the map. The derivative of the sum of all elements of c W with respect to W_ij is c_i.
     np.testing.assert_array_equal(by_transform, [[1.0, 1.0], [2.0, 2.0]])
 
 

@@ -8,7 +8,7 @@ from sid_jax.quantize.kmeans import centroids_by_splitting, lloyd
 
 
 def test_the_worst_cluster_is_cut_across_its_length():
-    """The first cut is along x, between 1 and 10; the second cuts the right-hand cluster, the longer one, along y."""
+    """The first cut separates x = 0 and 1 from x = 10. The second cut separates the two points at x = 10."""
     points = np.float32([[0, 0], [1, 0], [10, 0], [10, 4]])
     assert sorted(centroids_by_splitting(points, 2).tolist()) == [[0.5, 0], [10, 2]]
     assert sorted(centroids_by_splitting(points, 3).tolist()) == [[0.5, 0], [10, 0], [10, 4]]

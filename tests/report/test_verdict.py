@@ -1,4 +1,4 @@
-"""The grades of IDs in a report, which are good, fair or weak, and the texts of the grades."""
+"""The grades of IDs in a report (good, fair or weak), and the texts of the grades."""
 
 import copy
 

@@ -9,7 +9,8 @@ from sid_jax.tokens.embeddings import initial_embeddings
 
 
 def test_by_hand():
-    # First codes 0 and 1 have the means 1 and 5 around the total mean 3; the residuals are -1, 1, -2, 2.
+    # The items with first code 0 have the mean 1, and those with first code 1 have the mean 5. The mean of all items
+    # is 3. The differences of the items from the means of their first codes are -1, 1, -2 and 2.
     ids = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
     items = np.array([[0.0], [2.0], [3.0], [7.0]])
     assert initial_embeddings(ids, (2, 2), items).ravel().tolist() == [1.0, 5.0, 1.5, 4.5]

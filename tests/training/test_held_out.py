@@ -39,7 +39,7 @@ def test_what_is_held_out_does_not_matter_and_is_exported(config, corpus, tmp_pa
         export(tmp_path / name, tmp_path / out, messages=Messages.silent())
     tables = [pq.read_table(tmp_path / out / "ids.parquet") for out in ("other", "out")]
     assert [len(table) for table in tables] == [300, 300]
-    # Cold items get IDs after the other items, whose IDs do not change.
+    # Cold items get IDs after the other items, so the other items have the same IDs in both exports.
     one, two = (np.array(table["semantic_id"].to_pylist()) for table in tables)
     assert len(np.unique(two, axis=0)) == 300
     np.testing.assert_array_equal(np.delete(one, [3, 299], axis=0), np.delete(two, [3, 299], axis=0))

@@ -163,7 +163,7 @@ def test_ids_are_the_same_where_jax_computes_in_64_bits():
 
 
 def in_a_command(work, *numbers):
-    """Runs `work` as a command does. The argument of `work` is a function that sends this process signals `numbers`."""
+    """Runs `work` as a command does. The argument of `work` is a function that raises the signals `numbers`."""
     with signals.stopping():
         work(lambda: [signal.raise_signal(number) for number in numbers])
 

@@ -39,5 +39,5 @@ class AmazonName(NamedTuple):
 
 
 def movielens_size(source: str) -> str:
-    """Returns "1m" for "movielens-1m"."""
+    """Returns the size in the name of a MovieLens catalog, such as "1m" for "movielens-1m"."""
     return source.removeprefix("movielens-")

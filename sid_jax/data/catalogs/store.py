@@ -129,7 +129,10 @@ def write_tables(folder: Path, tables: Mapping[str, pa.Table], about: Mapping[st
 
 
 def read_table(folder: Path, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Returns a table, or some of its columns. Use it within `refuse_damage`: a damaged file may raise any error."""
+    """Returns a table of a prepared folder, or some of the table's columns.
+
+    Call this function within `refuse_damage`, since a damaged file may raise any error.
+    """
     rows = json.loads((folder / _MANIFEST).read_text())["rows"][name]
     path = folder / f"{name}.parquet"
     table = pq.read_table(path, columns=None if columns is None else list(columns), page_checksum_verification=True)

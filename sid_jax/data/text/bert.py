@@ -163,9 +163,9 @@ def _tokenizer(settings: BertFolder) -> Any:
 def read_weights(settings: BertFolder) -> dict[str, Any]:
     """Returns a model's weights as float32 arrays; if mixed, the kernels are bfloat16.
 
-    The entries are "words" `[V, D]`; "positions" `[T, D]`, to which the first token type's vector is added; "norm", the
-    scale and bias of a layer norm; and "layers". A kernel of a layer is `[in, out]`. The kernels of queries, keys and
-    values are concatenated.
+    The entries are "words", the embeddings `[V, D]` of the V tokens of the vocabulary; "positions", the embeddings
+    `[T, D]` of T positions, to which the first token type's embedding is added; "norm", the scale and bias of a layer
+    norm; and "layers". A kernel of a layer is `[in, out]`. The kernels of queries, keys and values are concatenated.
 
     Raises:
       UserError: if the file is corrupt or lacks an array.

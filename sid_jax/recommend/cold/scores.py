@@ -1,7 +1,8 @@
 """Back-off scores of cold items, computed in jit from a model's predictions for its training items.
 
 A model that was trained without an item has learned a prefix of the item's ID from other items, but hardly the last
-codes. The model also predicts which warm items come next. The score of a cold item u after a history h combines both:
+codes. The model also predicts which warm items come next. The score of a cold item u after a history h combines the
+probability of a prefix of u's ID with these predictions:
 
   score(u | h) = w log p(prefix of u | h) + log sum_i q(i | h) k(u | i)
 

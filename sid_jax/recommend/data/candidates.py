@@ -113,7 +113,7 @@ class Candidates:
         _refuse_unknown_codes(newer, new, self.sizes)
         if not (~self.cold[ours]).any():
             raise UserError(
-                f"{newer.name}: has none of the items that the recommender was trained on; give a newer version of "
+                f"{newer.name} has none of the items that the recommender was trained on; give a newer version of "
                 "the recommender's ID table"
             )
         return Candidates(

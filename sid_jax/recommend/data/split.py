@@ -25,7 +25,7 @@ class EvaluationExamples:
     Attributes:
       histories: histories of the E users, with at least one item each.
       targets: `[E]` int32, for each history the row of its target in the catalog.
-      left_out: number of users without an example, because their history is empty.
+      left_out: number of users who have no example because their history is empty.
     """
 
     histories: Histories

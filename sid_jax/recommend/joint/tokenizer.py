@@ -29,7 +29,8 @@ def load_tokenizer(config: ConfigDict, folder: Path) -> TrainedRun:
     export = load_export(folder)
     if not {"config", "data"} <= export.manifest.keys():
         raise UserError(
-            f"{folder} is not the export of a training run; run sid-jax export --workdir, or set config.ids=rqvae"
+            f"{folder} is not the export of a training run; export a training run with sid-jax export, or set "
+            "config.ids=rqvae"
         )
     settings = fill(default_config(), export.manifest["config"])
     _find_moved(settings.data, quantizer_config(config).data)

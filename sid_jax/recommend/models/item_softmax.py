@@ -137,7 +137,7 @@ _partition.defvjp(_partition_forward, _partition_backward)
 
 
 def _block_width(rows: int, places: int, num_items: int) -> int:
-    """Returns the number of positions per row in one block. It is a divisor of `places`, the row's total number."""
+    """Returns the number of positions per row in one block: a divisor of `places`, the number of positions in a row."""
     budget = _BLOCK_BYTES.get(jax.default_backend(), _OTHER_BLOCK_BYTES)
     most = max(1, budget // (4 * rows * num_items))
     return max(width for width in range(1, places + 1) if places % width == 0 and width <= most)

@@ -14,7 +14,7 @@ MASKED = -1e9
 
 
 class Linear(nnx.Module):
-    """A linear layer with float32 parameters, which computes in the dtype of its input.
+    """A linear layer that computes in the dtype of its input. Its parameters are float32.
 
     Args:
       fan_in: features of the input.

@@ -1,4 +1,4 @@
-"""Pads catalogs, so that the arrays of a newer version of a catalog have the same shapes."""
+"""Pads the arrays of a catalog to sizes that stay the same for newer, slightly larger versions of the catalog."""
 
 from __future__ import annotations
 

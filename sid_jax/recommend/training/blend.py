@@ -69,7 +69,8 @@ def fit_blend(
 
     Args:
       blend: the terms.
-      ranker: the trained model, over a catalog that has these terms and only items on which the model was trained.
+      ranker: the trained model, over a catalog with the evidence of these terms. Only items on which the model was
+        trained may be recommended.
       examples: histories and targets on which the model was not trained.
       window: maximum history length; older items are dropped.
       exclude_seen: whether items of a user's history are excluded from the candidates.

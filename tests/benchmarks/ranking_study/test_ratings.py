@@ -1,4 +1,4 @@
-"""A rating's history features come from the user's earlier ratings of warm items, and cold items are drawn as set."""
+"""History features come from a user's earlier ratings of warm items, and the share of cold items is as requested."""
 
 import jax
 import numpy as np

@@ -213,7 +213,7 @@ def test_cold_items_are_drawn_into_a_file(cold_config, world):
     ("name", "value", "words"),
     [
         ("data.cold_items", "", "there are no cold items; set"),
-        ("model.kind", "sasrec", "kind .sasrec. has no slots for cold items; set it to 0"),
+        ("model.kind", "sasrec", "kind .sasrec. has no slots for cold items; set the slots to 0"),
         ("joint.estimator", "ste", "omit one of the two"),
         ("eval.cold_slots", 11, "from 0 to 10"),
         ("backoff.decay", 0.0, "config.backoff.decay is 0.0"),

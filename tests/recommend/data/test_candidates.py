@@ -19,7 +19,7 @@ def task(config, world, tmp_path):
 
 
 def newer_table(task, items, new_codes, titles=None):
-    """Returns a table of `items` of the task and new items 100, 101, … with the IDs `new_codes`; rows are reversed."""
+    """Returns a table of the task's `items` and new items 100, 101, …, whose IDs are `new_codes`; rows are reversed."""
     ids = np.append(items, 100 + np.arange(len(new_codes)))
     codes = np.concatenate([task.table.semantic_ids[items], np.array(new_codes, np.int32).reshape(-1, 2)])
     columns = None if titles is None else {"title": titles}
