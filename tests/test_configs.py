@@ -37,7 +37,7 @@ def test_a_users_own_vectors(method):
     check_config(usual)
     check_config(quick)
     if method in ("rkmeans", "opq"):
-        with pytest.raises(UserError, match="no long one"):
+        with pytest.raises(UserError, match="no long run"):
             get_config("embeddings", f"{method},best")
     else:
         best = get_config("embeddings", f"{method},best")

@@ -380,7 +380,7 @@ def test_too_few_codes_are_a_warning_of_training_and_export_with_what_to_set(run
         "codebook_size": [256, 256],
         "usage": [1.0, 0.95],
     }
-    assert "and 75.0% got an ID that differs from their codes" in crowding_line(figures, 0.75)
+    assert "and 75.0% of the items got IDs that differ from their codes" in crowding_line(figures, 0.75)
     assert "codebook_size=" not in crowding_line({**figures, "num_items": 300})
     # Equal vectors cannot be distinguished by any codes.
     assert crowding_line({**figures, "max_distinct_rate": 0.25}) is None
