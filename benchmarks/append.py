@@ -1,4 +1,4 @@
-"""Benchmark of daily updates: counts published IDs that change, and measures uniqueness and the R^2 of new items.
+"""Benchmark of daily updates: counts published IDs that change, and measures IDs' uniqueness and the R^2 of new items.
 
 python benchmarks/append.py --vectors=items.npy --folder=runs/append --trained=11000 --batches=10 --batch=1000
 
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--vectors", type=Path, required=True, help=".npy, [N, D]")
     parser.add_argument("--folder", type=Path, required=True, help="folder for the run, the versions and their inputs")
     parser.add_argument("--trained", type=int, default=11_000)
-    parser.add_argument("--cold", type=int, default=0, help="number of the --trained items that are cold")
+    parser.add_argument("--cold", type=int, default=0, help="number of cold items among the --trained items")
     parser.add_argument("--batches", type=int, default=10)
     parser.add_argument("--batch", type=int, default=1_000, help="items per batch; the last batch may be smaller")
     parser.add_argument("--config", default="configs/embeddings.py")

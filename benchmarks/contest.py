@@ -72,7 +72,7 @@ def contest(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, Res
 def report(
     title: str, results: Mapping[str, Result], matmul: Result | None, out: Path | None, about: Mapping[str, Any]
 ) -> None:
-    """Prints a row per implementation, with its rate relative to the first row's rate and `matmul`'s; writes JSON."""
+    """Prints a row per implementation, with its rate relative to the first row and to `matmul`, and writes JSON."""
     first = next(iter(results.values()))
     columns = ["", "items/s", "relative to the first", "GFLOP/s", "share of the matrix product's rate", "peak memory"]
     table = Table(*columns, title=title, title_justify="left")
@@ -115,7 +115,7 @@ def _work(pipe: Connection, contestant: Contestant) -> None:
 
 
 def matmul_rate(rows: int, inner: int, columns: int, kind: str = "float32") -> Contestant:
-    """Returns XLA's product of `[rows, inner]` and `[inner, columns]` as an implementation; its items are the rows."""
+    """Returns an implementation that multiplies `[rows, inner]` by `[inner, columns]` with XLA; an item is a row."""
     return Contestant(_prepare_matmul, (rows, inner, columns, kind), operations=2.0 * inner * columns)
 
 

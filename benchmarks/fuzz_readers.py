@@ -55,7 +55,7 @@ _READER = flags.DEFINE_enum(
     "reader", "vectors", ("vectors", "histories", "ids", "lists"), "Kind of files to damage and read."
 )
 _KIND = flags.DEFINE_string("kind", "", "Damage only files with this ending, such as .pt.")
-_KEEP = flags.DEFINE_string("keep", "fuzz_findings", "Folder for the files of findings; created if there are any.")
+_KEEP = flags.DEFINE_string("keep", "fuzz_findings", "Folder for the damaged files of findings; created if needed.")
 
 _SECONDS = 20
 _MEMORY = 2**29
@@ -346,8 +346,10 @@ def main(_: list[str]) -> None:
         seeds, words = write_seeds(Path(scratch, "seeds"), write), Path(scratch, "words")
         seeds = [seed for seed in seeds if _KIND.value in ("", seed.suffix)]
         for seed in seeds:
-            if seed.suffix != ".array_record":  # The library of this format starts threads.
-                read_one(seed)  # Imports modules once, before the child processes are forked.
+            # Reading a file imports modules once, before the child processes are forked. The library for .array_record
+            # files starts threads, which the child processes would lack.
+            if seed.suffix != ".array_record":
+                read_one(seed)
         while time.monotonic() < end:
             seed = rng.choice(seeds)
             other = rng.choice([each for each in seeds if each.suffix == seed.suffix])

@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def other_tokens(random: np.random.Generator) -> list[str]:
-    """Returns the texts of a language model's own tokens: an end token, all characters, and random pieces of text."""
+    """Returns the texts of a model's own tokens: an end token, printable ASCII characters, and random strings."""
     characters = [chr(number) for number in range(32, 127)]
     words = dict.fromkeys(characters)
     while len(words) < _OTHER_TOKENS - 1:

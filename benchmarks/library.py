@@ -24,8 +24,8 @@ from absl import app, flags
 
 import sid_jax
 
-_EXPORT = flags.DEFINE_string("export", None, "A saved tokenizer; None trains one on synthetic vectors.")
-_RECOMMENDER = flags.DEFINE_string("recommender", None, "A saved recommender; None trains one on synthetic histories.")
+_EXPORT = flags.DEFINE_string("export", None, "A saved tokenizer; default: trained on synthetic vectors.")
+_RECOMMENDER = flags.DEFINE_string("recommender", None, "A saved recommender; default: trained on synthetic histories.")
 _ITEMS = flags.DEFINE_integer("items", 12_101, "Number of synthetic items.")
 _FEATURES = flags.DEFINE_integer("features", 384, "Number of features of each synthetic vector.")
 

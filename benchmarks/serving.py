@@ -140,8 +140,8 @@ def main() -> None:
     parser.add_argument("--vectors", type=Path, help="a .npy file [n, D]")
     parser.add_argument("--calls", type=int, default=2_000, help="number of timed calls in each process")
     parser.add_argument("--rounds", type=int, default=5, help="number of processes for each runtime")
-    parser.add_argument("--measure", choices=RUNTIMES, help="set for child processes: the runtime to measure")
-    parser.add_argument("--codes", type=Path, help="set for child processes: the file to write the codes to")
+    parser.add_argument("--measure", choices=RUNTIMES, help="only for child processes: the runtime to measure")
+    parser.add_argument("--codes", type=Path, help="only for child processes: file for the codes")
     arguments = parser.parse_args()
     if arguments.measure:
         given = arguments.measure, arguments.export, arguments.vectors, arguments.codes, arguments.calls

@@ -41,7 +41,7 @@ _SETTINGS_FILE, _FIGURES_FILE, _JUDGED_FILE = "settings.json", "figures.json", "
 
 
 def main() -> None:
-    """Makes and evaluates the requested tables that are missing, and reports all results."""
+    """Makes and evaluates the requested tables that are missing, and reports the results of all requested tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--data", default="", help="MovieLens-100K, as a folder or zip; default: the copy that train.py uses"
@@ -52,7 +52,9 @@ def main() -> None:
     )
     parser.add_argument("--known", type=int, default=20, help="maximum number of training items of each user")
     parser.add_argument("--seeds", default="0,1,2", help="seeds of the recommender, separated by commas")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="minutes after which no table is started")
+    parser.add_argument(
+        "--minutes", type=float, default=float("inf"), help="number of minutes after which no new table is started"
+    )
     parser.add_argument("--out", type=Path, help="an image file for the plots")
     arguments = parser.parse_args()
     names = arguments.only.split(",") if arguments.only else list(TOKENIZERS)

@@ -102,7 +102,7 @@ def _guarded(main: Callable[[list[str]], None], argv: Sequence[str]) -> None:
     except signals.Stopped as stopped:
         print(stopped, file=sys.stderr, flush=True)
         sys.exit(stopped.status)
-    except Exception as error:  # The one place where an exception of any kind becomes a one-line message.
+    except Exception as error:  # Any other exception becomes a one-line message.
         if flags.FLAGS.is_parsed() and _DEBUG.value:
             traceback.print_exc()
         _leave(in_one_line(error))

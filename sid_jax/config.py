@@ -106,10 +106,10 @@ _DATA: Declaration = {
         "",
         "Additional parts of each item vector, each as NAME=SOURCE*WEIGHT, separated by commas, such as "
         "image=image.npy*0.5,genres=categories:genres*0.3. The part from `data.source` has weight 1. SOURCE is a file "
-        "of vectors with ids, or a column. A file is FILE, or FILE.npy@IDS if its ids are in a separate file, or "
-        "raw:FILE for vectors that keep their lengths instead of being scaled to length 1. A column of the catalog is "
-        "categories:COLUMN, number:COLUMN or text:COLUMN; a column of another table has the file before the column, "
-        "as in categories:FILE:COLUMN. Parts are joined by id, and an item may lack some parts.",
+        "of vectors with ids, or a column. Write a file as FILE, as FILE.npy@IDS if its ids are in a separate file, or "
+        "as raw:FILE for vectors that keep their lengths instead of being scaled to length 1. Write a column of the "
+        "catalog as categories:COLUMN, number:COLUMN or text:COLUMN; for a column of another table, put the file "
+        "before the column, as in categories:FILE:COLUMN. Parts are joined by id, and an item may lack some parts.",
     ),
     "view": Setting(
         "item", "movielens: whether movies (item) or users (user) get Semantic IDs.", choices=("item", "user")
@@ -307,7 +307,7 @@ _TRAIN: Declaration = {
         "Precision of training. bfloat16: until the encoder is frozen, matrix products of encoder and decoder have "
         "bfloat16 inputs and float32 sums. Weights, distances, codes and exported arrays are always float32. auto: "
         "bfloat16 on TPUs. On other devices, matrix products are timed at the start, and bfloat16 is used if it takes "
-        "at most .9 of the time of float32. A resumed run does not change the choice.",
+        "at most 0.9 times as long as float32. A resumed run does not change the choice.",
         choices=("float32", "bfloat16", AUTO),
     ),
     "optimizer": Setting("adamw", "Optimizer.", choices=("adamw", "adagrad")),
@@ -366,8 +366,8 @@ _TRAIN: Declaration = {
     "eval_every_epochs": Setting(
         15.0,
         "Number of epochs between evaluations on all training items. Each evaluation saves a checkpoint. The last "
-        "evaluation is at the end of the run. An evaluation is omitted if the run ends less than half of this number "
-        "of epochs later.",
+        "evaluation is at the end of the run. An evaluation is omitted if the rest of the run is shorter than half "
+        "of this number of epochs.",
         range=POSITIVE,
     ),
     "best_metric": Setting(
@@ -402,7 +402,7 @@ SETTINGS: Declaration = {
 
 
 def default_config() -> ConfigDict:
-    """Returns the recommended settings: a residual encoder, the straight-through estimator, "auto" number of epochs."""
+    """Returns the recommended settings: residual encoder, straight-through estimator, number of epochs "auto"."""
     return default_of(SETTINGS).lock()
 
 

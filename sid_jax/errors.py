@@ -19,7 +19,7 @@ class UserError(Exception):
 
 
 class DeviceWarning(UserWarning):
-    """Warns that a run uses another device type than the one that JAX is installed for."""
+    """Warns that a run uses a device type other than the one for which JAX is installed."""
 
 
 def reason(error: BaseException) -> str:

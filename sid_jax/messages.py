@@ -208,7 +208,8 @@ def _log_console() -> Console:
 
 
 def _print_unless_configured() -> None:
-    # A root handler does not show that the caller configured logging, since importing Orbax adds one at level WARNING.
+    # A handler of the root logger does not mean that the caller configured logging, since importing Orbax adds one. The
+    # level of the root logger is then still WARNING.
     if LOGGER.handlers or LOGGER.isEnabledFor(logging.INFO):
         return
     LOGGER.addHandler(_ConsoleHandler(logging.INFO))

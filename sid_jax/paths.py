@@ -34,7 +34,7 @@ def as_path(text: str | os.PathLike[str]) -> Path:
         directory no longer exists.
     """
     if (address := bucket_address(text)) is not None:
-        # This module is imported here, since only addresses in buckets need it.
+        # `fetched` is imported here, since only addresses in buckets need it.
         from sid_jax.buckets.fetch import fetched
 
         return fetched(address)

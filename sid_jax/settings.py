@@ -210,7 +210,7 @@ def set_by_name(config: ConfigDict, name: str, value: Any) -> None:
         value = int(value)
     try:
         if value is None or (old == AUTO and isinstance(value, str) and value != AUTO):
-            raise TypeError("None is not a valid value, and only a number can replace a derived value")
+            raise TypeError(f"a setting cannot be None, and a setting that is {AUTO!r} can only be set to a number")
         set_field(config, full_name, value)
     except (TypeError, ValueError) as error:
         wanted = f"a number, or {AUTO!r}" if old == AUTO else f"of type {type(old).__name__}, as in {old!r}"

@@ -1,4 +1,4 @@
-"""Prints warnings, and makes writes to the standard streams never raise, so that they cannot end a command."""
+"""Prints warnings, and prevents failed writes to the standard streams from ending a command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WARNING = "warning: "
 
 
 def keep_working_streams() -> None:
-    """Makes printing never raise, even if a pipe is closed, a disk is full, or an encoding lacks a character.
+    """Prevents exceptions from `print` if a pipe is closed, a disk is full, or an encoding lacks a character.
 
     Output that cannot be written is dropped. Characters that the encoding lacks are replaced.
     """

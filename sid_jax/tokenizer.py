@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sid_jax.models.rqvae import RQVAE
 
 _DEFAULT_PRESET = "embeddings"
-# Arguments of the default preset that may be given without its name: preset="gumbel".
+# Arguments of the default preset. They may be given without the preset's name, as in preset="gumbel".
 _METHODS = ("ste", "gumbel", "rkmeans", "opq")
 
 
@@ -186,7 +186,9 @@ class SemanticIdTokenizer:
 
     @in_32_bits
     def encode(self, vectors: Any) -> np.ndarray:
-        """Returns the codes `[n, L]` int32 of vectors `[n, D]`. Codes are not made unique; `append` does that.
+        """Returns the codes `[n, L]` int32 of vectors `[n, D]`. Different vectors may get equal codes.
+
+        Use `append` to assign Semantic IDs to new items.
 
         For a tokenizer with parts, any subset of the parts is enough: `encode({"text": X})`.
 

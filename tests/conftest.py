@@ -15,8 +15,8 @@ from tests.commands import COMPILE_QUICKLY
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# Most objects live as long as the session, so fewer garbage collections save time. Commands have the same
-# thresholds (`sid_jax.command`).
+# Most objects live as long as the session, so fewer garbage collections save time. `sid_jax.command` sets the same
+# thresholds for commands.
 gc.set_threshold(10_000, 20, 20)
 
 # Programs that one test has compiled are reused by later tests and their commands. The folder is removed after the
@@ -32,7 +32,8 @@ os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {COMPILE_QUICKLY}"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Two test processes share the cores. With more threads, BLAS and PyTorch would wait for each other in busy loops.
+# Two test processes share the cores. If each process used several threads for BLAS and PyTorch, these threads would
+# wait for each other in busy loops.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hypothesis

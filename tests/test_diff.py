@@ -60,7 +60,7 @@ def test_one_changed_item_of_many_is_neither_none_nor_leaves_all(tmp_path):
     messages = Messages.to_console(Console(file=file, width=120))
     diff(str(tmp_path / "old.json"), str(tmp_path / "new.json"), messages=messages)
     assert "1 item has a different ID in the new table (<0.1%); 0 old IDs" in file.getvalue()
-    # No item has another first code, and one of the 4,000 items has another second code.
+    # No first code differs between the tables, and the second code of one of the 4,000 items differs.
     cells = [line.replace("│", " ").split() for line in file.getvalue().splitlines() if "%" in line][1:]
     assert cells == [["1", "0.0%", "100.0%", "100.0%"], ["2", "<0.1%", ">99.9%", ">99.9%"]]
 

@@ -53,8 +53,8 @@ def assert_same_but_for_ties(codes, exported, job, vectors):
 
 def test_training_ends_in_a_table_a_sample_and_the_next_command(job):
     folder, trained, exported = job
-    # With "text", some films have equal vectors, which limits the distinct rate. Otherwise, items also have the parts
-    # genres and behavior.
+    # In the run with the argument "text", some films have equal vectors, which limits the distinct rate. In the other
+    # run, items also have the parts genres and behavior.
     for words in (
         "1,682",
         "at most 0.9893" if is_text(job) else "R^2 of genres",

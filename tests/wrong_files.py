@@ -23,7 +23,7 @@ def file(name: str, write: Callable[[Path], object], **settings: object) -> File
 
 
 def both(*makers: Files, **settings: object) -> Files:
-    """Returns a writer that calls several writers for one folder, and gives this folder to the run as its input."""
+    """Returns a writer that calls several writers for one folder. The run reads this folder."""
 
     def make(folder: Path) -> dict[str, object]:
         (folder / "all").mkdir()

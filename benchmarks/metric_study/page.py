@@ -53,8 +53,8 @@ def _groups(rows: list[list[str]], points: list[Point]) -> dict[str, Any]:
 def _points(rows: list[list[str]]) -> list[Point]:
     points = []
     for name, ndcg, minus, together, r2, distinct in rows:
-        # The row of the baseline has no NDCG@10. The baseline's NDCG@10 is computed from the other rows. Each of these
-        # rows has an NDCG@10 and the difference of this NDCG@10 from the baseline's.
+        # The row of the baseline has no NDCG@10. Every other row has an NDCG@10 and its difference from the baseline.
+        # The baseline's NDCG@10 is computed from these two numbers.
         numbers = _numbers(ndcg) if ndcg else [_reference(rows), _NAN, _NAN]
         figures = {
             "R² of co-occurrence, 1": _numbers(together)[0],

@@ -23,7 +23,7 @@ from sid_jax.settings import (
 VECTORS = "vectors"
 # Value of `config.ids` with which each run trains its own IDs.
 TRAINED = "rqvae"
-# Value of `config.sides.kinds`: random hashing, the baseline of methods with the same number of rows.
+# Value of `config.sides.kinds`: random hashing, the baseline for methods with the same number of rows.
 BASELINE = "random"
 # Value of `config.sides.kinds`: SentencePiece without random splits in training.
 UNCUT = "sentencepiece-uncut"
@@ -93,8 +93,8 @@ SETTINGS: Declaration = {
         "window": Setting(2, "window: number of codes in an n-gram.", range=ONE_OR_MORE),
         "cut_share": Setting(
             0.25,
-            "sentencepiece: probability, in training, of a random split between two consecutive codes. Each step uses "
-            "one of 32 such splits of all IDs.",
+            "sentencepiece: probability, in training, that an ID is cut between two consecutive codes. All IDs are "
+            "cut at random in 32 ways beforehand, and each step uses one of these 32 versions.",
             range=SHARE,
         ),
     },

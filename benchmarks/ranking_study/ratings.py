@@ -1,4 +1,4 @@
-"""Ratings in the order of time, and the user's features before each rating."""
+"""Ratings in chronological order, and the user's features before each rating."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sid_jax.data.catalogs.movielens.tables import MovieLens
 from sid_jax.errors import UserError
 from sid_jax.streams import stream_rng
 
-# A user's share of likes is shrunk to the global share: this many ratings with the global share of likes are added to
-# the user's own ratings.
+# A user's share of likes is shrunk toward the global share: this many ratings with the global share of likes are added
+# to the user's own ratings.
 _PRIOR = 5.0
 _YEARS_A_GROUP = 10
 
@@ -56,15 +56,15 @@ class Ratings:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """B ratings to predict, with the features of their users before each rating. NumPy or JAX arrays.
+    """B ratings to predict, with the features of their users before each rating, as NumPy or JAX arrays.
 
     Attributes:
       items: `[B]` int32, rows of the catalog.
       liked: `[B]` bool, the target.
       history: `[B, H]` int32, the items that the user rated last, the latest first; padded with -1.
       history_liked: `[B, H]` bool.
-      figures: `[B, 2]` float32: the share of likes in the user's ratings so far, shrunk to the global share, minus the
-        global share; and log(1 + number of ratings).
+      figures: `[B, 2]` float32: the share of likes in the user's ratings so far, shrunk toward the global share, minus
+        the global share; and log(1 + number of ratings).
       traits: `[B, F]` int32.
     """
 

@@ -32,8 +32,8 @@ def print_tables(console: Console, results: dict[tuple[str, int], dict[str, Meas
     """Prints the AUC of each method, and its difference from random hashing at the same table size."""
     cold = f"{about['num_tested_cold']:,.0f} are ratings of the {about['num_cold_items']:,.0f} cold items"
     console.print(
-        f"{about['num_runs']} runs. Each is trained on {about['num_trained']:,.0f} ratings and tested on "
-        f"{about['num_tested']:,} later ratings, of which {cold}",
+        f"{about['num_runs']} runs; means over runs: {about['num_trained']:,.0f} training ratings, and "
+        f"{about['num_tested']:,} later test ratings, of which {cold}",
         highlight=False,
         soft_wrap=True,
     )

@@ -27,7 +27,7 @@ class Block(nnx.Module):
         self.down = nnx.Linear(4 * FEATURES, FEATURES, rngs=rngs)
 
     def __call__(self, hidden):
-        """Maps `[B, P, F]` to `[B, P, F]`."""
+        """Maps the hidden states of P positions, `[B, P, F]`, to new hidden states of the same shape."""
         hidden = hidden + self.attention(self.norms[0](hidden), mask=nnx.make_causal_mask(hidden[..., 0]))
         return hidden + self.down(nnx.gelu(self.up(self.norms[1](hidden))))
 
@@ -52,7 +52,7 @@ class LanguageModel(nnx.Module):
         return jnp.einsum("bpf,pkf->bpk", self.norm(hidden), heads)
 
     def loss(self, embeddings, codes):
-        """Returns the cross-entropy of all items after the first; `[B, T, L, F]` embeddings, `[B, T, L]` codes."""
+        """Returns the cross-entropy of items after the first, from embeddings `[B, T, L, F]` and codes `[B, T, L]`."""
         num_levels = codes.shape[-1]
         logits = self(embeddings.reshape(len(codes), -1, FEATURES))
         losses = optax.softmax_cross_entropy_with_integer_labels(logits[:, :-1], codes.reshape(len(codes), -1)[:, 1:])

@@ -97,7 +97,7 @@ class Service:
             histories, answers = zip(*users, strict=True)
             try:
                 found = await asyncio.to_thread(_recommend, self.catalog, histories)
-            except Exception as error:  # Catch all, since later users must still be answered.
+            except Exception as error:  # Catch every error, since later users must still be answered.
                 found = [error] * len(users)
             for each, answer in zip(found, answers, strict=True):
                 if answer.cancelled():

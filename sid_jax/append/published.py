@@ -147,8 +147,8 @@ def _check_made(manifest: Mapping[str, Any], where: str) -> None:
     )
     if not good:
         raise UserError(
-            f"the manifest of {where} does not say how its IDs were made unique: its semantic_ids, schema, config or "
-            "version is missing or wrong; export again"
+            f"the manifest of {where} cannot be used: its semantic_ids, schema, config or version is missing or wrong; "
+            "export again"
         )
 
 

@@ -13,12 +13,12 @@ CATALOG_R2_LOST = 0.02
 BELOW_COLD = 0.05
 # R^2 of training items minus R^2 of new items, if there were no cold items.
 BELOW_TRAINED = 0.20
-# Jensen-Shannon distance between the distributions of the first codes of new and old items, minus its value by chance.
-# The value by chance is the 99th percentile of the distance between random samples of old items and all old items.
+# Jensen-Shannon distance between the distributions of the first codes of new and old items, minus the distance by
+# chance: the 99th percentile of the distance between random samples from the old distribution and that distribution.
 CODE_SHIFT = 0.10
 # Share of the new items whose IDs differ from their codes.
 MOVED = 0.50
-# Share of all possible IDs that are in use, retired or former. It is checked only for IDs made unique by relocation.
+# Share of all possible IDs that are in use or reserved. It is checked only for IDs made unique by relocation.
 FILL = 0.90
 # Minimum number of new items for a check of their R^2 and IDs. Fewer new items still count among the items added since
 # training.
@@ -36,8 +36,8 @@ class _Check(NamedTuple):
     earlier: tuple[str, ...] = ()
 
 
-# The keys are the names of the checks. A reason in an earlier verdict is matched to its check by this name, since the
-# texts change between versions of the package.
+# The keys are the names of the checks. A verdict has a check's name beside its text, since the texts change between
+# versions of the package.
 _CHECKS = {
     "catalog_r2_lost": _Check(
         "R^2 lost by the catalog since training",
@@ -195,8 +195,9 @@ def _checks(drift: Mapping[str, Any], num_items: int) -> list[dict[str, Any]]:
 
 
 def _standing(before: Mapping[str, Any] | None, number: int) -> list[dict[str, Any]]:
-    """Returns the previous verdict's standing reasons, or its due checks if an older sid_jax wrote no reasons.
+    """Returns the previous verdict's standing reasons.
 
+    For a verdict of an older sid_jax, which has no standing reasons, returns its checks whose thresholds were exceeded.
     Reasons without a name, which older versions of sid_jax wrote, get the name, the text and the cause of their check.
     """
     if before is None:

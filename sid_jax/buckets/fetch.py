@@ -115,7 +115,7 @@ def streamed(address: str, kind: str, endings: Sequence[str]) -> list[RemoteFile
 
 
 def is_folder(address: str) -> bool:
-    """Returns whether an address names a folder, or a pattern of files."""
+    """Returns False for the address of one file; True for a folder, a pattern or a list of files."""
     return bool(set(address) & set("*?[,")) or Place(address).file() is None
 
 

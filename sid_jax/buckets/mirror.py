@@ -85,8 +85,8 @@ class Mirror:
                 sizes = found.lengths
             elif self._place.children():
                 raise UserError(f"{address} is not empty, and does not contain a run; choose another --workdir")
-            # This upload checks write access before training begins. It also replaces the manifest of any other run in
-            # this workdir. Such a run then stops at its next checkpoint.
+            # This upload checks write access before training begins. It also replaces the manifest, so another process
+            # that trains in this workdir stops at its next checkpoint.
             self._write(sizes)
         self._there = set(self._place.tree()) - {RUN_MANIFEST}
         self._sent = {name: _signature(self.folder / name) for name in self._names()}

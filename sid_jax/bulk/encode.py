@@ -166,7 +166,7 @@ def read_ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Iterator[Item]
                 if stopped.is_set():
                     return
             put(_END)
-        except BaseException as error:  # It is raised again where the next item is requested.
+        except BaseException as error:  # `given` raises the error again.
             put(error)
 
     def given() -> Iterator[Item]:

@@ -114,7 +114,7 @@ def _do(stage: Stage, job: Job, batch: dict[str, np.ndarray]) -> dict[str, Any]:
     try:
         result = (True, stage(job, pickle.loads(batch["piece"][0])))
     except UserError as error:
-        # The error is returned instead of raised, since Ray would run the piece again, with the same result.
+        # The error is returned. If it were raised, Ray would run the piece again, with the same result.
         result = (False, str(error))
     return {"number": batch["number"], "result": [pickle.dumps(result)]}
 

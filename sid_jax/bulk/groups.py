@@ -67,7 +67,7 @@ def load_items(job: Job, group: Group) -> Items:
 
 
 def count_group(job: Job, group: Group) -> dict[str, Any]:
-    """Finds a group's crowded items, and counts its buckets by size.
+    """Finds a group's crowded items, and counts its distinct code tuples by their numbers of items.
 
     This is the second stage of a bulk export, with one piece per group.
     """

@@ -80,7 +80,10 @@ def admit_leaving(job: Job, groups: Sequence[Group], counts: np.ndarray, leaving
 def _admit(
     job: Job, group: Group, number: int, homeless: Items, coming: np.ndarray, first_codes: np.ndarray
 ) -> dict[str, Any]:
-    """Assigns free IDs under a group's first codes to leaving items, and writes the codes to `placed` file `number`."""
+    """Assigns free IDs under a group's first codes to leaving items.
+
+    The new codes are written to the `placed` file with this `number`.
+    """
     there = _settled(job, group)
     items = joined([there, homeless.rows(coming)])
     new = len(there.part) + np.arange(len(coming))

@@ -52,7 +52,8 @@ def _main() -> None:
     how = [f"--{flag.name}" for flag in (_KIND, _WINDOW, _HASHED, _SEED) if flag.present]
     if _FITTED.value and how:
         raise UserError(
-            f"{', '.join(how)} cannot be combined with --fitted, which reuses the flags of {_FITTED.value}; omit them"
+            f"{', '.join(how)} cannot be combined with --fitted, which reuses the settings of {_FITTED.value}; omit "
+            f"{', '.join(how)}"
         )
     from sid_jax.features.run import make_features
 

@@ -147,7 +147,7 @@ def _is_pandas(value: Any, *names: str) -> bool:
 
 
 def _in_arrow(value: Any, where: str) -> Any:
-    """Converts Arrow data, and pandas data that is not of one plain NumPy dtype, to an Arrow column or table.
+    """Converts Arrow data, and pandas data without a single plain NumPy dtype, to an Arrow column or table.
 
     Other data is returned unchanged.
     """
@@ -247,7 +247,7 @@ def _row(row: Any, number: int, where: str) -> np.ndarray:
     try:
         array = _in_numpy(row)
         array = np.asarray(row) if array is None else array
-        if array.dtype == object:  # This is the dtype if, for example, a value is None.
+        if array.dtype == object:  # The dtype is object if, for example, a value is None.
             array = array.astype(np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise UserError(

@@ -61,8 +61,8 @@ def check_finite(
         if layout is not None and np.isnan(vectors[row]).all():
             raise UserError(
                 f"{where}: row {row} (counted from 0, id {shown(item_id)}) has none of the parts "
-                f"{', '.join(layout.names)}; each item must have at least one part"
-                f"{f', or drop such items ({option})' if option else ''}"
+                f"{', '.join(layout.names)}; give each item at least one part"
+                f"{f', or drop the items without parts ({option})' if option else ''}"
             )
         raise UserError(
             f"{where}: {bad_value(vectors[row], row, item_id)}; {count_of_bad(len(bad), len(vectors))}: "

@@ -250,7 +250,7 @@ def _unquoted(names: Iterable[str]) -> list[str]:
 
 
 def _refuse_json(path: Path, line: str) -> None:
-    """Raises a UserError if the first line of a file of text begins a JSON object or list."""
+    """Raises a UserError if the first line of a text file begins a JSON object or list."""
     if line.startswith(('{"', "{'", "[{", "[[")) or line in ("{", "["):
         raise UserError(
             f"{path}: its content is JSON; if it is an object {{user: [items in time order]}}, give the file the "

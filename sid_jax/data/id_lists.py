@@ -164,7 +164,7 @@ def dropped(on_unknown: str) -> bool:
 
 
 def some_unknown(ids: np.ndarray, known: np.ndarray) -> list[str]:
-    """Returns, as text, the ids that are not at the positions `known`, or the first 10,000 if there are more."""
+    """Returns the unknown ids as text, at most the first 10,000; `known` has the positions of the known ids."""
     return list(map(str, np.delete(ids, known)[:_MOST_COMPARED].tolist()))
 
 
@@ -202,7 +202,7 @@ def likely_cause(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray
 
 
 def _other_base(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray) -> str:
-    """Returns an explanation if the input seems to be numbered from another start than the catalog; otherwise ""."""
+    """Returns an explanation if the input's ids and the catalog's ids seem to start at different numbers; else ""."""
     texts = item_ids.tolist()
     if len(unknown) > 1 or not len(found) or not all(_NUMBER.fullmatch(str(text)) for text in texts):
         return ""

@@ -68,7 +68,7 @@ def vector_set(
     Raises:
       UserError: if an argument has an unsupported form, an id occurs twice, lengths differ, or a value is not finite.
     """
-    from sid_jax.data.load import with_histories  # `load` imports JAX, so it is imported only when it is needed.
+    from sid_jax.data.load import with_histories  # `load` is imported here, since it imports JAX.
     from sid_jax.data.named_parts import add_parts
 
     from_path = isinstance(vectors, (str, Path))

@@ -133,7 +133,7 @@ def _of_dataset(state: Path) -> list[Path]:
 
 
 def _fetched(path: Path) -> list[Path]:
-    """Returns the files in a local copy of a bucket's content, which is a folder or one file."""
+    """Returns the files in a local copy of a bucket's content; the copy is a folder or one file."""
     return sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
 
 

@@ -24,7 +24,7 @@ def write_ids(path: Path, ids: Any) -> None:
 
 
 def list_beside(path: Path) -> Path | None:
-    """Returns the path of the list of item ids in a file's folder; None without a list.
+    """Returns the path of the list of item ids in a file's folder; None if there is no list.
 
     If the file is in one of the `_SUBFOLDERS`, and this folder has no list, the list in the folder above is used.
     """

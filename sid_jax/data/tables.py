@@ -1,4 +1,4 @@
-"""Reads tables that describe items, by column or by record: Parquet, Arrow, CSV, RecBole's files and JSON."""
+"""Reads tables that describe items: Parquet, Arrow, CSV and RecBole's files by column, and JSON by record."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def exported_column(values: Values | np.ndarray) -> pa.ChunkedArray:
     if column is None or is_nested(column.type):
         texts = [None if value is None else value_text(value) for value in python_values(values)]
         return pa.chunked_array([pa.array(texts, pa.string())])
-    # Columns of two types are converted to strings: pa.null(), the type of a column that has only nulls,
-    # and pa.string_view(), which few readers support.
+    # Columns of these two types are converted to strings: pa.null(), the type of a column that has only nulls, and
+    # pa.string_view(), which few readers support.
     return column.cast(pa.string()) if column.type in (pa.null(), pa.string_view()) else column
 
 
@@ -279,7 +279,7 @@ def _text(path: File, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
             return column  # Bytes that are not UTF-8 text, such as images.
     if ending(path, TABLE_ENDINGS) in _ATOMIC and kind == _ATOMIC_TYPES["token_seq"]:
         texts = pc.binary_join(column, " ")
-        # `sid-jax convert` writes a list as one text, with ", " between its entries. A column with ", " is therefore
+        # `sid-jax convert` joins the entries of a list with ", " into one text, so a column that contains ", " is
         # read as text.
         is_text = name.rpartition("_")[2] in _WORDS or pc.any(pc.match_substring(texts, ", ")).as_py()
         return texts if is_text else column

@@ -53,7 +53,7 @@ class _BadRow:
 def treat_bad_rows(
     parts: VectorParts, how: str, *, allow_empty: bool = False, option: str = BAD_ROWS_OPTION
 ) -> tuple[VectorParts, LeftOut]:
-    """Drops or lists bad rows, or leaves them in place, so that the reader of the rows rejects them.
+    """Drops bad rows, lists them, or leaves them in place for the reader of the rows to reject.
 
     Args:
       parts: the parts (ranges of rows) of the files.
@@ -248,7 +248,7 @@ def _real(path: str) -> str:
 
 
 def _name(parts: VectorParts) -> str:
-    """Returns a name for the cached file that changes if an input file changes or different rows are dropped."""
+    """Returns the cached file's name, which changes if an input file changes or other rows are dropped."""
     about = [identity(path) for path in dict.fromkeys(_real(part.path) for part in parts.parts)]
     left_out = [[part.first_item, *part.left_out] for part in parts.parts if part.left_out]
     content = [about, parts.columns.vector_column, *([left_out] if left_out else [])]

@@ -265,7 +265,7 @@ def shard_name(number: int, count: int) -> str:
 
 
 def table_files(folder: Path) -> list[Path]:
-    """Returns the one or several files of an export's ID table, in the order of the rows."""
+    """Returns the files of an export's ID table, one or several, in the order of the rows."""
     whole, several = folder / WHOLE_FILE, "ids-*-of-*.parquet"
     # In older exports, a table of several files has no folder of its own: the files are in the export's folder.
     return [whole] if whole.is_file() else sorted(whole.glob(several)) or sorted(folder.glob(several))

@@ -22,7 +22,7 @@ from sid_jax.models.rqvae import RQVAE
 
 # Number of vectors per call: intermediate arrays must fit into a CPU's cache.
 ITEMS_A_CALL = 2048
-# Numbers of vectors to which smaller batches are padded.
+# Batch sizes to which smaller batches are padded.
 _SIZES = (1, 16, 128, 512)
 
 

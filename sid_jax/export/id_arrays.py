@@ -16,9 +16,9 @@ from sid_jax.data.parts.torch_tensors import open_tensor
 from sid_jax.errors import UserError
 from sid_jax.messages import LOGGER
 
-# Next to a file of token ids, this file lists the first token id of each level; see `sid_jax.formats`.
+# Name of the file next to a file of token ids. It lists the first token id of each level; see `sid_jax.formats`.
 VOCABULARY_FILE = "vocabulary.json"
-# Maximum number of codes per ID. An array with more columns is transposed, or is not an array of IDs.
+# Maximum number of codes per ID. An array with more columns either has the shape [L, N], or has no IDs.
 _MOST_LEVELS = 256
 # A record of xLLM's files.
 _RECORD = np.dtype([("item", "<i8"), ("tokens", "<i4", (3,))])

@@ -270,5 +270,7 @@ def _code(value: Any, item: str, path: Path) -> int:
         return value
     token = _TOKEN.fullmatch(value) if isinstance(value, str) else None
     if token is None:
-        raise UserError(f"{path}: item {item!r} has the code {shown(value)}; write 183, or text such as <a_183>")
+        raise UserError(
+            f"{path}: item {item!r} has the code {shown(value)}; write a number such as 183, or text such as <a_183>"
+        )
     return int(token[1])

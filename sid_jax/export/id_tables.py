@@ -37,7 +37,7 @@ def parse_id_source(text: str) -> tuple[Path, int]:
     """
     found = _SOURCE.fullmatch(text)
     if not text:
-        as_path(text)  # Raises the error for an empty path; `Path("")` is the working directory.
+        as_path(text)  # This call raises the error for an empty path; `Path("")` would be the working directory.
     if found is None or (bucket_address(text) is None and as_path(text).exists()):
         return Path(text), 0
     return Path(found["path"]), int(found["offset"])
@@ -102,7 +102,7 @@ def is_export(path: Path) -> bool:
 
 
 def _of_tool(path: Path) -> Path:
-    """Returns the file or folder that has the IDs in another tool's folder; returns any other path unchanged."""
+    """Returns the file or folder of IDs inside a folder of another tool; returns any other path unchanged."""
     found = [each for pattern in _OF_TOOLS for each in sorted(path.glob(pattern))] if path.is_dir() else []
     if len(found) > 1:
         names = listed([str(each.relative_to(path)) for each in found])

@@ -20,14 +20,14 @@ _MOST_BYTES = 2**31 - 2**20
 
 
 def onnx_bytes(model: RQVAE) -> bytes:
-    """Returns the content of `encoder.onnx`, equal bytes for equal models.
+    """Returns the content of `encoder.onnx`. Equal models give equal bytes.
 
     The graph has one input, unscaled `vectors` `[n, D]` float32 for any n, and one output, `codes` `[n, L]` int32.
     For vectors with parts, NaN marks a part that an item lacks. Values are not checked: NaN at any other
     place gives arbitrary codes.
 
     Raises:
-      UserError: if the model has 2 GB or more, the limit of an ONNX file.
+      UserError: if the model is too large for an ONNX file, which can have at most 2 GiB.
     """
     graph = _Graph()
     weights = {name: graph.constant(name, array) for name, array in torch_weights(model).items()}
@@ -43,7 +43,7 @@ def onnx_bytes(model: RQVAE) -> bytes:
     made = graph.model(model.mean.shape[0], len(model.quantizer.levels))
     if made.ByteSize() > _MOST_BYTES:
         raise UserError(
-            f"the model has {made.ByteSize():,} bytes, but an ONNX file can have at most 2 GB; export without --onnx"
+            f"the model has {made.ByteSize():,} bytes, but an ONNX file can have at most 2 GiB; export without --onnx"
         )
     return made.SerializeToString(deterministic=True)
 

@@ -179,7 +179,7 @@ def _shortcut_name(part: str) -> str:
 
 
 def _widths(weights: Mapping[str, np.ndarray]) -> list[int]:
-    """Returns D, the hidden widths and Z from the encoder's layers; an empty list if there are no layers."""
+    """Returns the list of D, the hidden widths and Z, read from the encoder's layers; an empty list without layers."""
     depth = sum(name.startswith("encoder.network.") and name.endswith(".weight") for name in weights)
     layers = [weights[f"encoder.network.{2 * number}.weight"] for number in range(depth)]
     return [*(layer.shape[1] for layer in layers[:1]), *(layer.shape[0] for layer in layers)]

@@ -27,7 +27,7 @@ _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NgramFeatures:
-    """Features by n-gram: maps the n-grams of an item to rows of an embedding table.
+    """Features that map the n-grams of an item to rows of an embedding table.
 
     Either each of the most frequent n-grams has its own row, and other n-grams have none; or a hash maps all n-grams
     to rows.
@@ -44,7 +44,7 @@ class NgramFeatures:
     known: np.ndarray | None
 
     def rows_of(self, item_ids: np.ndarray, semantic_ids: np.ndarray) -> ItemRows:
-        """Returns the rows of N items. They depend only on the Semantic IDs `[N, L]`. Unknown n-grams have no row.
+        """Returns the rows of N items. The rows depend only on the Semantic IDs `[N, L]`; `item_ids` is ignored.
 
         Raises:
           UserError: if the IDs do not have the length of the IDs that the features were fitted to.

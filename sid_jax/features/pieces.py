@@ -60,7 +60,7 @@ class PieceFeatures:
         return found
 
     def rows_of(self, item_ids: np.ndarray, semantic_ids: np.ndarray, cuts: np.ndarray | None = None) -> ItemRows:
-        """Returns the rows of N items. They depend only on the Semantic IDs `[N, L]`.
+        """Returns the rows of N items. The rows depend only on the Semantic IDs `[N, L]` and on `cuts`.
 
         The rows of an item are in the order of its codes.
 

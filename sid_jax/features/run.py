@@ -27,7 +27,7 @@ from sid_jax.paths import as_path, typed
 FEATURES_FILE = "features.parquet"
 _COUNTS = "impressions"
 # Fitted features may be applied to another ID table. The check compares the rows of the items that are in both ID
-# tables. If the rows of more than this share of these items change, the IDs of the other table seem to come from
+# tables. If more than this share of these items have different rows, the IDs of the other table seem to come from
 # another quantizer, and are rejected.
 _MOST_MOVED = 0.1
 
@@ -208,7 +208,7 @@ def read_impressions(path: str | Path, item_ids: np.ndarray, id_column: str = "i
         )
     known = known_items(rows, item_ids, "drop", lambda row: f"{path}: {str(have[row])!r}", have)
     counts = _counts(table, path)
-    # The sum of all counts must fit int64.
+    # The sum of all counts must fit into int64.
     if counts[known].sum(dtype=np.float64) >= 2.0**62:
         raise UserError(f"{path}: column {_COUNTS!r}: the sum of all impressions is above 2^62; give smaller numbers")
     total = np.zeros(len(item_ids), np.int64)

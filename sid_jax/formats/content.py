@@ -77,7 +77,7 @@ class Content:
         return ["" if value is None else value_text(value) for value in python_values(self.table.columns[column])]
 
     def tokens(self, pattern: str) -> list[list[str]]:
-        """Returns the tokens of each item's Semantic ID, with the text that `pattern` gives (see `Vocabulary`)."""
+        """Returns the tokens of each item's Semantic ID, as text in the given pattern (see `Vocabulary`)."""
         levels = Vocabulary(self.table.sizes, pattern=pattern).levels
         return [[level[code] for level, code in zip(levels, row, strict=True)] for row in self.codes]
 

@@ -55,7 +55,7 @@ class CodeAlternatives:
     def _in_parts(
         self, function: Callable[..., tuple[jax.Array, ...]], size: int, rows: np.ndarray, *arrays: np.ndarray
     ) -> list[np.ndarray]:
-        """Calls a function on the vectors of `size` rows at a time, and concatenates the results."""
+        """Calls a function on the vectors of at most `size` rows at a time, and concatenates the results."""
         size = max(1, size)
         parts: list[list[np.ndarray]] = []
         waiting: collections.deque[tuple[int, tuple[jax.Array, ...]]] = collections.deque()

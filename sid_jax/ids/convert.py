@@ -72,7 +72,10 @@ def places(ids: pa.ChunkedArray, among: pa.ChunkedArray) -> np.ndarray:
 
 
 def numbers_of(values: pa.ChunkedArray) -> np.ndarray:
-    """Converts numbers without nulls to a read-only NumPy array `[N]`. Unlike `to_numpy`, it does not import pandas."""
+    """Converts numbers without nulls to a read-only NumPy array `[N]`.
+
+    The method `to_numpy` of Arrow is not used, since it imports pandas.
+    """
     return np.from_dlpack(values.combine_chunks())
 
 

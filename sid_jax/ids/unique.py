@@ -123,9 +123,9 @@ def _refuse_full(num_new: int, num_published: int, sizes: Sequence[int], capacit
     places = capacity * math.prod(sizes)
     if num_published + num_new > places:
         raise UserError(
-            f"{num_new:,} new items, but only {max(0, places - num_published):,} of {places:,} IDs ({len(sizes)} "
-            f"levels of {tuple(sizes)} codes) are free; append fewer items, reuse the IDs of removed items with "
-            "--reuse_removed, or train with more codes or levels and make a new export"
+            f"the number of new items is {num_new:,}, but only {max(0, places - num_published):,} of {places:,} IDs "
+            f"({len(sizes)} levels of {tuple(sizes)} codes) are free; append fewer items, reuse the IDs of removed "
+            "items with --reuse_removed, or train with more codes or levels and make a new export"
         )
 
 

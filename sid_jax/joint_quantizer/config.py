@@ -18,8 +18,9 @@ SHARED: dict[str, Setting] = {
     "decoder_rate": Setting(3e-4, "Learning rate of the quantizer's decoder. 0: frozen.", range=NOT_NEGATIVE),
     "anchor_weight": Setting(
         1.0,
-        "Weight of the anchor: the weighted sum of the quantizer's reconstruction, codebook and commitment losses, "
-        "divided by the mean squared length of the scaled vectors. The anchor keeps codes close to the items' content.",
+        "Weight of the anchor, which is the weighted sum of the quantizer's reconstruction, codebook and commitment "
+        "losses, divided by the mean squared length of the scaled vectors. The anchor keeps codes close to "
+        "the items' content.",
         range=NOT_NEGATIVE,
     ),
     "balance_weight": Setting(

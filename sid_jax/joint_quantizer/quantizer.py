@@ -59,7 +59,7 @@ class JointOutput:
     counted: jax.Array
 
     def embeddings(self, tables: Sequence[jax.Array]) -> jax.Array:
-        """Returns the embeddings of the items' codes in a model's own tables: `[..., L, F]`, 0 at empty positions.
+        """Returns the embeddings of the items' codes, from a model's own tables: `[..., L, F]`, 0 at empty positions.
 
         Each embedding is the product of an assignment and a table, so the model's loss trains both the quantizer and
         the tables (`quantize.estimators.code_embeddings`).
@@ -76,7 +76,7 @@ class JointOutput:
 
 
 class JointQuantizer(nnx.Module):
-    """A quantizer of Semantic IDs in your model. The model's loss and the quantizer's own loss train it.
+    """A quantizer of Semantic IDs that is a part of your model. The model's loss and the quantizer's own loss train it.
 
     Soft assignments, with noise that falls to 0, propagate the gradient of the model's loss to codebooks and encoder
     (Fu et al., DIGER, 2601.19711; Li et al., UniGRec, 2601.17438). The quantizer's own loss, the anchor, keeps codes

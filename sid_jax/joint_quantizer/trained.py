@@ -47,7 +47,7 @@ def parts(model: RQVAE) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
 
 
 def set_as_exported(settings: ConfigDict) -> None:
-    """Changes settings in place to fit an exported model: final codebooks ("ste"), no loss on histories, no suffix."""
+    """Changes settings in place to fit an exported model: the method "ste", no loss on histories, and no suffix."""
     settings.model.quantization_method = "ste"
     settings.model.contrastive_weight = settings.model.alignment_weight = 0.0
     # A suffix would add a level that the recommender was not trained on.

@@ -148,8 +148,8 @@ class Model:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    # Vectors are first divided by their largest entry, since squares of very large or small numbers leave float32's
-    # range.
+    # Each vector is first divided by its largest absolute value, since squares of very large or small numbers leave
+    # float32's range.
     largest = np.abs(vectors).max(axis=1, keepdims=True)
     shrunk = vectors / np.where(largest > 0, largest, 1)
     square = np.square(shrunk).sum(axis=1, keepdims=True)

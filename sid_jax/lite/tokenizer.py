@@ -47,7 +47,7 @@ class LiteTokenizer:
         return self.model.decode(codes)
 
     def free_id(self, vector: Any) -> tuple[int, ...]:
-        """Returns a free Semantic ID for an item with this vector `[D]`, the ID that an append would assign.
+        """Returns the free Semantic ID that an append would assign to an item with this vector `[D]`.
 
         The ID is not stored. The next append assigns it, unless another new item gets it first.
 

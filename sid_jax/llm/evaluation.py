@@ -165,7 +165,7 @@ class _LanguageModel:
         kept, _ = first_allowed(lists, np.zeros(lists.shape, np.float32), exclude, count)
         self.seconds += time.perf_counter() - began
         self.num_users += len(histories)
-        # If fewer IDs than beams are allowed, the last beams have no ID.
+        # If there are fewer allowed IDs than beams, the last beams have no ID.
         num_allowed = len(self._tokens.trie.first_item) - 1 - self._num_excluded(exclude, len(histories))
         generated = np.arange(self._num_beams) < num_allowed[:, None]
         self.num_generated += int(generated.sum())

@@ -1,4 +1,4 @@
-"""Makes the rows of training data: first as numbers of users, interactions and items, then as texts."""
+"""Makes the rows of training data: first as indices of users, interactions and items, then as texts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Rows:
 
 
 class Examples:
-    """Makes rows for some tasks from a catalog and its users' histories: first as numbers, then as texts.
+    """Makes rows for some tasks from a catalog and its users' histories: first as indices, then as texts.
 
     Args:
       content: the items and histories.

@@ -113,7 +113,7 @@ def _add_to_model(model: Any, tokenizer: Any, tokens: IdTokens, num_old: int, se
 
 
 def _plain(text: str) -> AddedToken:
-    """Returns a token that does not depend on adjacent text, and that `skip_special_tokens` does not remove."""
+    """Returns a token that is recognized regardless of adjacent text and not removed by `skip_special_tokens`."""
     return AddedToken(text, single_word=False, lstrip=False, rstrip=False, normalized=False, special=False)
 
 

@@ -116,7 +116,7 @@ def id_tokens(
 
 
 def read_tokens(source: Any, *, pattern: str, markers: tuple[str, str], items: Any) -> tuple[IdTokens, int | None]:
-    """Returns the tokens of a source (see `id_tokens`), and the first token id; None if the source states none."""
+    """Returns the tokens of a source (see `id_tokens`), and the first token id (None if the source has none)."""
     if isinstance(source, IdTokens):
         return source, None
     table, levels, pattern, first_id = _described(source, pattern)
@@ -159,7 +159,7 @@ def numbered(tokens: IdTokens, tokenizer: Any) -> IdTokens:
 
 
 def _described(source: Any, pattern: str) -> tuple[IdTable, int, str, int | None]:
-    """Returns the table, the number of levels without a suffix, the pattern, and the first token id or None."""
+    """Returns the table, its number of levels (not counting a suffix), the pattern, and the first token id or None."""
     if isinstance(source, (str, Path)):
         path = as_path(source)
         if (path / _TOKENS_FILE).is_file():

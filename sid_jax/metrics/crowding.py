@@ -18,7 +18,7 @@ _POWER = 0.25
 # tuples distinct.
 _IN_USE = 0.9
 # `_MOST_CODES` is the maximum number of codes per level. `_ITEMS_A_CODE` is the minimum number of items per code that
-# are needed to learn a codeword.
+# is needed to learn a codeword.
 _MOST_CODES, _ITEMS_A_CODE = 65_536, 8
 
 

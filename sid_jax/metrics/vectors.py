@@ -104,9 +104,9 @@ def r2_of_moments(moments: np.ndarray) -> dict[str, float]:
 
 
 def spread_by_part(vectors: np.ndarray, scaling: Scaling) -> np.ndarray:
-    """Returns the squared distance of the vectors of `figure_inputs` to their mean, summed over all items.
+    """Returns, for each part, the sum of the squared distances of the vectors of `figure_inputs` to their mean.
 
-    The result is `[P]`, one value per part over the items that have it; `[1]` for vectors without parts.
+    The result is `[P]`, each value summed over the items that have the part; `[1]` for vectors without parts.
     """
     mean, variance, counts = moments(vectors, scaling.unit_norm, scaling.layout)
     # The computed variance of a constant feature is a rounding error instead of 0. Such small variances are set to 0.

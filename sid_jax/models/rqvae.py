@@ -144,7 +144,7 @@ class RQVAE(nnx.Module):
         return invert_scaling(self.scaling, self.decoder(latents))
 
     def compared(self, vectors: jax.Array, codes: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Returns input vectors and their reconstructions from codes `[..., L]`, `[..., D]` each, for quality metrics.
+        """Returns vectors and their reconstructions from codes `[..., L]`, for quality metrics; both are `[..., D]`.
 
         Without parts, both are scaled as in `reconstruct`. With parts, both are scaled like the encoder's inputs, so
         that each part has its weight. They are then 0 in the parts that an item lacks, so that these parts do not

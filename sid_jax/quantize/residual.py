@@ -143,8 +143,9 @@ def residual_quantize(
 def _take_code(remaining, residual, codebook, soft, noise, temperature, noise_scale, hard) -> dict[str, jax.Array]:
     """Returns one level's values of all fields of `QuantizerOutput` except `quantized`."""
     scores = code_scores(remaining, codebook)
-    # Temperature and noise are in units of the codebook's spacing, and are therefore multiplied by the spacing. If the
-    # scores were divided by the spacing, rounding could make two scores equal that differ in `assign_codes`.
+    # Temperature and noise are in units of the codebook's spacing, and are therefore multiplied by the spacing. Codes
+    # are chosen by the undivided scores. If the scores were divided by the spacing, rounding could make different
+    # scores equal, and the code could differ from the code of `assign_codes`.
     spacing = codebook_spacing(codebook)
     unit = {"temperature": temperature * spacing, "noise_scale": noise_scale * spacing}
     nearest = index_of_largest(scores)

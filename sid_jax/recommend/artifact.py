@@ -143,8 +143,8 @@ def write_recommender(trained: TrainedRecommender, folder: Path, *, list_length:
         table = candidates.table
         pq.write_table(table.to_arrow(), partial / _TABLE)
         for name, tensors in ((_MODEL, trained.params), (_ITEMS, items)):
-            # The tensors are serialized in memory first: if the disk is full, safetensors' own file functions do not
-            # raise an OSError.
+            # The tensors are serialized in memory first, since safetensors' own file functions do not raise an OSError
+            # if the disk is full.
             contiguous = {key: np.ascontiguousarray(array) for key, array in tensors.items()}
             (partial / name).write_bytes(safetensors.numpy.save(contiguous))
         if program:

@@ -23,7 +23,7 @@ class Popularity:
         self._scores = item_counts(train)
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
-        """Returns the most popular items, `[B, count]` int32; the users' lists differ only by their excluded items."""
+        """Returns the most popular items that are not excluded, `[B, count]` int32, padded with -1."""
         return top_items(np.tile(self._scores, (len(batch.lengths), 1)), count, exclude)
 
 

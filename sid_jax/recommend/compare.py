@@ -138,11 +138,11 @@ def _compare(
     for table in comparison_tables(results, config, len(tasks[0].table.item_ids), console.width):
         console.print(table)
     messages = Messages.to_console(console)
-    messages.line(f"The runs are in {workdir}, the metrics are in {workdir / RESULTS_FILE}")
+    messages.line(f"The runs are in {workdir}, and the metrics are in {workdir / RESULTS_FILE}")
     best = max(range(len(results)), key=lambda row: np.mean([each["ndcg@10"] for each in results[row].metrics]))
     ids = shlex.quote(sources[best])
     messages.line(
-        f"Next, to train with the IDs that have the highest mean ndcg@10: run the same command with --config.ids={ids} "
+        f"Next: to train with the IDs that have the highest mean ndcg@10, run the same command with --config.ids={ids} "
         "instead of --compare, and with another --workdir"
     )
     return results
@@ -209,7 +209,7 @@ def _budgeted(config: ConfigDict, tasks: list[Task], workdir: Path, minutes: flo
 
 
 def _time_a_call(config: ConfigDict, task: Task) -> tuple[float, float]:
-    """Returns the seconds that one compiled call of many steps takes, without compilation, and the epochs per call."""
+    """Returns the seconds per compiled call of many steps (without compilation) and the epochs per call."""
     mesh = all_devices()
     examples = training_examples(config, task)
     model = build_model(config, task.candidates)

@@ -115,7 +115,8 @@ _MODEL: Declaration = {
     ),
     "content_hidden": Setting(
         256,
-        "scorer: width of the hidden layer that maps item vectors to the content component. 0: a linear map.",
+        "scorer: width of the hidden layer of the map from content vectors to the component `content`. 0: a linear "
+        "map, without a hidden layer.",
         range=NOT_NEGATIVE,
     ),
     "code_pairs": Setting(
@@ -137,8 +138,8 @@ _MODEL: Declaration = {
         TERMS,
         "scorer: terms added to an item's score after training, with weights chosen on the validation data. "
         "transitions: how often the item followed the items of the history in the training data. content: cosine "
-        "similarity of the item's vector to the vectors of the history. popularity: logarithm of the item's number of "
-        "training interactions.",
+        "similarity of the item's content vector to the weighted sum of the history's content vectors. popularity: "
+        "logarithm of the item's number of training interactions.",
         choices=TERMS,
     ),
     "head_features": Setting(64, "encoder_decoder: number of features per attention head.", range=ONE_OR_MORE),

@@ -28,7 +28,8 @@ def with_newer_table(trained: TrainedRecommender, ids: Any) -> TrainedRecommende
         )
     candidates = trained.candidates.with_newer_table(table_of(ids))
     if kind in GENERATIVE and len(candidates.table) > candidates.num_trained:
-        # Slots for cold items need the vectors of all cold items, but new items are cold and have no saved vectors.
+        # Content vectors are removed, since slots for cold items need the vectors of all cold items. The new items are
+        # cold, and have no saved vectors.
         candidates = dataclasses.replace(candidates, content=None)
     return dataclasses.replace(trained, candidates=candidates)
 

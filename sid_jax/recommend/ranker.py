@@ -110,7 +110,7 @@ class ModelRanker:
         left_out = self._num_excluded(exclude, np.flatnonzero((found < 0).any(axis=1)), size)
         short = np.flatnonzero((found >= 0).sum(axis=1) < np.minimum(count, self._in_trie.sum() - left_out))
         for start in range(0, len(short), self.mesh.size):
-            # Each device processes one history, which limits memory.
+            # Each device processes one history at a time, to limit memory.
             rows = np.resize(short[start : start + self.mesh.size], self.mesh.size)
             items = np.pad(batch.items[rows], ((0, 0), (0, window - batch.items.shape[1])))
             some = HistoryBatch(items, batch.lengths[rows], batch.users[rows])
@@ -370,7 +370,7 @@ def _part(rows: jax.Array, first: jax.Array | int, count: int) -> jax.Array:
 def first_allowed(
     lists: np.ndarray, scores: np.ndarray, exclude: np.ndarray | None, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the first `count` items of each list that are not excluded, and their scores.
+    """Returns, for each list, the first `count` items that are not excluded, and their scores.
 
     Args:
       lists: `[B, M]` row numbers of items, the best first, padded with -1.

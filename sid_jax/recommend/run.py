@@ -93,7 +93,7 @@ def _run(config: ConfigDict, workdir: Path, console: Console) -> list[Evaluation
             write_json(workdir / RESULTS_FILE, {"config": config.to_dict(), **figures})
     print_samples(console, task, evaluations[0])
     print_evaluations(console, config, task, trained.ranker, evaluations, slotted)
-    messages.line(f"The recommender is in {workdir / FOLDER}, the metrics are in {workdir / RESULTS_FILE}")
+    messages.line(f"The recommender is in {workdir / FOLDER}, and the metrics are in {workdir / RESULTS_FILE}")
     messages.line(f"Next, in Python: sid_jax.load({str(workdir / FOLDER)!r}).recommend([ITEM, ITEM, ...], k=10)")
     return [*evaluations, *slotted]
 

@@ -122,7 +122,7 @@ class Server:
 
         batches = list(self._batches(rows, lengths, users))
         for (chosen, _), lists in zip(batches, self._side_by_side(find, batches, exact), strict=True):
-            # A batch is padded by repeated histories; their lists are written more than once, with the same values.
+            # A batch is padded with repeated histories. Their lists are written several times, with the same values.
             found[chosen], scores[chosen] = lists
         return [self._named(*each) for each in zip(found, scores, strict=True)]
 

@@ -54,7 +54,7 @@ def stablehlo_bytes(trained: TrainedRecommender, count: int) -> bytes:
         raise UserError(f"k is {count}; for {STABLEHLO} it must be from 1 to {most}, because {limit}")
     used = (ranker.vectors, ranker.catalog.evidence) if ranker.scores_items else (ranker.params, ranker.catalog)
     if (size := sum(leaf.nbytes for leaf in jax.tree.leaves(used))) >= _MOST_BYTES:
-        raise UserError(f"the recommender has {size:,} bytes, but {STABLEHLO} can have at most 2 GB; save without it")
+        raise UserError(f"the recommender has {size:,} bytes, but {STABLEHLO} can have at most 2 GiB; save without it")
     # The arrays are copied to the host: a program with arrays on several devices would only run on the same number of
     # devices.
     arrays = jax.tree.map(np.asarray, (ranker.params, ranker.catalog, ranker.vectors))
@@ -82,7 +82,10 @@ def stablehlo_bytes(trained: TrainedRecommender, count: int) -> bytes:
 def _without(
     found: jax.Array, scores: jax.Array, items: jax.Array, lengths: jax.Array, count: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the first `count` items of each list `[B, M]` that are not in the history, and their scores."""
+    """Returns, for each list, the first `count` items that are not in its history, and their scores.
+
+    `found` has the items of the lists, and `scores` has their scores, `[B, M]` each.
+    """
     there = jnp.arange(items.shape[1])[None] < lengths[:, None]
     seen = jnp.any((found[:, :, None] == items[:, None, :]) & there[:, None, :], axis=2) | (found < 0)
     order = jnp.argsort(seen.astype(jnp.int32), axis=1, stable=True)[:, :count]

@@ -43,7 +43,7 @@ class Layout:
     further: list[np.ndarray]
 
     def places(self, semantic_ids: np.ndarray) -> np.ndarray:
-        """Returns the map positions `[N, 2]` of Semantic IDs `[N, L]`; a suffix, `[N, L + 1]`, has no effect."""
+        """Returns the map positions `[N, 2]` of Semantic IDs `[N, L]`, or `[N, L + 1]` with an ignored suffix."""
         first = semantic_ids[:, 0]
         if not self.further:
             return self.islands[first]

@@ -18,7 +18,7 @@ _BELOW_YARDSTICK = (-0.01, -0.05)
 _AGREEMENT = (0.999, 0.98)
 _COLD_ITEMS = (0.75, 0.50)
 _EVENNESS = (0.50, 0.25)
-# Thresholds for the change of R^2 by relocation.
+# Thresholds for the change of R^2 that relocation causes.
 _COST_OF_MOVES = (-0.01, -0.03)
 
 

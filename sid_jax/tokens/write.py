@@ -67,7 +67,7 @@ def write_tokens(
     codebooks, weights, scaling, info = read_codebooks(folder)
     with partial_folder(out) as partial:
         files = table_files(folder)
-        # Several files are written to a folder, which Parquet readers read as one table.
+        # Several files go into one folder, since Parquet readers read a folder as one table.
         place = partial / ITEMS_FILE if len(files) > 1 or files[0].name != WHOLE_FILE else partial
         place.mkdir(exist_ok=True)
         names = {path: place.relative_to(partial) / path.name.replace("ids", "items", 1) for path in files}
@@ -144,8 +144,8 @@ def _write_embeddings(
     content = slice(0, len(codewords))
     together, _ = tally(((rows, None) for _, rows in in_blocks(semantic_ids)), sizes)
     counts = together.diagonal()
-    # The quantized vectors of a token's items sum to a weighted sum of all codewords. The weight of a codeword is the
-    # number of items that have both the token and the codeword's token.
+    # The sum of the quantized vectors of a token's items is a weighted sum of all codewords. The weight of a codeword
+    # is the number of these items that have the codeword's token.
     latents = together[:, content] @ codewords / np.maximum(counts, 1)[:, None]
     first = level_slices(sizes)[0]
     latents[counts == 0] = (latents[first] * counts[first, None]).sum(axis=0) / len(semantic_ids)

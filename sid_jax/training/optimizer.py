@@ -18,7 +18,7 @@ from sid_jax.training.state import TrainState
 
 
 def make_optimizer(train: ConfigDict, learning_rate: Schedule) -> optax.GradientTransformation:
-    """Returns AdamW with weight decay of kernels, or Adagrad as in TIGER. Both clip gradients by the global norm."""
+    """Returns AdamW (weight decay on kernels only) or Adagrad (as in TIGER), after gradient clipping by global norm."""
     if train.optimizer == "adagrad":
         rule = optax.adagrad(learning_rate)
     else:

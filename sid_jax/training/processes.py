@@ -75,7 +75,8 @@ def _refuse_misfits(distributed: bool, named: dict[str, Any]) -> None:
         )
     if given and missing:
         raise UserError(
-            f"{', '.join(given)} is given without {', '.join(missing)}; several processes need all three flags"
+            f"{' and '.join(given)} cannot be used without {' and '.join(missing)}; several processes need all three "
+            "flags"
         )
     if not given:
         return

@@ -138,7 +138,7 @@ def train_quantizer(
         startup = ended.first_steps and ended.first_steps - started
         show_samples(messages, trained, evaluation.codes)
         show_summary(messages, evaluation.metrics, ended.step, time.monotonic() - started, startup)
-        # The export that follows a nested run prints this warning, too.
+        # A nested run is followed by an export, which prints this warning.
         if not nested and (crowded := crowding_line(evaluation.metrics)):
             messages.warn(crowded)
         state, step = best_of(job, checkpoints, ended)

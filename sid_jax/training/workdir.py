@@ -20,7 +20,7 @@ from sid_jax.whole_file import write_json
 
 RUN_FILE = "run.json"
 
-# Settings that name files, in any section.
+# Settings that are paths of files or folders, in any section.
 _PATHS = ("path", "ids_path", "cold_items", "cache_dir")
 
 # Settings that may change when a run is resumed. Files of the data may be moved, and read with other options, since the

@@ -56,7 +56,7 @@ def test_new_items_join_known_ones_keep_their_ids_and_the_chain_is_written_down(
     export, old = load_export(tmp_path / "v2"), load_export(first)
     first_rows, before_rows = export.table.to_arrow().slice(0, 30), old.table.to_arrow()
     assert first_rows.schema == before_rows.schema
-    # Item 7 keeps all columns except its title.
+    # The append changes the title of item 7. It changes no other column.
     assert first_rows.drop_columns(["title"]).equals(before_rows.drop_columns(["title"]))
     titles = [f"item {number}" if number != 7 else "b" for number in range(30)]
     assert export.table.to_arrow()["title"].to_pylist() == [*titles, "c", None, "a"]
@@ -148,7 +148,7 @@ def test_what_cannot_be_appended_is_refused_in_one_line_and_nothing_is_left(firs
     assert "column 'title' cannot be" in refusal(first, out, new([70], made_vectors([70]), title=[b"\xff"]))
     many = np.random.default_rng(0).normal(size=(31, 6)).astype(np.float32)
     words = refusal(first, out, new(range(100, 131), many))
-    assert "31 new items, but only 30 of 60 IDs" in words and "are free" in words and "--reuse_removed" in words
+    assert "new items is 31, but only 30 of 60 IDs" in words and "are free" in words and "--reuse_removed" in words
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bare.npy", "gone.txt", "new.parquet"]
 
 
@@ -314,7 +314,7 @@ def test_in_memory_unknown_and_bad_items_are_dropped_on_request(first, tmp_path,
     assert tokenizer.table.to_arrow().equals(wanted.table.to_arrow())
     assert tokenizer.export.manifest["data"]["num_left_out"] == 1
     assert "2 of 3 items are unknown and were dropped" in caplog.text and "1 of 2 rows" in caplog.text
-    # The default of `on_bad_rows` is the setting of the run, as in the command.
+    # Without `on_bad_rows`, the setting of the run applies, as in the command.
     export.manifest["config"]["data"]["on_bad_rows"] = "drop"
     made = append_items(export, [70, 71], vectors, columns=titles, remove=[3])
     assert made.table.to_arrow().equals(wanted.table.to_arrow())

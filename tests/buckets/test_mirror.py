@@ -50,7 +50,7 @@ def test_a_killed_run_goes_on_from_its_last_whole_checkpoint_without_the_machine
     def dying(self):
         nonlocal count
         count += 1
-        if count == 3:  # During the upload of the third checkpoint.
+        if count == 3:  # The run is killed during the upload of the third checkpoint.
             objects = iter(range(3))
             monkeypatch.setattr(bucket, "put_file", lambda *each: put(*each) if next(objects) < 2 else killed())
         sync(self)

@@ -27,7 +27,7 @@ OUT = "memory://b/exports/v1"
 
 
 class Killed(BaseException):
-    """Raised to end an upload, as SIGKILL would: afterwards, the process does not change the bucket."""
+    """Raised by a call to the bucket and by all later calls, so that an upload ends as after SIGKILL."""
 
 
 def export(address=OUT, text="whole", manifest="manifest.json"):

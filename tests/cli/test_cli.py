@@ -59,7 +59,7 @@ def test_help_is_the_commands_own_flags_and_then_its_settings(name, monkeypatch)
     about, _, rest = result.stdout.partition("\nFlags:\n")
     flags, _, settings = rest.partition("\nSettings, ")
     assert f"sid-jax {name} " in about
-    # Help lists the flags of the command, and none of absl.
+    # Help lists the command's own flags, --debug and, for a command with settings, --config. It lists no flag of absl.
     name = name.replace("-", "_")
     files = [name, *(module for module, commands in SHARED.items() if name in commands)]
     text = "".join((ROOT / "sid_jax" / "cli" / f"{each}.py").read_text() for each in files)

@@ -120,7 +120,7 @@ def test_a_user_with_n_ratings_keeps_the_first_n_minus_holdout(users: list[int],
 
 def test_vectors_do_not_know_what_is_left_out():
     changed = MATRIX.copy()
-    changed[4, 3] = 5  # The last rating of the last user.
+    changed[4, 3] = 5  # This is the last rating of the last user.
     assert (MATRIX[4, 3], changed[4, 3]) == (1, 5)
     before, after = (
         collaborative_vectors(small_catalog(matrix), view="item", dimension=2, holdout=1)

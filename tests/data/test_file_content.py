@@ -112,7 +112,7 @@ def test_ids_that_begin_as_another_format_are_text(tmp_path):
     (tmp_path / "ids.txt").write_text("PAR1\nPAR2\n" + "ü" * 300)
     check_content(tmp_path / "ids.txt")
     assert read_ids(tmp_path / "ids.txt", 3, "vectors.npy").tolist()[:2] == ["PAR1", "PAR2"]
-    # The check accepts unknown content, empty files and missing files, since the readers reject them.
+    # The check leaves unrecognized content, empty files and missing files to the readers, which reject such files.
     (tmp_path / "a.npy").write_bytes(b"\x01\x02")
     (tmp_path / "b.npy").write_bytes(b"")
     for name in ("a.npy", "b.npy", "none.npy"):

@@ -57,8 +57,8 @@ def test_unit_norm_comes_first():
 
 
 def test_sums_are_float64():
-    # A running float32 sum of a million numbers near 1000 is wrong in the third digit. There are two columns, since
-    # NumPy would sum a single, contiguous column in pairs, which is almost exact.
+    # A running float32 sum of a million numbers near 1000 has an error of 1%. There are two columns, since NumPy would
+    # sum a single, contiguous column in pairs, which is almost exact.
     vectors = np.full((1_000_000, 2), 1000.1, dtype=np.float32)
     assert abs(vectors.mean(axis=0) - 1000.1).min() > 1
     scaling = fit_scaling(vectors, unit_norm=False, center=True, standardize="none")

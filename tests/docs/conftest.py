@@ -88,7 +88,7 @@ def readme(real_cache, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def place(readme, real_cache, tmp_path, monkeypatch):
-    """A function that fills a page's folder: small files, and each README run or export that the page does not make."""
+    """A function that fills a page's folder with small files, and with README runs and exports that the page lacks."""
 
     def make(page: Path) -> Path:
         monkeypatch.setenv("SID_JAX_CACHE", str(real_cache))

@@ -77,7 +77,7 @@ def _run(words: list[str], patch: pytest.MonkeyPatch) -> None:
         for name in set(flags.FLAGS) - before:
             delattr(flags.FLAGS, name)
         flags.FLAGS.unparse_flags()
-        # A subcommand defines its flags when it is imported. The modules are removed, so that the next command imports
-        # them again.
+        # The module of a subcommand defines flags when it is imported. These modules are removed, so that the next
+        # command imports them again.
         for name in [name for name in sys.modules if name.startswith("sid_jax.cli.")]:
             delattr(cli, sys.modules.pop(name).__name__.rpartition(".")[2])

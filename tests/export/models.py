@@ -34,7 +34,7 @@ def made_model(kind):
 
 
 def made_vectors(kind, vectors):
-    """Returns the vectors `[n, 12]`; for the kind "parts", two of three items lack a part."""
+    """Returns the vectors `[n, 12]`; for the kind "parts", two of every three items lack a part."""
     if kind == "parts":
         vectors = vectors.copy()
         vectors[::3, :8], vectors[1::3, 8:] = np.nan, np.nan

@@ -97,8 +97,8 @@ def test_the_manifest_lists_them_and_they_give_the_codes_of_the_table(first):
 def test_the_next_version_has_them_too_and_a_retry_knows_it(first, new, tmp_path):
     folder = first[2]
     for programs in ((), (), BOTH):
-        # The previous version has both programs, so an append writes both, even if it names none. All three appends
-        # have the same result, so the second and the third one are retries of the first one.
+        # The previous version has both programs, so an append writes both, even if `programs` is empty. All three
+        # appends have the same result, so the second and the third one are retries of the first one.
         append(folder, tmp_path / "v2", [new], programs=programs, messages=SILENT)
     for name in FILES:
         assert (tmp_path / "v2" / name).read_bytes() == (folder / name).read_bytes()
@@ -142,6 +142,6 @@ def test_without_the_package_nothing_is_begun(first, new, tmp_path, monkeypatch)
 def test_a_model_that_no_onnx_file_holds_is_refused(monkeypatch):
     monkeypatch.setattr(onnx_file, "_MOST_BYTES", 1000)
     with pytest.raises(
-        UserError, match=r"^the model has [\d,]+ bytes, but an ONNX file can have at most 2 GB; export without --onnx$"
+        UserError, match=r"^the model has [\d,]+ bytes, but an ONNX file can have at most 2 GiB; export without --onnx$"
     ):
         onnx_bytes(made_model("residual"))

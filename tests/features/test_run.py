@@ -46,7 +46,8 @@ def test_items_that_come_later_get_theirs_by_the_same_rows(kind, versions, tmp_p
     assert len(first) == 30 and len(second) == 48 and "sku-3" not in second
     assert all(rows == first[item] for item, rows in second.items() if item in first)
     assert all(rows and min(rows) >= 0 and max(rows) < 40 for rows in second.values())
-    # The written features give each item the same rows again. Row 0 is for unknown items and unknown codes.
+    # The features that are read from f2 give each item its rows in the written file. Row 0 is for unknown items and
+    # unknown codes.
     table = read_id_table(versions / "v2")
     fitted = read_features(tmp_path / "f2")
     found = fitted.rows_of(table.item_ids, table.semantic_ids)
@@ -123,7 +124,7 @@ def test_the_command_writes_and_refuses_in_one_line(versions, tmp_path):
     told = refused(run(*words, "--kind=prefix", "--nohashed", f"--out={tmp_path / 'other'}"))
     empty = run(*words[:-1], "--rows=9", "--impressions=", f"--out={tmp_path / 'other'}")
     assert "--impressions is empty, perhaps because a variable is not set" in refused(empty)
-    assert "--kind, --hashed cannot be combined with --fitted" in told and "omit them" in told
+    assert "--kind, --hashed cannot be combined with --fitted" in told and "omit --kind, --hashed" in told
 
 
 @pytest.mark.parametrize(

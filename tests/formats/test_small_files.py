@@ -168,8 +168,8 @@ def test_rpg(written):
 
 def test_static(written):
     index = np.load(written["static"] / "static_index.npz")
-    # The states are the root, one state for each of the 4 first codes, and the prefixes (0, 3) and (1, 0). The last
-    # four rows of `packed_csr` are padding.
+    # There are seven states: the root, each of the four possible first codes, and the prefixes (0, 3) and (1, 0). The
+    # last four rows of `packed_csr` are padding.
     assert index["packed_csr"].tolist() == [[3, 5], [0, 6], [2, 0], [2, 0]] + [[4, 0]] * 4
     assert index["indptr"].tolist() == [0, 0, 1, 2, 2, 2, 3, 4, 8]
     assert index["layer_max_branches"].tolist() == [2, 1, 1]
@@ -308,8 +308,8 @@ def test_a_list_of_ids_alone_gives_ids_to_codes(tmp_path: Path):
         table = read_id_table(tmp_path / name)
         assert table.item_ids.tolist() == ["x", "y", "z"] and table.semantic_id("z") == (0, 5), name
     assert read_id_table(tmp_path / "codes.json").item_ids.tolist() == ["z", "x"]
-    # If the ids are integers, "2" and "0" in codes.json are ids, not row numbers. The rows of codes.npy get the ids in
-    # order, as before.
+    # If the ids are integers, "2" and "0" in codes.json are ids, not row numbers. The rows of codes.npy still get the
+    # ids in the order of the Parquet file.
     pq.write_table(pa.table({"item_id": [0, 2, 1]}), beside)
     assert read_id_table(tmp_path / "codes.npy").item_ids.tolist() == [0, 2, 1]
     assert read_id_table(tmp_path / "codes.json").item_ids.tolist() == [2, 0]

@@ -78,7 +78,7 @@ def test_bfloat16_and_names_are_read(tmp_path: Path):
     (tmp_path / "a.pt").write_bytes(saved(OrderedDict(codes=torch.arange(3), about="text", size=3)))
     name, tensor = open_tensor(tmp_path / "a.pt")
     assert (name, tensor.tolist()) == ("codes", [0, 1, 2])
-    assert "contains 2 tensors, a, b" in refusal(tmp_path / "a.pt", saved({"a": torch.ones(1), "b": torch.ones(1)}))
+    assert "contains 2 tensors (a, b)" in refusal(tmp_path / "a.pt", saved({"a": torch.ones(1), "b": torch.ones(1)}))
     assert "contains 0 tensors" in refusal(tmp_path / "a.pt", saved({"a": [torch.ones(1)]}))
 
 

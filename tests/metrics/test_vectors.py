@@ -15,7 +15,7 @@ def test_neighbors_are_by_cosine_and_never_the_item_itself(monkeypatch):
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = units @ units.T
     np.fill_diagonal(cosines, -2)
-    # Cosines are compared instead of items, since items 3 and 7 have the same direction, so their order is arbitrary.
+    # Items 3 and 7 have the same direction, so their order is arbitrary. Cosines are therefore compared, not items.
     nearest = np.sort(cosines[asked], axis=1)[:, :-6:-1]
     np.testing.assert_allclose(np.take_along_axis(cosines[asked], found, axis=1), nearest, rtol=1e-5)
     assert all(len(set(row)) == 5 for row in found.tolist())

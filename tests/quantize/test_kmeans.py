@@ -22,8 +22,8 @@ def test_a_lloyd_step_by_hand():
 def test_an_empty_cluster_moves_to_the_point_that_is_served_worst():
     points = jnp.array([[0.0], [1.0], [20.0]])
     moved = lloyd(points, jnp.array([[0.5], [100.0], [200.0]]), 1)
-    # All three points are nearest to 0.5, which moves to their mean. The two empty clusters move to the points with the
-    # largest and the second largest error.
+    # The centroid 0.5 is the nearest one to all three points, and moves to their mean. The centroids of the two empty
+    # clusters move to the points with the largest and the second largest error.
     np.testing.assert_allclose(moved, [[7.0], [20.0], [0.0]])
 
 

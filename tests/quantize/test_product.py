@@ -15,8 +15,8 @@ def test_parts_lie_one_after_the_other_and_differ_by_one_feature_at_most():
 
 def test_axes_are_dealt_out_so_that_products_of_variances_are_alike():
     # The variances of the axes are in the ratio 8 : 4 : 2 : 1. Subvector 1 gets the axis with variance 8, and subvector
-    # 2 gets the axis with 4. Subvector 2 also gets the axis with 2, since its product, 4, is below that of subvector 1.
-    # Then subvector 2 is full, so subvector 1 gets the last axis. Both products are 8.
+    # 2 gets the axis with 4. Subvector 2 also gets the axis with 2, since the product of its variances is 4, and that
+    # of subvector 1 is 8. Then subvector 2 is full, so subvector 1 gets the last axis. Both products are now 8.
     lengths = np.sqrt([2.0, 8.0, 16.0, 4.0])
     axes = np.abs(balanced_axes(np.diag(lengths), [2, 2]))
     np.testing.assert_allclose(axes.T, np.eye(4)[[2, 0, 1, 3]], atol=1e-6)

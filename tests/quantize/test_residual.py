@@ -43,9 +43,7 @@ def test_straight_through_ignores_the_key_and_gumbel_does_not(key):
 
 @pytest.mark.parametrize("num_levels", [1, 2, 3, 5])
 def test_the_gradient_of_the_sum_is_the_identity_whatever_the_levels(key, num_levels):
-    # Faulty implementations have other gradients. If the straight-through output is subtracted from the residual, the
-    # gradient is 0 from level 2 on. With a straight-through estimator at each level, the gradient is L times the
-    # identity.
+    # If there were a straight-through estimator at each level, this Jacobian would be L times the identity.
     latents, codebooks = make(key, num_levels)
     jacobian = jax.jacobian(lambda z: residual_quantize(z, codebooks).quantized)(latents[0])
     np.testing.assert_array_equal(jacobian, np.eye(4))
@@ -54,7 +52,8 @@ def test_the_gradient_of_the_sum_is_the_identity_whatever_the_levels(key, num_le
 @pytest.mark.parametrize("num_levels", [1, 2, 3, 5])
 def test_the_commitment_of_each_level_reaches_the_encoder_once(key, num_levels):
     # The gradient of each level's commitment loss with respect to the latent vector is twice the residual after this
-    # level, and no element of it is 0.
+    # level, and no element of it is 0. If straight-through outputs were subtracted from the residual, the gradient
+    # would be 0 from level 2 on.
     latents, codebooks = make(key, num_levels)
     output = residual_quantize(latents, codebooks)
     left = output.residuals - output.codewords

@@ -97,7 +97,7 @@ def test_bad_rows_of_newer_vectors_are_dropped_on_request(tmp_path):
     recommender, newer = made_recommender("scorer"), made_table(OLD + 1)
     vectors = np.random.default_rng(3).normal(size=(OLD + 2, 6)).astype(np.float32)
     np.save(tmp_path / "good.npy", vectors)
-    # This row has no item in the table, since the append has dropped the item.
+    # The table has no item for this row, as after an append that dropped the bad row.
     vectors[OLD + 1] = np.nan
     np.save(tmp_path / "bad.npy", vectors)
     with pytest.raises(UserError, match=r'drop them \(on_bad_rows="drop"\)$'):

@@ -26,7 +26,8 @@ def test_lists_are_those_of_recommend_for_any_batch_size(kind, tmp_path):
     content = (folder / "recommender.stablehlo").read_bytes()
     assert listed["bytes"] == len(content) and not re.search(rb"\w\.py\b", content)
     assert jax.export.deserialize(bytearray(content)).platforms == PLATFORMS
-    # The best items are excluded if the history contains them. An empty history gets the most popular items.
+    # The last history contains `best`, so its list excludes these items. The list of the empty history has the most
+    # popular items.
     best = [each.item_id for each in recommender.recommend([5, 6, 7], 2)]
     lengths = np.array([3, 0, WINDOW, 1, 5], np.int32)
     items = random.integers(OLD, size=(5, WINDOW)).astype(np.int32)
@@ -47,7 +48,7 @@ def test_what_cannot_be_written_or_read_is_said(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"k is 21; .* must be from 1 to 20, because eval.num_beams is 20$"):
         recommender.save(tmp_path / "no", stablehlo=True, k=21)
     monkeypatch.setattr("sid_jax.recommend.stablehlo._MOST_BYTES", 1_000)
-    with pytest.raises(UserError, match=r"can have at most 2 GB; save without it$"):
+    with pytest.raises(UserError, match=r"can have at most 2 GiB; save without it$"):
         recommender.save(tmp_path / "no", stablehlo=True)
     assert not (tmp_path / "no").exists()
     with pytest.raises(UserError, match=r"has no recommender.stablehlo; save the recommender with stablehlo=True$"):

@@ -83,7 +83,7 @@ def test_no_text_beside_a_token_changes_how_it_splits(before, between, after, co
     tokens = [f"<{letter}_{code}>" for letter, code in zip("abc", codes, strict=True)]
     text = f"{before}{tokens[0]}{between}{tokens[1]}{tokens[2]}{after}"
     wanted = [FIRST_ID + offset + code for offset, code in zip((0, 8, 12), codes, strict=True)]
-    # Random text practically never contains the text of a token, so no other ID tokens are found.
+    # Random text practically never contains the text of an ID token, so no other ID tokens are found.
     found = [number for number in tokenizer.encode(text).ids if number >= FIRST_ID]
     assert found == wanted
 

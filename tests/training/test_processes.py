@@ -157,7 +157,7 @@ def test_different_settings_are_refused_with_the_first_that_differs(config, tmp_
     ("flags", "complaint"),
     [
         ({"distributed": True, "process_id": 0}, "--distributed detects"),
-        ({"num_processes": 2}, "--num_processes is given without --coordinator_address, --process_id"),
+        ({"num_processes": 2}, "--num_processes cannot be used without --coordinator_address and --process_id"),
         ({"coordinator_address": "host:1", "process_id": 0}, "without --num_processes"),
         ({"coordinator_address": "host", "num_processes": 2, "process_id": 0}, "must be HOST:PORT"),
         ({"coordinator_address": "host:1", "num_processes": 0, "process_id": 0}, "--num_processes is 0"),

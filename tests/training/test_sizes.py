@@ -15,7 +15,7 @@ def sizes(num_items, **model):
 
 @pytest.mark.parametrize(
     ("num_items", "expected"),
-    # 256^3 = 16.8 million code tuples are 400 times 41,943 items, and 256^4 are 400 times 10.7 million items.
+    # Each item needs 400 possible code tuples: 256^3 are enough for 41,943 items, and 256^4 for 10.7 million items.
     [(2, (3, 2)), (16, (3, 4)), (100, (3, 8)), (1682, (3, 128)), (2048, (3, 256)), (12_101, (3, 256)),
      (41_943, (3, 256)), (41_944, (4, 256)), (10_000_000, (4, 256)), (11_000_000, (5, 256))],
 )  # fmt: skip
@@ -28,7 +28,7 @@ def test_levels_and_codes_follow_the_number_of_items(num_items, expected):
 def test_what_is_set_is_kept_and_the_rest_chosen_for_it():
     assert sizes(12_101, num_levels=4) == (4, 256)
     assert sizes(12_101, codebook_size=32) == (3, 32)
-    # With few levels, there are more codes per level.
+    # Two levels have enough codes for 4 possible code tuples per item. Eight levels have as many codes per level.
     assert sizes(1000, num_levels=2)[1] ** 2 >= 4 * 1000 and sizes(1000, num_levels=8)[1] == 64
     assert sizes(12_101, codebook_size=(64, 128)) == (2, (64, 128))
     assert sizes(10**8, num_levels=3, codebook_size=7) == (3, 7)

@@ -107,7 +107,7 @@ def prepare_folder(folder: Path, write: Callable[[Path, Path], None]) -> None:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # The scratch folder is created before anything is fetched, so that missing write permission fails at once.
+        # The scratch folder is created before anything is fetched, so that a missing write permission is found at once.
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
             unfinished = Path(scratch) / folder.name
             write(Path(scratch), unfinished)

@@ -26,7 +26,7 @@ _TENSOR_TYPES = ("F16", "BF16", "F32", "F64", "I8", "U8", "I16", "U16", "I32", "
 # hardly at all.
 _MOST_UNPACKED = 200
 # Maximum size in bytes of the header of a .safetensors file. The safetensors library accepts up to 100 MB, but
-# parsing a header takes memory of several times the header's size.
+# the memory that parsing needs is several times the header's size.
 _LONGEST_HEADER = 2**24
 
 

@@ -109,5 +109,5 @@ def _lines(path: Path, offset: int, row: int) -> Iterator[str]:
                 yield line.decode("utf-8" if offset else "utf-8-sig").strip()
             except UnicodeDecodeError as error:
                 raise UserError(
-                    f"{path}: line {number} is not UTF-8 text ({reason(error)}); save it as UTF-8"
+                    f"{path}: line {number} is not UTF-8 text ({reason(error)}); save the file as UTF-8"
                 ) from error

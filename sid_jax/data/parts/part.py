@@ -150,7 +150,7 @@ def file_of(path: str) -> File:
 
 
 def opened(path: File) -> contextlib.AbstractContextManager[Any]:
-    """Opens a file for pyarrow, as a context manager: a local file, or a reader of a file in a bucket."""
+    """Returns a context manager that opens a file, local or in a bucket, for pyarrow."""
     return path.open() if isinstance(path, RemoteFile) else pa.OSFile(str(path))
 
 

@@ -139,7 +139,7 @@ def arrow_opener(path: Path) -> Callable[..., Any]:
 
 
 def _batches(path: Path, *wanted: str) -> Iterator[pa.RecordBatch]:
-    """Yields all batches of a file, with only the columns `wanted`; they are memory-mapped unless compressed."""
+    """Yields all batches of a file, memory-mapped unless compressed, with only the columns `wanted`."""
     open_reader = arrow_opener(path)
     with pa.memory_map(str(path)) as source:
         names = open_reader(source).schema.names
@@ -153,7 +153,7 @@ def _batches(path: Path, *wanted: str) -> Iterator[pa.RecordBatch]:
 
 
 def _column(batch: pa.RecordBatch, name: str, path: Path) -> tuple[pa.ChunkedArray, str]:
-    """Returns a column after validating it (offsets within bounds), and its name in error messages."""
+    """Validates a column (offsets within bounds), and returns the column and its name in error messages."""
     column = batch.column(batch.schema.names.index(name))
     column.validate(full=True)
     return pa.chunked_array([column]), f"{path}: column {name!r}"

@@ -80,7 +80,7 @@ def open_tensor(path: Path) -> tuple[str, np.ndarray]:
             tensors = {"": value} if isinstance(value, _Tensor) else _tensors_of(value)
             if len(tensors) != 1:
                 raise UserError(
-                    f"{path}: contains {len(tensors)} tensors{f', {listed(tensors)}' if tensors else ''}, but one is "
+                    f"{path}: contains {len(tensors)} tensors{f' ({listed(tensors)})' if tensors else ''}, but one is "
                     "expected; save one tensor: torch.save(tensor, path)"
                 )
             ((name, tensor),) = tensors.items()

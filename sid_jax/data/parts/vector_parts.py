@@ -73,9 +73,9 @@ class VectorParts:
         first, wanted = layout.parts[0], layout.num_features
         if self.num_features not in (first.num_features, wanted):
             raise UserError(
-                f"{self.parts[0].path}: vectors have {self.num_features} features; give all parts "
-                f"({', '.join(layout.names)}) concatenated, {wanted} features, or only {first.name!r}, "
-                f"{first.num_features} features"
+                f"{self.parts[0].path}: vectors have {self.num_features} features; give the {wanted} features "
+                f"of all parts ({', '.join(layout.names)}) concatenated, or only the {first.num_features} features of "
+                f"{first.name!r}"
             )
         return dataclasses.replace(self, layout=layout)
 
@@ -144,9 +144,9 @@ class VectorParts:
         return map(self._filled, _kind(part).rows(part, self.columns, wanted, rows))
 
     def row_number(self, number: int, row: int) -> int:
-        """Returns the number of a row in all files together, from its number in a part.
+        """Converts a row number in a part to the row number in all files together.
 
-        The number in the part does not count dropped rows; the number in all files counts them.
+        The number in a part does not count dropped rows; the number in all files counts them.
         """
         part = self.parts[number]
         return part.first_item + int(self.kept(number)[row] if part.left_out else row)
@@ -215,7 +215,7 @@ def _look(path: File, columns: Columns, rows: int) -> Look:
 
 
 def _match_ids(looks: dict[File, Look], ids_paths: Sequence[str]) -> dict[File, str]:
-    """Returns the file of ids for each file without ids of its own; empty if ids are row numbers."""
+    """Returns the file of ids for each file without ids of its own; an empty dict if ids are row numbers."""
     without = [path for path, look in looks.items() if not look.has_ids]
     if ids_paths and len(ids_paths) != len(without):
         raise UserError(
@@ -246,7 +246,8 @@ def _kept(part: Part, first: int, count: int) -> np.ndarray:
 def _check_block(part: Part, read: int, vectors: np.ndarray, num_features: int) -> None:
     if read + len(vectors) > part.num_rows:
         raise UserError(
-            f"{part.path}: has more rows after row {part.first_row} than its header lists; write the file again"
+            f"{part.path}: expected {part.num_rows} rows from row {part.first_row} on (counted from 0), according to "
+            "the file's header, but found more; write the file again"
         )
     if vectors.shape[1] != num_features:
         raise UserError(

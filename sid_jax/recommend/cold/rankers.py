@@ -83,7 +83,7 @@ def _find_cold(
 ) -> tuple[jax.Array, jax.Array]:
     model: Any = nnx.merge(graphdef, params)
     if isinstance(model, ItemModel):
-        # Ranking without a back-off needs scores of IDs, and a model that scores items has none.
+        # A model that scores items gives no probabilities of IDs, so it needs back-off scores.
         assert back_off is not None
         scores = cold_scores_of_items(model, histories, known, vectors, cold, content, back_off, num_beams)
     elif back_off is None:

@@ -18,7 +18,7 @@ from sid_jax.signals import training_stopped
 from sid_jax.training.processes import refuse_several
 from sid_jax.training.quantizer import train
 
-# This option, which error messages name, drops item vectors with NaN or infinite values.
+# The option that drops item vectors with NaN or infinite values. Error messages name it.
 BAD_ROWS_OPTION = "--config.quantizer.data.on_bad_rows=drop"
 _SETTING = re.compile(r"config\.(?=(?:data|ids|model|train)\.)")
 
@@ -69,6 +69,7 @@ def train_ids(config: ConfigDict, workdir: Path, console: Console) -> Path:
                 raise training_stopped()
             export(workdir / "quantizer", out, messages=messages, nested=True)
         except UserError as error:
-            # The error names settings as `sid-jax train` does. Here, they are in the section `quantizer`.
+            # The message has the names of settings in `sid-jax train`. In this config, the settings are in the
+            # section `quantizer`.
             raise UserError(_SETTING.sub("config.quantizer.", str(error))) from error
     return out

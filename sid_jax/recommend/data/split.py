@@ -91,12 +91,9 @@ def leave_one_out(histories: Histories, cold: np.ndarray | None = None) -> Split
 
 
 def refuse_seen_targets(split: Split) -> None:
-    """Checks that at most half of the test targets are seen items.
+    """Raises a UserError if more than half of the test targets are seen items.
 
-    A test that excludes seen items counts such targets as misses.
-
-    Raises:
-      UserError: if more than half of the targets are seen items.
+    A test that excludes seen items counts these targets as misses.
     """
     test = split.test
     if test.mostly_seen:

@@ -138,8 +138,7 @@ def print_evaluations(
             console.print(_cold_table(task, by_rule, config.eval.bootstrap_samples, console.width))
     if task.split.test.left_out:
         console.print(
-            f"{counted(task.split.test.left_out, 'user was', 'users were')} not tested, since all items of the history "
-            "are cold.",
+            f"Not tested: {counted(task.split.test.left_out, 'user')} whose history contains only cold items",
             highlight=False,
         )
     if ranker.num_generated:

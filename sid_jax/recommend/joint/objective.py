@@ -48,8 +48,8 @@ def joint_loss(
     inputs = quantizer.inputs(items.vectors)
     latents = quantizer.encoder(inputs)
     # The latents are quantized twice: once for the anchor, whose gradient reaches all parameters, and once for the
-    # recommender's loss, whose gradient `stop_gradient` may block. XLA merges the operations that both calls have in
-    # common.
+    # recommender's loss, whose gradient may be blocked by the setting `joint.stop_gradient`. XLA merges the operations
+    # that both calls have in common.
     anchored = residual_quantize(latents, quantizer.quantizer.codebooks, **recipe.choices(step))
     seen = residual_quantize(
         jax.lax.stop_gradient(latents) if "encoder" in recipe.stop_gradient else latents,

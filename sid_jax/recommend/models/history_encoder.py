@@ -95,7 +95,7 @@ class _Block(nnx.Module):
         return hidden + self._gated(1, hidden, dropout(fed, self.dropout, feed_forward_key))
 
     def _gated(self, branch: int, hidden: jax.Array, output: jax.Array) -> jax.Array:
-        """Returns the output of the attention (0) or feed-forward (1) branch, to be added to the residual stream."""
+        """Returns what the attention branch (0) or feed-forward branch (1) adds to the residual stream: its output."""
         del branch, hidden
         return output
 

@@ -84,7 +84,7 @@ class Parallel(nnx.Module):
         return total.T
 
     def _embed(self, codes: jax.Array) -> jax.Array:
-        """Returns the sums of the embeddings of codes `[..., L]`: `[..., F]`."""
+        """Returns the sum of the L code embeddings of each item, `[..., F]`, from codes `[..., L]`."""
         return functools.reduce(
             jnp.add, (table[...].astype(self.dtype)[codes[..., level]] for level, table in enumerate(self.codes))
         )

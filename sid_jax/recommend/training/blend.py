@@ -149,7 +149,10 @@ def _batches(ranker: ModelRanker, examples: EvaluationExamples, window: int, exc
 def _objective(
     ranker: ModelRanker, batches: list[_Batch], weights: np.ndarray, start: np.ndarray
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """Returns the penalized log-likelihood, its gradient `[1 + T]`, and its negative Hessian `[1 + T, 1 + T]`."""
+    """Returns the penalized log-likelihood, its gradient `[1 + T]`, and its negative Hessian `[1 + T, 1 + T]`.
+
+    T is the number of terms of the blend.
+    """
     sums = [
         _moments(ranker.graphdef, ranker.params, ranker.catalog, ranker.vectors, weights.astype(np.float32), *batch)
         for batch in batches

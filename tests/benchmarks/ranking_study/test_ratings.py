@@ -13,7 +13,7 @@ from tests.benchmarks.ranking_study.conftest import NUM_ITEMS, made_catalog
 @pytest.fixture(scope="module")
 def ratings():
     catalog = made_catalog()
-    # The division gives several ratings the same time.
+    # Times are divided by 5 and rounded down, so that several ratings have the same time.
     catalog.ratings["timestamp"] //= 5
     return make_ratings(catalog, liked_from=4, until=1.0, train_share=0.8)
 
@@ -70,7 +70,7 @@ def test_each_item_is_cold_in_one_of_as_many_runs_as_make_up_all(ratings):
 def test_what_is_cold_is_the_share_that_was_asked_for(share, ratings):
     runs = np.stack([cold_items(ratings, share, run, 0) for run in range(2 * int(1 / share))])
     np.testing.assert_allclose(runs.sum(axis=1), share * NUM_ITEMS, atol=1)
-    # These runs share one division of the items, so no item is cold twice.
+    # The cold items of these runs are different parts of one random split, so no item is cold twice.
     assert runs[: int(1 / share)].sum(axis=0).max() == 1
 
 

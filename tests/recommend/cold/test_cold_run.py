@@ -168,7 +168,7 @@ def test_where_vectors_come_from_may_change_where_ids_are_given(cold_config):
 
 def test_nothing_that_is_learned_knows_of_cold_items(cold_config, world, tmp_path, console):
     seen = []
-    # The second pass exchanges the IDs, vectors and interactions of the cold items.
+    # In the second pass, the IDs, vectors and interactions of the three cold items are permuted.
     for others, names in ((COLD, {}), ([20, 33, 7], {"7": "33", "20": "7", "33": "20"})):
         for file in ("ids.npy", "vectors.npy"):
             rows = np.load(world / file)

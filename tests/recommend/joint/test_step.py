@@ -105,8 +105,8 @@ def test_switches_keep_the_recommenders_loss_from_a_group_and_not_the_anchor(beg
     assert largest(without_encoder["recommender"]["embedding"]) > 1e-4
     quantizer = without_codebooks["quantizer"]
     assert largest(quantizer["quantizer"]) == 0 < largest(quantizer["encoder"])
-    # If the recommender's loss has no gradient to encoder and codebooks, the gradient of the anchor loss still reaches
-    # all three groups.
+    # In the third variant, the recommender's loss has no gradient with respect to the encoder and the codebooks. The
+    # anchor loss still has gradients with respect to all three groups.
     assert all(largest(anchored["quantizer"][group]) > 1e-4 for group in ("encoder", "quantizer", "decoder"))
 
 
@@ -132,7 +132,7 @@ def test_the_loss_is_the_decoders_and_the_draw_to_what_is_expected_moves_assignm
             strict=True,
         )
     )
-    assert first > 1e-4 and second == 0  # The additional term acts on the first level only.
+    assert first > 1e-4 and second == 0  # The loss term of `target_gradient` acts on the first level only.
 
 
 def test_a_group_of_rate_0_holds_still(joint_config):
@@ -162,8 +162,8 @@ def test_another_table_is_the_same_program(begun):
 
 
 def test_what_is_expected_everywhere_is_no_information():
-    # Two positions have weight 1, and one has weight 0. Code 0 is equally likely at the first two positions. Codes 1
-    # and 2 are each likely at one of these positions.
+    # The first two positions have weight 1, and the third one has weight 0. Code 0 has the same probability at the
+    # first two positions. The probabilities of codes 1 and 2 differ between these positions.
     probabilities = jnp.array([[[0.5, 0.4, 0.1], [0.5, 0.1, 0.4], [0.9, 0.05, 0.05]]])
     lack = _lack_of_information(jnp.log(probabilities), jnp.array([[1.0, 1.0, 0.0]]))
     expected = np.log([0.5, 0.25, 0.25]) - np.log(probabilities)

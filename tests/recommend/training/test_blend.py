@@ -44,8 +44,8 @@ def batch_of(*lists, window=6):
 def test_transitions_count_gaps_ways_back_and_popularity():
     train = histories_of([0, 1, 2], [0, 1], num_items=3)
     graph = transition_graph(train, gap_decay=0.5, back=0.25, from_power=1.0, to_power=0.5, next_bonus=3.0).toarray()
-    # Item 1 comes directly after item 0 twice, and each time counts 1 plus the bonus 3. Items 0 and 1 have two
-    # interactions each.
+    # Item 1 comes directly after item 0 in two histories. Each of these transitions counts 1 plus the bonus 3. Items 0
+    # and 1 have two interactions each.
     assert graph[0, 1] == pytest.approx(2 * (1 + 3) / 2 / 2**0.5)
     assert graph[0, 2] == pytest.approx(0.5 / 2 / 1)
     assert graph[2, 0] == pytest.approx(0.25 * 0.5 / 1 / 2**0.5)

@@ -168,7 +168,7 @@ def _item(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> str:
-    """Returns text, or the joined texts of a list, without tags, entities and line breaks."""
+    """Returns a text, or the joined texts of a list, with decoded entities and without tags and line breaks."""
     if isinstance(value, (list, tuple)):
         return " ".join(text for text in map(_plain, value) if text)
     return " ".join(html.unescape(_TAG.sub(" ", clean(value))).split()) if isinstance(value, str) else ""
@@ -178,7 +178,7 @@ def _categories(record: Mapping[str, Any]) -> list[str]:
     paths = record.get("categories") or record.get("category") or []
     if not isinstance(paths, (list, tuple)):
         return []
-    # The edition of 2014 has a list of paths; later editions have a single path.
+    # The edition of 2014 has a list of category paths; later editions have a single category path.
     paths = paths if paths and isinstance(paths[0], (list, tuple)) else [paths]
     names = [_plain(name) for path in paths if isinstance(path, (list, tuple)) for name in path[1:]]
     return [name for name in names if name]

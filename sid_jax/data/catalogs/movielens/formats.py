@@ -91,7 +91,7 @@ def _grouplens_items(text: str, genres: Sequence[str], where: str) -> Table:
 
 
 def _recbole_items(rows: list[list[str]], where: str) -> Table:
-    # RecBole's "unkonwn" is a misspelling of the title "unknown" in GroupLens' files. This title has no year.
+    # GroupLens' files have the title "unknown", which RecBole misspells as "unkonwn". This title has no year.
     titles = ["unknown" if title == "unkonwn" else f"{title} ({year})" for _, title, year, _ in rows]
     return item_table([row[0] for row in rows], titles, [row[3].split(" ") for row in rows], where, first_line=2)
 

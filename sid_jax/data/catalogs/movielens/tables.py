@@ -116,9 +116,7 @@ def _refuse_duplicates(ids: np.ndarray, where: str) -> None:
 def _refuse_strangers(ids: np.ndarray, known: np.ndarray, where: str) -> None:
     strange = ~np.isin(ids, known)
     if strange.any():
-        raise UserError(
-            f"{where} {ids[strange][0]}, but no film or user has this id; give the data as it was published"
-        )
+        raise UserError(f"{where} {ids[strange][0]}, but this id does not exist; give the data as it was published")
 
 
 def locate(path: Path, names: list[str], *, optional: list[str], folder: str) -> dict[str, Path | zipfile.Path]:

@@ -94,7 +94,7 @@ def read_movielens(folder: Path) -> MovieLens:
 @functools.lru_cache(maxsize=1)
 def _read(folder: Path, files: tuple[tuple[str, int, int], ...]) -> MovieLens:
     """Reads the catalog, and keeps it in memory until its files change, since a command needs it several times."""
-    del files  # This argument is only part of the key of `lru_cache`.
+    del files  # This argument is used only in the key of `lru_cache`.
     with _quietly():
         rows = {config: _read_rows(config, folder) for config in _COLUMNS}
     return build_movielens(

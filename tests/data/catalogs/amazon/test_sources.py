@@ -80,7 +80,7 @@ def test_a_folder_is_read_once_until_a_file_changes(tmp_path: Path, monkeypatch,
     path = folder / NAMES["2023"][1]
     about = path.stat()
     path.write_text(path.read_text().replace("The ", "One "))
-    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))  # With a coarse clock, the time may not change.
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))  # With a coarse clock, a changed file can keep its time.
     assert load().items["title"][0].as_py() == 'One "Best" Cream'
     assert len(list(cache.iterdir())) == 2
 

@@ -150,7 +150,8 @@ def test_1m(tmp_path: Path):
     assert catalog.items["genres"].tolist() == ["Animation|Children's|Comedy", "Drama", "Drama|Musical"]
     assert catalog.users["age"].tolist() == ["under 18", "56 or more"]
     assert catalog.users["occupation"].tolist() == ["K-12 student", "self-employed"]
-    assert catalog.ratings["item_id"].tolist() == [9, 73, 1, 1]  # Sorted by user, time and line number.
+    # Ratings are sorted by user, time and line number.
+    assert catalog.ratings["item_id"].tolist() == [9, 73, 1, 1]
     assert catalog.ratings["rating"].dtype == np.int64
     assert_same_catalog(read_1m(write_folder(tmp_path / "top", ONE_M)), catalog)
 

@@ -30,7 +30,7 @@ def test_an_id_that_occurs_twice_is_refused():
 
 
 def test_a_rating_of_no_film_is_refused():
-    with pytest.raises(UserError, match="here: ratings refer to item_id 8, but no film or user has this id"):
+    with pytest.raises(UserError, match="here: ratings refer to item_id 8, but this id does not exist"):
         build_movielens(ids("item_id", [5]), ids("user_id", [1]), ratings([(1, 8, 3, 20)]), "here")
 
 
