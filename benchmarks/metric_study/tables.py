@@ -143,7 +143,7 @@ def _by_popularity(world: World) -> np.ndarray:
     return np.stack([rank // 144, rank // 12 % 12, rank % 12], axis=1)
 
 
-# The baseline of comparisons: configs/ml100k.py with the training settings of `_trained`.
+# The baseline of comparisons: configs/ml100k.py:text with the training settings of `_trained`.
 DEFAULT = "ste"
 TOKENIZERS = {
     "ste": _trained("sid_jax", "ste"),
@@ -181,10 +181,16 @@ TOKENIZERS = {
         train__kmeans_iterations=0,
     ),
     "ste-5-epochs": _trained("sid_jax", "early", train__num_epochs=5, train__warmup_epochs=1.0),
-    # This tokenizer differs from "ste" in more than the encoder: configs/embeddings.py has 3 x 256 codes and another
-    # learning rate.
+    # This tokenizer differs from "ste" in more than the encoder: configs/embeddings.py also has another learning rate,
+    # wider layers, more latent features, and augmentation. Its own number of codes would be 128 for these movies.
     "ste-residual": _trained(
-        "sid_jax", "residual", "relocate", "embeddings", train__num_epochs=300, train__batch_size=512
+        "sid_jax",
+        "residual",
+        "relocate",
+        "embeddings",
+        train__num_epochs=300,
+        train__batch_size=512,
+        model__codebook_size=256,
     ),
     "diveq": _trained("sid_jax", "diveq", model__quantization_method="diveq"),
     "ema": _trained("sid_jax", "ema", model__quantization_method="ema"),

@@ -12,7 +12,7 @@ from sid_jax.errors import UserError
 NUMBER_TYPES = "integers, float16, float32 or float64"
 
 
-# `_TEXTS` tests for text types, and `_BYTES` for binary types, which may hold text.
+# The functions in `_TEXTS` recognize text types; those in `_BYTES` recognize binary types, which may hold text.
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 _WRITE_IDS = "write whole numbers or text"
 _PLAIN = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
@@ -64,7 +64,7 @@ def integers_or_text(column: pa.ChunkedArray, where: str, first_row: int = 0) ->
         if pa.types.is_decimal(kind):
             return column.cast(pa.int64())
     except pa.ArrowInvalid as error:
-        wanted = "whole numbers" if pa.types.is_decimal(kind) else "UTF-8 text"
+        wanted = "whole numbers of at most 64 bits" if pa.types.is_decimal(kind) else "UTF-8 text"
         raise UserError(
             f"{where}: ids of the type {kind} are not all {wanted}; save the ids as whole numbers or text"
         ) from error
