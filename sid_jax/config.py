@@ -275,8 +275,8 @@ _IDS: Declaration = {
 _TRAIN: Declaration = {
     "num_epochs": Setting(
         AUTO,
-        "Number of epochs. auto: 33 for up to 40,000 items. For a larger number N of items, auto is smaller, in "
-        "proportion to N^(-2/3). A run with auto has at least 66 steps. With auto, other settings in epochs are scaled "
+        "Number of epochs. auto: 33 for up to 50,000 items. For a larger number N of items, auto is smaller, in "
+        "proportion to N^(-3/4). A run with auto has at least 66 steps. With auto, other settings in epochs are scaled "
         "in the same proportion.",
         range=POSITIVE,
         any_type=True,
@@ -290,11 +290,14 @@ _TRAIN: Declaration = {
         range=NOT_NEGATIVE,
     ),
     "augmentation": Setting(
-        0.25,
+        AUTO,
         "Data augmentation: this share of the difference between two other vectors of the batch is added to each "
         "vector, until the encoder is frozen. Without augmentation, a wide encoder memorizes a catalog of about ten "
-        "thousand items, and new items get poor codes.",
+        "thousand items, and new items get poor codes. auto: 0.25 for up to 50,000 items, or 0.15 with Gumbel-softmax. "
+        "For a larger number N of items, auto is smaller, in proportion to N^(-1/2).",
         range=NOT_NEGATIVE,
+        any_type=True,
+        words=(AUTO,),
     ),
     "part_dropout": Setting(
         0.25,

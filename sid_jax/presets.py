@@ -281,8 +281,6 @@ def _set_quick(config: ConfigDict) -> None:
 
 def _set_gumbel(config: ConfigDict) -> None:
     config.model.quantization_method = "gumbel_softmax"
-    # The augmentation is weaker, since the Gumbel noise already has a similar effect.
-    config.train.augmentation = 0.15
 
 
 QUANTIZER: dict[str, Callable[..., ConfigDict]] = {

@@ -134,6 +134,7 @@ def test_training_of_the_quantizer(kind):
     if kind in ("ste", "parts"):
         lower(step.train_on_batches, recipe, begun, array(2, 8, D), mesh=mesh)
         lower(evaluate._measure, recipe, begun, array(16, D), mesh=mesh)
+        lower(evaluate._assign, recipe, begun, array(16, D), mesh=mesh)
         lower(evaluate._errors, recipe, begun, array(16, D), codes(16, 2), mesh=mesh)
 
 

@@ -12,16 +12,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from sid_jax.data.blocks import forget_pages
+from sid_jax.data.blocks import forget_pages, take_rows
 from sid_jax.metrics.codes import code_figures
 from sid_jax.metrics.vectors import r2_by_part, spread_by_part
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import code_margins
+from sid_jax.streams import stream_rng
 from sid_jax.training.recipe import Recipe
 from sid_jax.training.sharding import share_out
 from sid_jax.training.state import TrainState
 
+# Maximum number of items over which a training run computes the metrics that need more than codes. With this number,
+# the standard error of R^2 is below .001.
+_MEASURED_ITEMS = 65_536
 # Number of items per call: intermediate arrays must fit into a CPU's cache.
 _ITEMS_A_CALL = 2048
 
@@ -36,7 +40,8 @@ class Evaluation:
 
     Attributes:
       codes: `[N, L]`, the codes that export assigns, in the smallest unsigned dtype.
-      metrics: values by name: `num_items`, `codebook_size`, the metrics of `sid_jax.metrics.codes.code_figures`, and
+      metrics: values by name: `num_items`, `codebook_size`, the metrics of `sid_jax.metrics.codes.code_figures`,
+        `num_measured`, the number of items of the following metrics if they are computed over a sample, and
         r2: 1 - squared error / squared distance to the corpus' mean, both summed over items and features, in the space
           of `RQVAE.compared`;
         mse: the mean squared error per feature;
@@ -52,36 +57,58 @@ class Evaluation:
     metrics: dict[str, Any]
 
 
-def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, most: float, mesh: Mesh) -> Evaluation:
+def evaluate(
+    recipe: Recipe,
+    state: TrainState,
+    vectors: np.ndarray,
+    most: float,
+    mesh: Mesh,
+    sample: np.ndarray | None = None,
+) -> Evaluation:
     """Evaluates a state on all items; `vectors` is the unscaled corpus, `[N, D]` float32.
 
     Items are sharded over the devices, and every process gets the metrics of all items. `most` is the
-    `max_distinct_rate` of the vectors.
+    `max_distinct_rate` of the vectors. `sample` has the row numbers of the items over which the metrics that need more
+    than codes are computed, see `measured_rows`; None stands for all items.
     """
-    measure = functools.partial(_measure, recipe.at(int(state.step) - 1), state, mesh=mesh)
+    recipe = recipe.at(int(state.step) - 1)
     sizes = [taken.shape[0] for taken in state.taken]
     codes = np.empty((len(vectors), len(sizes)), np.min_scalar_type(max(sizes) - 1))
+    if sample is not None:
+        for start, (block_codes,) in _in_blocks(functools.partial(_assign, recipe, state, mesh=mesh), mesh, vectors):
+            codes[start : start + len(block_codes)] = block_codes
+    measured = vectors if sample is None else take_rows(vectors, sample)
     sums: np.ndarray = np.zeros(3)
     errors: np.ndarray = np.zeros(1)
-    for start, (block_codes, block_errors, *figures) in _in_blocks(measure, mesh, vectors):
-        codes[start : start + len(block_codes)] = block_codes
+    measure = functools.partial(_measure, recipe, state, mesh=mesh)
+    for start, (block_codes, block_errors, *figures) in _in_blocks(measure, mesh, measured):
+        if sample is None:
+            codes[start : start + len(block_codes)] = block_codes
         # Errors are summed block by block, and only the codes are stored per item, so memory hardly grows with N.
         errors = errors + block_errors.sum(axis=0, dtype=np.float64)
         sums += [figure.sum(dtype=np.float64) for figure in figures]
     error, (cosine, near_ties, agreement) = float(errors.sum()), sums.tolist()
-    spreads = spread_by_part(vectors, recipe.model(state).scaling)
+    spreads = spread_by_part(measured, recipe.model(state).scaling)
     metrics = {
         "num_items": len(vectors),
+        **({} if sample is None else {"num_measured": len(sample)}),
         "codebook_size": sizes,
         **code_figures(codes, sizes, most),
         "r2": 1 - error / (float(spreads.sum()) or 1.0),
         **({} if recipe.layout is None else {"r2_by_part": r2_by_part(recipe.layout, errors, spreads)}),
-        "mse": error / vectors.size,
-        "cosine": cosine / len(vectors),
-        "near_ties": near_ties / len(vectors),
-        "agreement": agreement / len(vectors),
+        "mse": error / measured.size,
+        "cosine": cosine / len(measured),
+        "near_ties": near_ties / len(measured),
+        "agreement": agreement / len(measured),
     }
     return Evaluation(codes, metrics)
+
+
+def measured_rows(num_items: int, seed: int) -> np.ndarray | None:
+    """Returns the row numbers of a random sample of 65,536 items, in order; None if there are not more items."""
+    if num_items <= _MEASURED_ITEMS:
+        return None
+    return np.sort(stream_rng(seed, "evaluation").choice(num_items, _MEASURED_ITEMS, replace=False))
 
 
 def _in_blocks(
@@ -104,6 +131,12 @@ def _in_blocks(
 
 def _share_out_rows(array: np.ndarray, rows: np.ndarray, mesh: Mesh) -> jax.Array:
     return share_out((len(rows), *array.shape[1:]), mesh, lambda index: array[rows[index[0]]])
+
+
+@functools.partial(jax.jit, static_argnames=("recipe", "mesh"))
+def _assign(recipe: Recipe, state: TrainState, vectors: jax.Array, *, mesh: Mesh) -> tuple[jax.Array]:
+    codes = recipe.model(state).assign(vectors)
+    return (jax.lax.with_sharding_constraint(codes, NamedSharding(mesh, PartitionSpec())),)
 
 
 @functools.partial(jax.jit, static_argnames=("recipe", "mesh"))

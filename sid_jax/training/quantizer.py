@@ -22,9 +22,10 @@ from sid_jax.messages import Messages
 from sid_jax.metrics.codes import max_distinct_rate, perplexity_of_counts, usage_of_counts
 from sid_jax.metrics.crowding import crowding_line
 from sid_jax.paths import typed
+from sid_jax.training.augmentation import with_augmentation
 from sid_jax.training.checkpoints import open_checkpoints
 from sid_jax.training.corpus import ResidentCorpus, StreamedCorpus, durations_of, open_corpus
-from sid_jax.training.evaluate import Evaluation, evaluate
+from sid_jax.training.evaluate import Evaluation, evaluate, measured_rows
 from sid_jax.training.precision_choice import with_precision
 from sid_jax.training.processes import agreed, from_first, is_first, noticing_loss
 from sid_jax.training.recipe import Recipe
@@ -107,7 +108,7 @@ def train_quantizer(
     with agreed():
         check_config(config)
         trained, mesh = data.trained(), all_devices()
-        config = with_sizes(config, len(trained.ids))
+        config = with_augmentation(with_sizes(config, len(trained.ids)), len(trained.ids))
         config = with_precision(config, trained.vectors.shape[1], workdir, messages)
         _refuse_too_few_items(config, trained)
         most = _max_distinct_rate(trained)
@@ -160,7 +161,7 @@ class _QuantizerJob(Job[TrainState]):
         self._num_features, self._layout = data.vectors.shape[1], data.layout
         durations = durations_of(config.train, data.vectors.shape)
         super().__init__(config, mesh, durations)
-        self._data, self._most = data, most
+        self._data, self._most, self._measured = data, most, measured_rows(len(data.ids), config.seed)
         self.recipe = Recipe.of(config, durations, abstract_model(config, self._num_features, self._layout))
         self.evaluation: Evaluation | None = None
         self._corpus: ResidentCorpus | StreamedCorpus
@@ -200,7 +201,7 @@ class _QuantizerJob(Job[TrainState]):
 
     def measure(self, state: TrainState) -> Evaluation:
         """Returns the evaluation on the whole corpus."""
-        return evaluate(self.recipe, state, self._data.vectors, self._most, self.mesh)
+        return evaluate(self.recipe, state, self._data.vectors, self._most, self.mesh, self._measured)
 
     def evaluate(self, state: TrainState, step: int, row: dict[str, Any]) -> Evaluated[TrainState]:
         self.evaluation = self.measure(state)

@@ -16,6 +16,7 @@ from sid_jax.data.scaling import normalize
 from sid_jax.models.rqvae import RQVAE, RQVAEOutput
 from sid_jax.quantize.residual import QuantizerOutput
 from sid_jax.streams import stream_key
+from sid_jax.training.augmentation import displaced
 from sid_jax.training.optimizer import make_optimizer
 from sid_jax.training.schedules import (
     Durations,
@@ -27,24 +28,6 @@ from sid_jax.training.schedules import (
     temperature_schedule,
 )
 from sid_jax.training.state import TrainState
-
-
-def displaced(vectors: jax.Array, share: jax.Array | float) -> jax.Array:
-    """Augments vectors `[B, D]`: adds to each vector a multiple of the difference between two other vectors.
-
-    This resembles extrapolation in feature space (DeVries and Taylor, 1702.05538, section 3.3), but the offset is the
-    difference between the vectors of two other items. It therefore varies most in the directions in which items differ
-    most. A network that is trained only on the items themselves overfits, and reconstructs new items worse than k-means
-    does.
-
-    Args:
-      vectors: `[B, D]`, in random order, since the two other vectors are chosen by position. With fewer than three
-        vectors, at least one of these two is the vector itself. NaN features stay NaN. Features whose
-        difference is NaN do not change.
-      share: the factor of the difference, 0 or more; may be traced.
-    """
-    difference = jnp.roll(vectors, 1, axis=0) - jnp.roll(vectors, 2, axis=0)
-    return vectors + share * jnp.where(jnp.isnan(difference), 0.0, difference)
 
 
 @dataclasses.dataclass(frozen=True)

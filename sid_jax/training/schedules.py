@@ -17,7 +17,7 @@ Schedule = Callable[[jax.Array], jax.Array]
 # With `train.num_epochs="auto"`: the number of epochs for a small catalog, the maximum number of items of a small
 # catalog (docs/scale.md has the measurements), and the minimum number of steps of a run. The minimum gives more epochs
 # to a catalog of a few hundred items, whose epochs have only one or two steps.
-_AUTO_EPOCHS, _SMALL_CATALOG, _FEWEST_STEPS = 33, 40_000, 66
+_AUTO_EPOCHS, _SMALL_CATALOG, _FEWEST_STEPS = 33, 50_000, 66
 
 
 def frozen(section: ConfigDict, *names: str) -> FrozenConfigDict:
@@ -32,12 +32,12 @@ def frozen(section: ConfigDict, *names: str) -> FrozenConfigDict:
 def num_epochs_of(train: ConfigDict, num_examples: int) -> float:
     """Returns `train.num_epochs`. If the setting is "auto", the number is derived from the number N of examples.
 
-    With "auto", the number of examples seen in training is proportional to N up to N = 40,000, and to N^(1/3) above.
-    Training on a million items therefore takes about three times as long as on 40,000. A run has at least 66 steps.
+    With "auto", the number of examples seen in training is proportional to N up to N = 50,000, and to N^(1/4) above.
+    Training on a million items therefore takes about twice as long as on 50,000. A run has at least 66 steps.
     """
     if train.num_epochs != AUTO:
         return train.num_epochs
-    epochs = _AUTO_EPOCHS * min(1.0, (_SMALL_CATALOG / num_examples) ** (2 / 3))
+    epochs = _AUTO_EPOCHS * min(1.0, (_SMALL_CATALOG / num_examples) ** (3 / 4))
     return max(epochs, _FEWEST_STEPS / -(-num_examples // train.batch_size))
 
 

@@ -189,8 +189,8 @@ def test_a_damaged_or_edited_export_is_refused(tmp_path):
     assert "was edited after the export" in damaged("a", lambda folder: edit(folder, step=4))
     assert "codebooks.safetensors was changed" in damaged("b", flip)
     assert "contradict each other" in damaged("c", lambda folder: without_digest(folder, semantic_ids=made))
-    assert "does not say how" in damaged("d", lambda folder: without_digest(folder, semantic_ids={"scheme": "best"}))
-    assert "does not say how" in damaged("e", lambda folder: without_digest(folder, schema=None))
+    assert "is missing or wrong" in damaged("d", lambda folder: without_digest(folder, semantic_ids={"scheme": "best"}))
+    assert "is missing or wrong" in damaged("e", lambda folder: without_digest(folder, schema=None))
     assert "nowhere: no such folder; give the folder of an export" in refusal(
         tmp_path / "nowhere", tmp_path / "v2", new
     )

@@ -2,7 +2,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sid_jax.training.recipe import Recipe, displaced
+from sid_jax.config import check_config, default_config
+from sid_jax.errors import UserError
+from sid_jax.presets import preset
+from sid_jax.training.augmentation import displaced, with_augmentation
+from sid_jax.training.recipe import Recipe
 from sid_jax.training.schedules import Durations
 from sid_jax.training.state import abstract_model
 
@@ -35,3 +39,31 @@ def test_items_are_as_they_are_once_codes_settle_and_at_length_1_before(config, 
     np.testing.assert_allclose(recipe.augment(batch, last), unit, atol=1e-6)
     np.testing.assert_allclose(recipe.augment(batch, last - 1), displaced(unit, 0.5), atol=1e-6)
     assert recipe_of(config, corpus, augmentation=0.0).augment(batch, last - 1) is batch
+
+
+@pytest.mark.parametrize(
+    ("name", "num_items", "share"),
+    [
+        ("embeddings", 100, 0.25),
+        ("embeddings", 50_000, 0.25),
+        ("embeddings", 200_000, 0.125),
+        ("embeddings:gumbel", 100, 0.15),
+        ("embeddings:gumbel", 200_000, 0.075),
+        ("ml100k", 1682, 0.0),
+        ("ml100k:gumbel", 1682, 0.0),
+        ("embeddings:rkmeans", 100, 0.0),
+    ],
+)
+def test_the_strength_falls_with_the_number_of_items(name, num_items, share):
+    assert with_augmentation(preset(name), num_items).train.augmentation == share
+
+
+def test_the_strength_is_a_number_that_is_kept_or_auto_which_is_0_without_a_network():
+    config = default_config()
+    config.model.encoder = "identity"
+    assert with_augmentation(config, 100).train.augmentation == 0.0
+    config.train.augmentation = 0.5
+    assert with_augmentation(config, 10**6).train.augmentation == 0.5
+    config.train.augmentation = "some"
+    with pytest.raises(UserError, match="'auto'"):
+        check_config(config)

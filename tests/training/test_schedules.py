@@ -105,9 +105,9 @@ def test_epochs_become_steps_in_one_place():
 
 
 def test_a_larger_catalog_is_seen_in_fewer_epochs():
-    # A run has 33 epochs for up to 40,000 items. With eight times as many items, it has a quarter of the epochs, and so
+    # A run has 33 epochs for up to 50,000 items. With 16 times as many items, it has an eighth of the epochs, and so
     # twice as many steps.
-    for num_items, epochs in ((1000, 33), (40_000, 33), (320_000, 33 / 4), (40_000_000, 0.33)):
+    for num_items, epochs in ((1000, 33), (50_000, 33), (800_000, 33 / 8), (500_000_000, 0.033)):
         lengths = durations(config_of(num_epochs="auto"), num_items)
         assert lengths.num_steps == pytest.approx(epochs * lengths.steps_per_epoch, abs=0.5)
 
@@ -132,13 +132,13 @@ def test_a_run_of_auto_has_at_least_66_steps():
 def test_settings_in_epochs_are_33rds_of_a_run_of_auto():
     config = config_of(num_epochs="auto", warmup_epochs=3.3, eval_every_epochs=11.0, revive_every_epochs=1.0)
     config.train.log_every_steps = 25
-    lengths = durations(config, 320_000)
-    assert lengths.num_steps == 26_400 and lengths.revive_every_steps == 800
-    assert (lengths.warmup_steps, lengths.eval_every_steps) == (2640, 8800)
-    # The temperature has 33 values, one per unit of 800 steps. The last value is the minimum.
+    lengths = durations(config, 800_000)
+    assert lengths.num_steps == 33_000 and lengths.revive_every_steps == 1000
+    assert (lengths.warmup_steps, lengths.eval_every_steps) == (3300, 11_000)
+    # The temperature has 33 values, one per unit of 1,000 steps. The last value is the minimum.
     config.train.annealing_schedule = "linear"
     falling = temperature_schedule(config.model, config.train, lengths)
-    assert falling(jnp.int32(799)) == 2.0 > falling(jnp.int32(800)) and falling(jnp.int32(26_399)) == np.float32(0.05)
+    assert falling(jnp.int32(999)) == 2.0 > falling(jnp.int32(1000)) and falling(jnp.int32(32_999)) == np.float32(0.05)
     small = durations(config, 5000)
     config.train.num_epochs = 33
     assert small.warmup_steps == 165 and small == durations(config, 5000)

@@ -11,7 +11,7 @@ from sid_jax.data.relations import Partners, Relations
 from sid_jax.quantize.kmeans import residual_kmeans
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import assign_codes, sum_codewords
-from sid_jax.training.evaluate import evaluate
+from sid_jax.training.evaluate import evaluate, measured_rows
 from sid_jax.training.recipe import Recipe
 from sid_jax.training.schedules import Durations
 from sid_jax.training.sharding import epoch_order, on_every_device
@@ -191,6 +191,27 @@ def test_evaluation_measures_every_item_of_a_corpus_that_no_call_divides(config,
     np.testing.assert_array_equal(in_parts.codes, at_once.codes)
     assert in_parts.metrics["r2"] == pytest.approx(at_once.metrics["r2"], abs=1e-6)
     assert in_parts.metrics["num_items"] == 300
+
+
+def test_evaluation_on_a_sample_has_the_codes_of_all_items_and_the_other_metrics_of_the_sample(
+    config, corpus, monkeypatch
+):
+    recipe, state = setup(config, corpus)
+    everything = evaluate(recipe, state, corpus, 1.0, mesh_of(3))
+    assert measured_rows(300, seed=0) is None
+    monkeypatch.setattr("sid_jax.training.evaluate._MEASURED_ITEMS", 100)
+    rows = measured_rows(300, seed=0)
+    assert len(np.unique(rows)) == 100 and (np.diff(rows) > 0).all() and rows[-1] < 300
+    assert not np.array_equal(measured_rows(300, seed=1), rows)
+    sampled = evaluate(recipe, state, corpus, 1.0, mesh_of(3), rows)
+    np.testing.assert_array_equal(sampled.codes, everything.codes)
+    alone = evaluate(recipe, state, corpus[rows], 1.0, mesh_of(1))
+    assert sampled.metrics["num_items"] == 300 and sampled.metrics["num_measured"] == 100
+    for name, value in sampled.metrics.items():
+        if name in ("r2", "mse", "cosine", "near_ties", "agreement"):
+            assert value == pytest.approx(alone.metrics[name], rel=1e-5), name
+        elif name != "num_measured":
+            assert value == everything.metrics[name], name
 
 
 def test_r2_by_hand(config, corpus):
