@@ -1,4 +1,4 @@
-"""Ablation of the scorer's item vectors: sets of the components item, codes and content, with several ID tables.
+"""Ablation of the scorer's item vectors: sets of the components "item", "codes" and "content", with several ID tables.
 
 python benchmarks/item_parts.py --config=configs/recommend.py:beauty --config.data.path=sequences.txt \
     --config.quantizer.data.path=items.npy --config.quantizer.data.ids_path=ids.txt \

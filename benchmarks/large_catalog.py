@@ -21,7 +21,7 @@ from sid_jax.messages import LOGGER
 
 
 def main() -> None:
-    """Prints the memory after each stage, the time of training and blend, and users served per second."""
+    """Prints the memory after each stage, the times of training and of the blend's fit, and users per second."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--items", type=int, default=300_000)
     parser.add_argument("--interactions", type=int, default=3_000_000)
@@ -50,7 +50,7 @@ def main() -> None:
         lists[name] = [{each.item_id for each in one} for one in found]
         _print_memory("served")
     shared = [len(one & other) for one, other in zip(*lists.values(), strict=True)]
-    print(f"share of the ten best items by exact scores that the shortlist also finds: {np.mean(shared) / 10:.5f}")
+    print(f"share of the exact top ten that the shortlist also finds: {np.mean(shared) / 10:.5f}")
 
 
 def _made_world(num_items: int, num_interactions: int, features: int) -> tuple[IdTable, np.ndarray, list[list[int]]]:

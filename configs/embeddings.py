@@ -7,7 +7,7 @@ file, which has no ids, --config.data.ids_path names a text file with one id per
 numbers.
 
 Results for 12,101 sentence vectors of 384 features (Amazon Beauty): all codes in use, distinct rate .906 (upper bound
-.998), R^2 .715 for the code tuples and .710 for the unique IDs. Training takes 60 s on 2 CPU cores, or 46 s if an
+.998), R^2 .715 for the code tuples and .710 for the unique IDs. Training takes 41 s on 2 CPU cores, or 30 s if an
 earlier run has compiled its programs.
 """
 

@@ -193,7 +193,7 @@ def _folder(address: str, files: dict[str, Entry]) -> Found:
 
 
 def _visible(place: Place) -> dict[str, Entry]:
-    """Returns the files of a folder that readers read, including files in subfolders that are named `name=value`.
+    """Returns the data files of a folder, including those in subfolders with names of the form `name=value`.
 
     Files whose names begin with "." or "_" are left out, except `_SUCCESS`.
     """

@@ -79,7 +79,7 @@ def read_own_tables(path: str, id_column: str, names: Sequence[str]) -> tuple[np
 
 
 def exported_column(values: Values | np.ndarray) -> pa.ChunkedArray:
-    """Converts a column `[N]` to the form in which it is exported: its own type, with nulls.
+    """Converts a column `[N]` to the Arrow column of an export. The type and the nulls are kept where possible.
 
     Lists, and values without a common Arrow type, become text; the entries of a list are separated by commas.
     """
@@ -279,8 +279,8 @@ def _text(path: File, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
             return column  # Bytes that are not UTF-8 text, such as images.
     if ending(path, TABLE_ENDINGS) in _ATOMIC and kind == _ATOMIC_TYPES["token_seq"]:
         texts = pc.binary_join(column, " ")
-        # `sid-jax convert` joins the entries of a list with ", " into one text, so a column that contains ", " is
-        # read as text.
+        # `sid-jax convert` writes a list as one text, with ", " between its entries. A column that contains ", " is
+        # therefore taken as such text.
         is_text = name.rpartition("_")[2] in _WORDS or pc.any(pc.match_substring(texts, ", ")).as_py()
         return texts if is_text else column
     return column

@@ -10,8 +10,8 @@ import numpy as np
 
 from .model import Model
 
-# `_WIDTHS` are the beam widths of successive searches among the tuples with one first code. `_JUDGED` is the number of
-# nearest free tuples whose decoded vectors are compared with the item's vector.
+# `_WIDTHS` are the beam widths of successive searches among the tuples that begin with the same first code. `_JUDGED`
+# is the number of nearest free tuples whose decoded vectors are compared with the item's vector.
 _WIDTHS, _JUDGED = (5, 20, 80), 2
 
 
@@ -42,7 +42,7 @@ def free_tuple(model: Model, vector: np.ndarray, taken: Counter[tuple[int, ...]]
         if found:
             return found
     raise ValueError(
-        f"all IDs are taken ({len(model.sizes)} levels of {model.sizes} codes); train with more codes or levels"
+        f"all IDs are taken (codes per level: {', '.join(map(str, model.sizes))}); train with more codes or levels"
     )
 
 
@@ -99,7 +99,7 @@ def _distances(left_over: np.ndarray, codebook: np.ndarray) -> np.ndarray:
 
 
 def _following(own: tuple[int, ...], first: int, sizes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Yields all tuples under a first code in cyclic numerical order, starting at the item's own later codes."""
+    """Yields all tuples with the first code `first` in cyclic order, starting at the later codes of `own`."""
     total, start = math.prod(sizes[1:]), 0
     for code, size in zip(own[1:], sizes[1:], strict=True):
         start = start * size + code

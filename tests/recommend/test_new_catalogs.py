@@ -52,7 +52,7 @@ def made_recommender(kind: str) -> Recommender:
 
 
 def asked(recommender: Recommender) -> list:
-    """Returns recommendations for many histories, for one history, and a longer list, whose search needs more beams."""
+    """Recommends 10 items for each of many histories, 10 for one of them, and more, which needs more beams."""
     random = np.random.default_rng(2)
     histories = [random.integers(OLD, size=length).tolist() for length in random.integers(3, 9, size=12)]
     return [
