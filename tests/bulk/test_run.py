@@ -189,15 +189,15 @@ class Slow(RayEngine):
         return super().map(functools.partial(slow, began, stage), job, pieces, on_device=on_device)
 
 if __name__ == "__main__":
-    export_files(Path(workdir), Path(out), [source], engine=Slow(3, cpus=0.5))
+    export_files(Path(workdir), Path(out), [source], engine=Slow(2, cpus=0.5))
 """
 
 
 def test_on_ray_with_a_worker_killed_the_table_is_the_same(trained, tmp_path):
-    """There are twelve files and three workers; one worker is killed while it works."""
+    """There are six files and two workers; one worker is killed while it works."""
     vectors = np.load(trained / "items.npy")
-    for number in range(12):
-        np.save(tmp_path / f"{number:02}.npy", vectors[25 * number : 25 * (number + 1)])
+    for number in range(6):
+        np.save(tmp_path / f"{number}.npy", vectors[50 * number : 50 * (number + 1)])
     export_files(trained / "run", tmp_path / "local", [f"{tmp_path}/*.npy"], messages=SILENT)
     began = tmp_path / "began"
     began.mkdir()

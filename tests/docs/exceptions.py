@@ -50,6 +50,8 @@ SMALL = {
     "recommend": {
         "config.quantizer.model.hidden_dimensions": "(16,)",
         "config.quantizer.model.latent_dimension": "8",
+        "config.quantizer.model.codebook_size": "32",
+        "config.quantizer.train.batch_size": "512",
         "config.quantizer.train.num_epochs": "2",
         "config.quantizer.train.warmup_epochs": "0.5",
         "config.model.features": "16",

@@ -74,4 +74,4 @@ def test_every_parameter_gets_a_gradient(key, method):
             + 0.25 * quantizer.commitment_loss.sum()
         )
 
-    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(jax.grad(loss)(params)))
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(jax.jit(jax.grad(loss))(params)))

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +25,7 @@ def arrays(key):
     return jax.random.normal(keys[6], (50, 4)), codebooks, tables
 
 
+@functools.partial(jax.jit, static_argnames="choice")
 def embedded(latents, codebooks, tables, key, choice):
     output = residual_quantize(latents, codebooks, **{"key": key, "temperature": 0.5, **CHOICES[choice]})
     return output, code_embeddings(output.weights, tables)
@@ -33,7 +36,7 @@ def test_gradients_reach_latents_codebooks_and_tables_of_every_level(choice, arr
     def loss(latents, codebooks, tables):
         return jnp.sum(jnp.square(embedded(latents, codebooks, tables, key, choice)[1]))
 
-    latents, codebooks, tables = jax.grad(loss, argnums=(0, 1, 2))(*arrays)
+    latents, codebooks, tables = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(*arrays)
     for gradient in (latents, *codebooks, *tables):
         assert np.abs(gradient).max() > 1e-3
 

@@ -20,8 +20,9 @@ def test_what_may_follow_and_the_loss_are_those_of_the_trie(distinct):
     table = build_code_table(codes, SIZES)
     known = catalog.build_catalog(codes, trie.build_trie(codes, SIZES))
     items = jnp.arange(12).reshape(3, 4)
+    compiled = jax.jit(allowed_codes, static_argnums=(2, 3))
     for level, size in enumerate(SIZES):
-        allowed = allowed_codes(table, items, level, size)
+        allowed = compiled(table, items, level, size)
         nodes = known.prefixes[items, level] if level else jnp.zeros((1, 1), jnp.int32)
         np.testing.assert_array_equal(allowed, trie.allowed_codes(known.trie, level, nodes))
         logits = jax.random.normal(jax.random.key(level), (3, 4, size))

@@ -23,9 +23,11 @@ def test_attention_is_a_softmax_over_what_is_visible():
     visible = jnp.tril(jnp.ones((5, 5), bool)).at[3].set(False)
     bias = jnp.where(visible, jax.random.normal(jax.random.key(1), (1, 2, 5, 5)), MASKED)
 
+    @jax.jit
     def ours(source, bias):
         return attention(*attention.queries_keys_values(source), bias)
 
+    @jax.jit
     def plain(source, bias):
         return _plain_attention(attention, source, bias)
 
@@ -34,7 +36,10 @@ def test_attention_is_a_softmax_over_what_is_visible():
     np.testing.assert_allclose(ours(source, bias), apart, rtol=1e-4, atol=1e-4)
     assert np.isfinite(ours(source, bias)).all()
     for mine, other in zip(
-        *(jax.grad(lambda s, b, f=f: jnp.sum(f(s, b) ** 2), argnums=(0, 1))(source, bias) for f in (ours, plain)),
+        *(
+            jax.jit(jax.grad(lambda s, b, f=f: jnp.sum(f(s, b) ** 2), argnums=(0, 1)))(source, bias)
+            for f in (ours, plain)
+        ),
         strict=True,
     ):
         np.testing.assert_allclose(mine, other, rtol=1e-3, atol=1e-2)
