@@ -125,15 +125,6 @@ class TokenTrie:
         place = torch.searchsorted(known, keys.to(known.dtype)).clamp(max=len(known) - 1)
         return torch.where(real & (known[place] == keys), place, -1)
 
-    def parents(self, leaves: torch.Tensor) -> torch.Tensor:
-        """Returns the nodes of depth L - 1 that are the parents of leaves `[...]`."""
-        first = self._levels[-1].first
-        return torch.searchsorted(first, leaves.to(first.dtype), right=True) - 1
-
-    def last_tokens(self, leaves: torch.Tensor) -> torch.Tensor:
-        """Returns the token id of the last code of leaves `[...]`."""
-        return self._levels[-1].tokens[leaves].long()
-
     def children(self, level: int, nodes: torch.Tensor) -> tuple[slice | torch.Tensor, torch.Tensor | None]:
         """Returns the tokens that continue the nodes `[R]` of a depth.
 
@@ -287,39 +278,6 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
         if kind < self._levels:
             return self._trie.children(kind, nodes)
         return self._columns[kind - self._levels].expand(len(nodes), -1), None
-
-
-class ExcludedIdsLogitsProcessor(LogitsProcessor):
-    """Prevents `generate` from completing some IDs, which may differ from prompt to prompt.
-
-    The score of the last token of an excluded ID becomes -inf after the ID's other tokens. The places of excluded IDs
-    in the beam go to other IDs.
-
-    Args:
-      trie: the trie of the tokens.
-      prompt_length: the position at which the answer begins, see `SemanticIdLogitsProcessor`.
-      leaves: `[B, S]` int64, the leaves of each prompt's excluded IDs, padded with -1.
-      num_beams: number of rows per prompt.
-    """
-
-    supports_continuous_batching = False
-
-    def __init__(self, trie: TokenTrie, prompt_length: int, leaves: torch.Tensor, num_beams: int):
-        self._trie, self._prompt_length, self._levels = trie, prompt_length, len(trie.sizes)
-        real = leaves.clamp(min=0)
-        parents = torch.where(leaves >= 0, trie.parents(real), -1)
-        # All rows of a prompt are adjacent.
-        self._parents = parents.repeat_interleave(num_beams, dim=0)
-        self._last = trie.last_tokens(real).repeat_interleave(num_beams, dim=0)
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Returns the scores `[R, V]` of the token after `input_ids` `[R, W]`; -inf for the ends of excluded IDs."""
-        depth, nodes = self._trie.states(input_ids[:, self._prompt_length :][:, -self._levels :])
-        found = (depth == self._levels - 1)[:, None] & (self._parents == nodes[:, None])
-        rows, places = found.nonzero(as_tuple=True)
-        if len(rows):
-            scores = scores.index_put((rows, self._last[rows, places]), scores.new_tensor(-torch.inf))
-        return scores
 
 
 def _read(

@@ -12,7 +12,8 @@ import torch
 
 from sid_jax.errors import UserError
 from sid_jax.formats.inputs import enough_histories
-from sid_jax.llm.generation import excluded_leaves, generate_ids
+from sid_jax.llm.exclusion import excluded_nodes
+from sid_jax.llm.generation import generate_ids
 from sid_jax.llm.tasks import as_text, prompt
 from sid_jax.llm.tokens import IdTokens
 from sid_jax.messages import Messages
@@ -174,7 +175,11 @@ class _LanguageModel:
 
     def _num_excluded(self, exclude: np.ndarray | None, batch: int) -> np.ndarray:
         """Returns the number of excluded IDs of each user, `[B]`."""
-        return np.zeros(batch, int) if exclude is None else (excluded_leaves(self._tokens, exclude) >= 0).sum(axis=1)
+        return (
+            np.zeros(batch, int)
+            if exclude is None
+            else (excluded_nodes(self._tokens.trie, exclude)[-1] >= 0).sum(axis=1)
+        )
 
     def _encoded(self, history: np.ndarray) -> list[int]:
         """Returns the token ids of the prompt for a history, which is given as rows of the ID table."""

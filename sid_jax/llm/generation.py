@@ -13,7 +13,8 @@ from transformers import GenerationConfig, LogitsProcessorList
 
 from sid_jax.errors import UserError
 from sid_jax.ids.trie import leaf_places
-from sid_jax.llm.constraint import ExcludedIdsLogitsProcessor, SemanticIdLogitsProcessor, token_trie
+from sid_jax.llm.constraint import SemanticIdLogitsProcessor, token_trie
+from sid_jax.llm.exclusion import ExcludedIdsLogitsProcessor, excluded_nodes
 from sid_jax.llm.tokens import IdTokens
 
 
@@ -93,10 +94,11 @@ def generate_ids(
             tokens, model, first, end_token_id=ends, generation_config=config, in_place=True
         )
         processors.append(processor)
-    excluded = np.full((len(prompt), 0), -1, np.int64) if exclude is None else excluded_leaves(tokens, exclude)
-    if excluded.size:
-        leaves, trie = torch.from_numpy(excluded).to(model.device), token_trie(tokens, model.device)
-        processors.append(ExcludedIdsLogitsProcessor(trie, first, leaves, num_beams))
+    excluded = np.full((len(prompt), 0), -1, np.int64)
+    if exclude is not None and exclude.shape[1]:
+        nodes = excluded_nodes(tokens.trie, exclude)
+        processors.append(ExcludedIdsLogitsProcessor(tokens, model, first, nodes, num_beams))
+        excluded = nodes[-1]
     training = model.training
     model.eval()
     try:
@@ -105,23 +107,6 @@ def generate_ids(
     finally:
         model.train(training)
     return _found(out[:, first:], tokens, excluded)
-
-
-def excluded_leaves(tokens: IdTokens, rows: np.ndarray) -> np.ndarray:
-    """Returns the leaves of the excluded IDs, `[B, S]` int64, padded with -1.
-
-    `rows` `[B, S]` has the excluded rows of the table, padded with -1. An ID is excluded if all items that have this ID
-    are excluded.
-    """
-    first_item, items = np.asarray(tokens.trie.first_item), np.asarray(tokens.trie.items)
-    leaf_of = np.empty(len(items), np.int64)
-    leaf_of[items] = np.repeat(np.arange(len(first_item) - 1), np.diff(first_item))
-    leaves = np.full(rows.shape, -1, np.int64)
-    for number, row in enumerate(rows):
-        found, counts = np.unique(leaf_of[np.unique(row[row >= 0])], return_counts=True)
-        found = found[counts == np.diff(first_item)[found]]
-        leaves[number, : len(found)] = found
-    return leaves
 
 
 def _found(answers: torch.Tensor, tokens: IdTokens, excluded: np.ndarray) -> GeneratedIds:

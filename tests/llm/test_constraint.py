@@ -203,6 +203,13 @@ def test_generated_lists_are_those_of_an_exhaustive_search(ready):
         assert [[item for item in row if item >= 0] for row in found.rows(40).tolist()] == allowed
     few = generate_ids(model, inputs, tokens, num_beams=8, exclude=exclude)
     assert few.exists.all() and (few.leaves >= 0).all()
+    # All items under one first code, and all but one item: no beam is lost to a prefix without allowed items.
+    exclude = np.full((len(PROMPTS), 39), -1)
+    exclude[0, : (CATALOG[:, 0] == 3).sum()] = np.flatnonzero(CATALOG[:, 0] == 3)
+    exclude[1] = np.delete(np.arange(40), 7)
+    few = generate_ids(model, inputs, tokens, num_beams=4, exclude=exclude)
+    assert few.exists[[0, 2, 3]].all() and (few.leaves[[0, 2, 3]] >= 0).all() and (few.semantic_ids[0, :, 0] != 3).all()
+    assert few.rows(4)[1].tolist() == [7, -1, -1, -1]
     free = generate_ids(model, inputs, tokens, num_beams=20, constrained=False)
     assert not free.exists.all() and (few.exists.mean() > free.exists.mean())
 
