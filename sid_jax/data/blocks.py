@@ -66,7 +66,7 @@ def check_finite(
             )
         raise UserError(
             f"{where}: {bad_value(vectors[row], row, item_id)}; {count_of_bad(len(bad), len(vectors))}: "
-            f"correct them{f', or drop them ({option})' if option else ''}"
+            + remedy_of_bad(option)
         )
 
 
@@ -100,6 +100,11 @@ def zero_rows(vectors: np.ndarray) -> np.ndarray:
 def count_of_bad(num_bad: int, num_rows: int) -> str:
     """Returns the number of rows without a finite vector, in words."""
     return f"{num_bad:,} of {num_rows:,} rows have no vector, or NaN or infinite values"
+
+
+def remedy_of_bad(option: str) -> str:
+    """Returns what to do about such rows, in words; `option` is the option that drops them, or ""."""
+    return "correct them" + (f", or drop them ({option})" if option else "")
 
 
 def no_vector(vector: np.ndarray) -> str:

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from sid_jax.cache import cache_folder
 from sid_jax.data.arrow_columns import ids_as_array
-from sid_jax.data.blocks import bad_value, count_of_bad, in_blocks, no_vector, not_finite
+from sid_jax.data.blocks import bad_value, count_of_bad, in_blocks, no_vector, not_finite, remedy_of_bad
 from sid_jax.data.id_lists import check_unique
 from sid_jax.data.parts.arrays import open_npy
 from sid_jax.data.parts.part import identity
@@ -79,7 +79,7 @@ def refuse_bad_rows(parts: VectorParts, option: str = BAD_ROWS_OPTION) -> None:
     first = next(found, None)
     if first is not None:
         count = 1 + sum(1 for _ in found)
-        raise UserError(f"{first}; {count_of_bad(count, parts.num_rows)}: correct them, or drop them ({option})")
+        raise UserError(f"{first}; {count_of_bad(count, parts.num_rows)}: {remedy_of_bad(option)}")
 
 
 def _bad_rows(parts: VectorParts) -> Iterator[_BadRow]:
@@ -119,9 +119,7 @@ def _report(parts: VectorParts, option: str) -> None:
         columns = np.flatnonzero(~np.isfinite(bad.vector))
         value = no_vector(bad.vector) or bad.vector[columns[0]]
         writer.writerow([bad.path, bad.row, bad.item_id, len(columns), columns[0], value])
-    raise UserError(
-        f"{count_of_bad(count, parts.num_rows)} (listed on standard output): correct them, or drop them ({option})"
-    )
+    raise UserError(f"{count_of_bad(count, parts.num_rows)} (listed on standard output): {remedy_of_bad(option)}")
 
 
 def read_vector_files(

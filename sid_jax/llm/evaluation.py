@@ -124,7 +124,7 @@ def evaluate_generation(
         tuple(evaluations),
         len(tokens.table),
         samples,
-        invalid=asked.num_invalid / asked.num_generated,
+        invalid=asked.num_invalid / max(1, asked.num_generated),
         seconds_per_user=asked.seconds / asked.num_users,
     )
 
@@ -166,9 +166,11 @@ class _LanguageModel:
         kept, _ = first_allowed(lists, np.zeros(lists.shape, np.float32), exclude, count)
         self.seconds += time.perf_counter() - began
         self.num_users += len(histories)
-        # If there are fewer allowed IDs than beams, the last beams have no ID.
-        num_allowed = len(self._tokens.trie.first_item) - 1 - self._num_excluded(exclude, len(histories))
-        generated = np.arange(self._num_beams) < num_allowed[:, None]
+        generated = np.ones(found.exists.shape, bool)
+        if self._constrained:
+            # If there are fewer allowed IDs than beams, the last beams have no ID.
+            num_allowed = len(self._tokens.trie.first_item) - 1 - self._num_excluded(exclude, len(histories))
+            generated = np.arange(self._num_beams) < num_allowed[:, None]
         self.num_generated += int(generated.sum())
         self.num_invalid += int((generated & ~found.exists).sum())
         return kept

@@ -142,8 +142,8 @@ def _short(count: int) -> str:
     """Formats a number in at most four characters, the width that fits above a bar on a phone."""
     for unit, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if count >= unit:
-            # A count such as 9,960 would be rounded to 10.0k, which has five characters.
-            return f"{count / unit:.1f}{name}" if round(count / unit, 1) < 10 else f"{count // unit}{name}"
+            # A count such as 9,960 is 10k, since 10.0k has five characters.
+            return f"{count / unit:.1f}{name}" if count < 9.95 * unit else f"{max(10, count // unit)}{name}"
     return str(count)
 
 

@@ -13,8 +13,8 @@ from sid_jax.messages import Messages
 from sid_jax.sweep.study import Trial
 from sid_jax.whole_file import whole_file
 
-# Maximum number of labels in the plot. With more trials on the front, every n-th trial and the
-# last one are labeled.
+# Maximum number of labels in the plot. With this many trials on the front or more, only every n-th trial and the last
+# one are labeled.
 _MOST_LABELS = 12
 _GREY, _RED, _BLACK = "#8b95a1", "#c2410c", "#1f2937"
 
@@ -67,8 +67,8 @@ def plot_front(
     marked = _columns(trial for trial in complete if trial.settings == own)
     if marked[0]:
         axes.scatter(*marked, marker="s", s=90, facecolors="none", edgecolors=_BLACK, label="settings of the config")
-    # One label is reserved for the last trial. The other labels go to every n-th trial.
-    every = -(-len(front) // (_MOST_LABELS - 1))
+    # With many trials, one label is reserved for the last trial. The other labels go to every n-th trial.
+    every = 1 if len(front) <= _MOST_LABELS else -(-len(front) // (_MOST_LABELS - 1))
     for place, trial in enumerate(front):
         # The first trial has the highest R^2, and the last one the highest distinct rate. Both are always labeled.
         if place % every == 0 or place == len(front) - 1:

@@ -218,6 +218,8 @@ def test_fit_names_the_setting_that_drops_rows_that_are_not_finite(tmp_path):
     np.save(tmp_path / "items.npy", with_value(3, np.nan))
     with pytest.raises(UserError, match=r'drop them \(the setting on_bad_rows="drop"\)'):
         SemanticIdTokenizer().fit(tmp_path / "items.npy", IDS)
+    with pytest.raises(UserError, match="correct them$"):
+        vector_set(tmp_path / "items.npy", IDS, settings=default_config().data)
     assert SemanticIdTokenizer(on_bad_rows="drop").config.data.on_bad_rows == "drop"
 
 

@@ -187,3 +187,13 @@ def test_errors_of_the_quantizer_name_settings_of_the_recommender(config, tmp_pa
         UserError, match=r"^config\.quantizer\.model\.codebook_size is 64.* set --config\.quantizer\.model"
     ):
         train_ids(config, tmp_path / "run", console)
+    config.quantizer.data.path = ""
+    message = r"^config\.quantizer\.data\.path is empty; pass --config\.quantizer\.data\.path"
+    with pytest.raises(UserError, match=message):
+        train_ids(config, tmp_path / "run", console)
+    # The quantizer's cold items are those of the recommender.
+    config.quantizer.data.path = str(tmp_path / "items.npy")
+    config.data.cold_items = str(tmp_path / "cold.txt")
+    (tmp_path / "cold.txt").write_text("unknown")
+    with pytest.raises(UserError, match=r"--config\.data\.on_unknown=drop"):
+        train_ids(config, tmp_path / "run", console)

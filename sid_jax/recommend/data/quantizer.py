@@ -20,7 +20,8 @@ from sid_jax.training.quantizer import train
 
 # The option that drops item vectors with NaN or infinite values. Error messages name it.
 BAD_ROWS_OPTION = "--config.quantizer.data.on_bad_rows=drop"
-_SETTING = re.compile(r"config\.(?=(?:data|ids|model|train)\.)")
+_OWN = re.compile(r"config\.(?=(?:ids|model|train)\.)")
+_OWN_DATA = re.compile(r"config\.(?=data\.(?!cold_items|on_unknown))")
 
 
 def quantizer_config(config: ConfigDict) -> ConfigDict:
@@ -69,7 +70,14 @@ def train_ids(config: ConfigDict, workdir: Path, console: Console) -> Path:
                 raise training_stopped()
             export(workdir / "quantizer", out, messages=messages, nested=True)
         except UserError as error:
-            # The message has the names of settings in `sid-jax train`. In this config, the settings are in the
-            # section `quantizer`.
-            raise UserError(_SETTING.sub("config.quantizer.", str(error))) from error
+            raise UserError(_in_quantizer(str(error), config.data.source in CATALOGS)) from error
     return out
+
+
+def _in_quantizer(text: str, same_catalog: bool) -> str:
+    """Replaces the names that settings have in `sid-jax train` by their names in the section `quantizer`.
+
+    Settings that `quantizer_config` takes from the recommender's own section `data` keep their names.
+    """
+    text = _OWN.sub("config.quantizer.", text)
+    return text if same_catalog else _OWN_DATA.sub("config.quantizer.", text)
