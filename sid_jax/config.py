@@ -294,7 +294,8 @@ _TRAIN: Declaration = {
         "Data augmentation: this share of the difference between two other vectors of the batch is added to each "
         "vector, until the encoder is frozen. Without augmentation, a wide encoder memorizes a catalog of about ten "
         "thousand items, and new items get poor codes. auto: 0.25 for up to 50,000 items, or 0.15 with Gumbel-softmax. "
-        "For a larger number N of items, auto is smaller, in proportion to N^(-1/2).",
+        "For a larger number N of items, auto is smaller, in proportion to N^(-1/2). For `model.encoder=identity`, "
+        "auto is 0.",
         range=NOT_NEGATIVE,
         any_type=True,
         words=(AUTO,),
@@ -368,9 +369,9 @@ _TRAIN: Declaration = {
     ),
     "eval_every_epochs": Setting(
         15.0,
-        "Number of epochs between evaluations on all training items. Each evaluation saves a checkpoint. The last "
-        "evaluation is at the end of the run. An evaluation is omitted if the rest of the run is shorter than half "
-        "of this number of epochs.",
+        "Number of epochs between evaluations. An evaluation computes the codes of all training items, and R^2 on at "
+        "most 65,536 of them. Each evaluation saves a checkpoint. The last evaluation is at the end of the run. An "
+        "evaluation is omitted if the rest of the run is shorter than half of this number of epochs.",
         range=POSITIVE,
     ),
     "best_metric": Setting(

@@ -10,7 +10,7 @@ _first_user: int | None = None
 
 
 def refuse_in_forked_child() -> None:
-    """Raises an error if this process was forked from one that had used JAX; call it before each use of JAX.
+    """Records that this process uses JAX, and rejects a forked process; call it before each use of JAX.
 
     Raises:
       UserError: if the process was forked from one that had used JAX.

@@ -233,7 +233,7 @@ def _with_versions(table: IdTable, name: str, versions: np.ndarray) -> IdTable:
 
 def _refuse_other_model(published: Published, workdir: Path, step: int | None) -> None:
     """Raises UserError if a run's model at `step`, or by default at the export's step, is not the export's model."""
-    # Only this check needs these modules.
+    # Only this check needs `sid_jax.training`.
     from sid_jax.training.restore import restore_model
 
     wanted = published.export.manifest.get("step") if step is None else step

@@ -193,9 +193,9 @@ def _folder(address: str, files: dict[str, Entry]) -> Found:
 
 
 def _visible(place: Place) -> dict[str, Entry]:
-    """Returns the data files of a folder, including those in subfolders with names of the form `name=value`.
+    """Returns the files of a folder, including those in subfolders with names of the form `name=value`.
 
-    Files whose names begin with "." or "_" are left out, except `_SUCCESS`.
+    Files and subfolders whose names begin with "." or "_" are left out, except `_SUCCESS`.
     """
     children = place.children()
     if UPLOADING in children:

@@ -147,9 +147,10 @@ def _is_pandas(value: Any, *names: str) -> bool:
 
 
 def _in_arrow(value: Any, where: str) -> Any:
-    """Converts Arrow data, and pandas data without a single plain NumPy dtype, to an Arrow column or table.
+    """Converts Arrow data, and most pandas data, to an Arrow column or table.
 
-    Other data is returned unchanged.
+    Pandas data whose values have one NumPy dtype of numbers, pandas columns of objects, and all other data are returned
+    unchanged.
     """
     if isinstance(value, pa.Array):
         return pa.chunked_array([value])

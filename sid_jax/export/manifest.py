@@ -143,7 +143,7 @@ def write_measured(folder: Path, measured: Mapping[str, Any], records: Path | No
     """Writes `report.json`: the metrics in `measured`, and the training curves of the run in the folder `records`."""
     content = dict(measured)
     if records is not None:
-        # This module is imported here, since it imports JAX, which is not needed to read an export.
+        # `read_records` is imported here, since its module imports JAX, which is not needed to read an export.
         from sid_jax.training.records import read_records
 
         rows = (row for kind in ("train", "eval") for row in read_records(records, kind))

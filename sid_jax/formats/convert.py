@@ -38,7 +38,7 @@ class Format:
     Attributes:
       write: writes the files into a folder.
       histories: whether the tool's files include histories.
-      levels: the number of codes that the tool requires; None if any number is possible.
+      levels: the number of codes that the tool requires; None if it requires no fixed number.
       shared: whether several items may share an ID.
     """
 

@@ -45,7 +45,7 @@ class Origin:
     about_parts: tuple[dict[str, Any], ...] = ()
 
     def items(self, vectors: Any, item_ids: Any, columns: Any) -> VectorSet:
-        """Returns the items; `vectors` are `[N, D]`, or a mapping from the name of each part to its vectors.
+        """Returns the items; `vectors` are `[N, D]`, or a mapping from names of parts to their values.
 
         Raises:
           UserError: if the vectors do not have D features, or ids or columns cannot be used.

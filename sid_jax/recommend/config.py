@@ -46,7 +46,7 @@ _DATA: Declaration = {
         "Interaction histories. sequences: a text file with one line per user: the user, then items in time order. "
         "interactions: a .parquet or .csv file with one row per interaction. The other values name a catalog, such as "
         "movielens-100k or amazon-2014-beauty. If this run computes the IDs, it computes them for the named catalog, "
-        "unless `quantizer.data` names another catalog.",
+        "unless `quantizer.data` names other data.",
         choices=("sequences", "interactions", *CATALOGS),
     ),
     "path": Setting("", "File of histories. For a named catalog: the catalog's files, see `quantizer.data.path`."),

@@ -225,7 +225,7 @@ def _training_note(gathered: Gathered, plots: dict[str, Any]) -> str:
     steps = max(records["step"][-1] for records in training.values() if records)
     return (
         f"{steps:,} steps. Losses are means over the steps between two records; the other metrics are computed over "
-        "all items."
+        "all training items, except that R² may be computed over a random sample of them."
     )
 
 

@@ -38,9 +38,10 @@ def sweep(
 ) -> list[Trial]:
     """Searches a space for settings with high distinct rate and high R^2, and prints and plots the Pareto front.
 
-    Both metrics are evaluated on all training items, at the checkpoint that an export would use. Cold items
-    (`data.cold_items`) are not used. A stopped or killed sweep resumes, and an unfinished trial resumes from its last
-    checkpoint. A failed trial is recorded as failed. Only the checkpoints of trials on the front are kept.
+    The distinct rate is evaluated on all training items, and R^2 on at most 65,536 of them, at the checkpoint that an
+    export would use. Cold items (`data.cold_items`) are not used. A stopped or killed sweep resumes, and an unfinished
+    trial resumes from its last checkpoint. A failed trial is recorded as failed. Only the checkpoints of trials on the
+    front are kept.
 
     Args:
       config: settings of all trials, except those that are searched.

@@ -42,8 +42,8 @@ class Evaluation:
       codes: `[N, L]`, the codes that export assigns, in the smallest unsigned dtype.
       metrics: values by name: `num_items`, `codebook_size`, the metrics of `sid_jax.metrics.codes.code_figures`,
         `num_measured`, the number of items of the following metrics if they are computed over a sample, and
-        r2: 1 - squared error / squared distance to the corpus' mean, both summed over items and features, in the space
-          of `RQVAE.compared`;
+        r2: 1 - squared error / squared distance to the mean, both summed over the same items and all features, in the
+          space of `RQVAE.compared`;
         mse: the mean squared error per feature;
         cosine: the mean cosine between an input and its reconstruction;
         near_ties: the share of items with a code whose margin is below 1e-5 of the residual's squared norm, so that

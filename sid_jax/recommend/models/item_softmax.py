@@ -11,7 +11,7 @@ import jax.numpy as jnp
 # large enough to keep the device busy.
 _BLOCK_BYTES = {"cpu": 16 << 20}
 _OTHER_BLOCK_BYTES = 1 << 30
-# Logits are clipped to the target's logit plus this number, so that exp cannot overflow float32. A target that
+# Logits are clipped to at most the target's logit plus this number, so that exp cannot overflow float32. A target that
 # is e^60 times less likely than another item has a large loss in any case.
 _MOST_ABOVE_TARGET = 60.0
 

@@ -40,8 +40,8 @@ function nearestPoint(plot, x, y) {
   return best;
 }
 
-// Returns the labels of the islands; a label is the first word of its island. A label that would overlap or repeat the
-// label of a larger island is omitted.
+// Returns the labels of the islands; a label is the first word of its island. A label that does not fit on the map, or
+// that would overlap or repeat the label of a larger island, is omitted.
 function labels(plot) {
   const islands = new Map();
   items.points.forEach((row, place) => {
