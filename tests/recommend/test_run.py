@@ -194,6 +194,6 @@ def test_errors_of_the_quantizer_name_settings_of_the_recommender(config, tmp_pa
     # The quantizer's cold items are those of the recommender.
     config.quantizer.data.path = str(tmp_path / "items.npy")
     config.data.cold_items = str(tmp_path / "cold.txt")
-    (tmp_path / "cold.txt").write_text("unknown")
+    (tmp_path / "cold.txt").write_text("0\n1\n2\n99")
     with pytest.raises(UserError, match=r"--config\.data\.on_unknown=drop"):
         train_ids(config, tmp_path / "run", console)
