@@ -25,8 +25,7 @@ def recommend(ids, histories, out, epochs=13, users=None, seed=0):
     words = Tokenizer(models.WordLevel({"<pad>": 0, "<end>": 1}, "<pad>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<end>", unk_token="<pad>")
     shape = {"hidden_size": 128, "intermediate_size": 320, "num_hidden_layers": 2, "num_attention_heads": 4}
-    options = {"tie_word_embeddings": True, "eos_token_id": 1, "attention_dropout": 0.3}
-    config = Qwen2Config(vocab_size=2, num_key_value_heads=4, **shape, **options)
+    config = Qwen2Config(vocab_size=2, num_key_value_heads=4, tie_word_embeddings=True, eos_token_id=1, **shape)
     model = Qwen2ForCausalLM(config)
     tokens = llm.add_tokens(tokenizer, model, ids)
     llm.write_training_data(tokens, out, histories=histories, tasks=["sequence"], forms=["text"], max_history=50)
