@@ -12,7 +12,6 @@ import torch
 
 from sid_jax.errors import UserError
 from sid_jax.formats.inputs import enough_histories
-from sid_jax.llm.exclusion import excluded_nodes
 from sid_jax.llm.generation import generate_ids
 from sid_jax.llm.tasks import as_text, prompt
 from sid_jax.llm.tokens import IdTokens
@@ -169,19 +168,10 @@ class _LanguageModel:
         generated = np.ones(found.exists.shape, bool)
         if self._constrained:
             # If there are fewer allowed IDs than beams, the last beams have no ID.
-            num_allowed = len(self._tokens.trie.first_item) - 1 - self._num_excluded(exclude, len(histories))
-            generated = np.arange(self._num_beams) < num_allowed[:, None]
+            generated = np.arange(self._num_beams) < found.num_allowed[:, None]
         self.num_generated += int(generated.sum())
         self.num_invalid += int((generated & ~found.exists).sum())
         return kept
-
-    def _num_excluded(self, exclude: np.ndarray | None, batch: int) -> np.ndarray:
-        """Returns the number of excluded IDs of each user, `[B]`."""
-        return (
-            np.zeros(batch, int)
-            if exclude is None
-            else (excluded_nodes(self._tokens.trie, exclude)[-1] >= 0).sum(axis=1)
-        )
 
     def _encoded(self, history: np.ndarray) -> list[int]:
         """Returns the token ids of the prompt for a history, which is given as rows of the ID table."""

@@ -27,12 +27,14 @@ class GeneratedIds:
       leaves: `[B, M]` int32, the IDs' leaves in the trie; -1 if an ID does not exist, repeats an earlier one, or is
         excluded.
       exists: `[B, M]` bool, whether an item has the ID.
+      num_allowed: `[B]`, number of IDs that are not excluded. If it is below M, the last IDs of a list are not real.
       tokens: the tokens of the catalog whose IDs were generated.
     """
 
     semantic_ids: np.ndarray
     leaves: np.ndarray
     exists: np.ndarray
+    num_allowed: np.ndarray
     tokens: IdTokens
 
     def rows(self, count: int) -> np.ndarray:
@@ -122,4 +124,5 @@ def _found(answers: torch.Tensor, tokens: IdTokens, excluded: np.ndarray) -> Gen
     again = np.triu(found[:, :, None] == found[:, None, :], 1).any(axis=1)
     semantic_ids = tokens.vocabulary.semantic_ids(ids.cpu().numpy()).reshape(batch, -1, levels)
     unwanted = (found[:, :, None] == excluded[:, None, :]).any(axis=2)
-    return GeneratedIds(semantic_ids, np.where(again | unwanted, -1, found), exists, tokens)
+    num_allowed = len(tokens.trie.first_item) - 1 - (excluded >= 0).sum(axis=1)
+    return GeneratedIds(semantic_ids, np.where(again | unwanted, -1, found), exists, num_allowed, tokens)

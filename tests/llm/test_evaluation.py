@@ -97,3 +97,14 @@ def test_what_cannot_be_asked_is_refused(ready):
         evaluate_generation(model, tokenizer, histories, tokens, task="next", num_beams=2)
     with pytest.raises(UserError, match="no user has the 3 items"):
         evaluate_generation(model, tokenizer, [["item-1"]], tokens)
+
+
+def test_seen_items_take_no_places_in_the_beam(ready):
+    model, tokenizer, tokens, histories = ready
+    report = evaluate_generation(model, tokenizer, histories, tokens, num_beams=6, batch_size=8)
+    lists = report.evaluations[0].lists
+    # If seen items were generated and then removed, some lists would have fewer than six items.
+    assert (lists[:, :6] >= 0).all() and (lists[:, 6:] == -1).all()
+    for row, history in zip(lists, histories[:-1], strict=True):
+        assert not {int(item.removeprefix("item-")) for item in history[:-1]} & set(row.tolist())
+    assert report.invalid == 0

@@ -107,7 +107,7 @@ def _checked(name: str, texts: list[str], result: Any, size: int | None) -> np.n
     where = f"config.data.text_encoder={name}"
     try:
         array = np.asarray(result)
-    except Exception as error:
+    except Exception as error:  # The result of a user's function may raise anything when it is converted.
         raise UserError(
             f"{where} returned a value that is not an array ({reason(error)}); it must return an array [n, D] of "
             "numbers"
