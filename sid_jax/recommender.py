@@ -40,7 +40,7 @@ class Recommender:
         commands accept as IDs.
       preset: the name of a set of settings: "beauty" (for sparse histories), "ml100k" (for dense histories),
         "beauty,quick" or "ml100k,quick"; or the full name of a preset as on the command line, such as
-        "recommend:beauty".
+        "recommend:beauty". The class sets the model, and a preset that names the model of the other class is rejected.
       settings: any setting of `sid_jax.recommend.config` by its full name, as in `**{"train.learning_rate": 1e-3}`. The
         section may be omitted, as in `num_beams=100`, if only one of the sections data, model, train, eval and backoff
         has a setting of this name.

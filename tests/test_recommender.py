@@ -255,11 +255,35 @@ def test_training_that_was_interrupted_says_so(monkeypatch):
         recommender.recommend(["sku-1"])
 
 
+@pytest.mark.parametrize("kind", [Recommender, GenerativeRecommender])
+def test_the_class_sets_the_model_whichever_name_a_preset_has(kind):
+    model = {Recommender: "scorer", GenerativeRecommender: "decoder"}[kind]
+    for short, names in (
+        ("beauty", ("recommend:beauty", f"recommend:beauty,{model}", f"beauty,{model}")),
+        ("ml100k", ("recommend", "recommend:", "recommend:ml100k")),
+        ("beauty,quick", ("recommend:quick,beauty",)),
+    ):
+        expected = kind(table(), preset=short).config
+        assert expected.model.kind == model
+        for name in names:
+            assert kind(table(), preset=name).config.to_dict() == expected.to_dict(), name
+
+
 def test_what_cannot_be_used_is_refused(tmp_path):
     for make, words in (
         (lambda: GenerativeRecommender(3), "give a fitted SemanticIdTokenizer, an IdTable or a path"),
         (lambda: GenerativeRecommender(tmp_path / "no.parquet"), "no such file"),
         (lambda: GenerativeRecommender(table(), preset="magic"), "unknown argument 'magic'"),
+        (lambda: GenerativeRecommender(table(), preset="recommend:magic"), "unknown argument 'magic'"),
+        (
+            lambda: GenerativeRecommender(table(), preset="recommend:beauty,scorer"),
+            "'recommend:beauty,scorer' selects the scorer, but GenerativeRecommender is the decoder; .* Recommender$",
+        ),
+        (lambda: GenerativeRecommender(table(), preset="beauty,scorer"), "but GenerativeRecommender is the decoder"),
+        (
+            lambda: Recommender(table(), preset="recommend:beauty,decoder"),
+            "selects the decoder, but Recommender is the scorer; omit 'decoder', or use GenerativeRecommender$",
+        ),
         (lambda: GenerativeRecommender(table(), layers=3), "there is no setting layers"),
         (
             lambda: GenerativeRecommender(table(), **{"joint.estimator": "ste"}),

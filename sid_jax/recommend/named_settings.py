@@ -14,6 +14,8 @@ from sid_jax.settings import set_by_name
 
 _PRESET = "recommend"
 _IN_MEMORY = "in memory"
+# The class of `sid_jax.recommender` for each argument of the preset "recommend" that sets the model.
+_CLASSES = {"scorer": "Recommender", "decoder": "GenerativeRecommender"}
 # A setting that is named without its section is first searched in these sections. The recommender's settings therefore
 # take precedence over settings of the quantizer and the baselines that have the same name.
 _SECTIONS = ("data", "model", "train", "eval", "backoff")
@@ -28,12 +30,9 @@ def config_of(preset: str, model: str, ids: str | None, settings: Mapping[str, A
       ids: the path of the Semantic IDs; None if they are in memory.
 
     Raises:
-      UserError: if there is no such preset or setting, or a value is not allowed.
+      UserError: if there is no such preset or setting, if a value is not allowed, or if the preset names another model.
     """
-    name = preset if ":" in preset or preset == _PRESET else f"{_PRESET}:{preset}"
-    config = load_preset(name)
-    if name != preset and not {"scorer", "decoder"} & set(preset.split(",")):
-        config = load_preset(f"{name},{model}")
+    config = _config_of_preset(preset, model)
     for section in (config.data, config.quantizer.data):
         section.source, section.path = ("sequences" if section is config.data else "vectors"), ""
     config.quantizer.data.histories.source = "none"
@@ -47,6 +46,23 @@ def config_of(preset: str, model: str, ids: str | None, settings: Mapping[str, A
             "command: run sid-jax recommend --config=joint:beauty, and load the result with sid_jax.load"
         )
     return config
+
+
+def _config_of_preset(preset: str, model: str) -> ConfigDict:
+    """Returns the settings of a preset, in which the preset "recommend" gets the argument `model`."""
+    full = preset if ":" in preset or preset == _PRESET else f"{_PRESET}:{preset}"
+    name, _, argument = full.partition(":")
+    # The preset is first loaded without the model, so that the error for an unknown argument quotes the given argument.
+    config = load_preset(full)
+    if name != _PRESET:
+        return config
+    for other in _CLASSES.keys() - {model}:
+        if other in argument.split(","):
+            raise UserError(
+                f"the preset {preset!r} selects the {other}, but {_CLASSES[model]} is the {model}; omit {other!r}, or "
+                f"use {_CLASSES[other]}"
+            )
+    return load_preset(f"{_PRESET}:{argument},{model}")
 
 
 def _full_name(config: ConfigDict, name: str) -> str:
