@@ -163,6 +163,54 @@ def test_the_setting_reads_files_by_id_and_weighs_labels(tmp_path):
             load_vectors(config.data)
 
 
+@pytest.mark.parametrize("read", ["setting", "path"])
+@pytest.mark.parametrize("with_ids", [False, True])
+def test_bad_rows_are_dropped_and_the_parts_of_the_other_items_stay_theirs(read, with_ids, tmp_path):
+    """Item 1 has only an image, and is kept. The vector of item 3 is infinite, and item 4 has no part."""
+    vectors, image = np.arange(1, 13, dtype=np.float32).reshape(2, 6, 1)
+    vectors[[1, 4]], vectors[3], image[4] = np.nan, np.inf, np.nan
+    np.save(tmp_path / "vectors.npy", vectors)
+    order = np.array([5, 3, 1, 0, 2, 4]) if with_ids else np.arange(6)
+    np.save(tmp_path / "image.npy", image[order])
+    (tmp_path / "image.txt").write_text("\n".join(map(str, order.tolist())))
+    config = default_config()
+    config.data.path = str(tmp_path / "vectors.npy")
+    config.data.parts = f"image=raw:{tmp_path}/image.npy" + (f"@{tmp_path}/image.txt" if with_ids else "")
+
+    def loaded():
+        if read == "setting":
+            return load_vectors(config.data)
+        return vector_set(config.data.path, settings=config.data, bad_rows_option="--config.data.on_bad_rows=drop")
+
+    with pytest.raises(UserError, match=r"row 3 \(counted from 0, id 3\) has no vector of 1 .*; 1 of 6 rows"):
+        loaded()
+    config.data.on_bad_rows = "drop"
+    data = loaded()
+    assert data.ids.tolist() == [0, 1, 2, 5]
+    np.testing.assert_array_equal(data.vectors, np.hstack([vectors, image])[data.ids])
+    assert (data.left_out.rows, data.left_out.out_of) == ((3, 4), 6)
+    assert "row 3 (id 3)" in str(data.left_out) and "(id 4)" in str(data.left_out)
+
+
+def test_a_part_without_ids_has_a_row_for_each_item_that_was_read(tmp_path):
+    np.save(tmp_path / "vectors.npy", np.array([[1], [2], [np.inf]], np.float32))
+    np.save(tmp_path / "image.npy", np.ones((2, 1), np.float32))
+    config = default_config()
+    config.data.path, config.data.on_bad_rows = str(tmp_path / "vectors.npy"), "drop"
+    config.data.parts = f"image={tmp_path}/image.npy"
+    with pytest.raises(UserError, match="image: 2 rows without ids, but 3 items were read"):
+        load_vectors(config.data)
+
+
+def test_an_item_without_parts_is_refused_with_the_option_that_drops_it(tmp_path):
+    np.save(tmp_path / "vectors.npy", np.array([[1], [np.nan]], np.float32))
+    config = default_config()
+    config.data.path = str(tmp_path / "vectors.npy")
+    config.data.parts = f"image={tmp_path}/vectors.npy"
+    with pytest.raises(UserError, match=r"row 1 .* has none of the parts .*\(--config.data.on_bad_rows=drop\)$"):
+        load_vectors(config.data)
+
+
 def test_a_part_that_all_items_lack_is_named():
     with pytest.raises(UserError, match="part 'image': all vectors are None"):
         vector_set({"text": np.eye(2), "image": [None, None]}, settings=default_config().data)

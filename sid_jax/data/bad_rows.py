@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+import pyarrow as pa
 
 from sid_jax.data.blocks import bad_rows, check_finite
+from sid_jax.data.id_lists import check_cold
 from sid_jax.data.layout import Layout
-from sid_jax.data.vector_set import LeftOut
+from sid_jax.data.vector_set import LeftOut, VectorSet
 from sid_jax.errors import UserError, shown
 
 _MOST_NAMED = 5
@@ -21,17 +25,19 @@ def finite_rows(
     *,
     allow_empty: bool = False,
     option: str = "",
+    where: str = "vectors",
 ) -> tuple[np.ndarray, LeftOut]:
     """Returns a mask `[N]` bool of the finite rows of vectors, and a description of the other rows.
 
     Args:
-      vectors: `[N, D]`, named "vectors" in errors.
+      vectors: `[N, D]`.
       ids: `[N]` item ids.
       on_bad_rows: "drop" drops rows that are not finite; "error" rejects them. "report" has the same effect here as
         "error", since bad rows are listed only if they come from files.
       layout: see `blocks.not_finite`.
       allow_empty: whether all rows may be dropped.
       option: the option that drops bad rows, for error messages.
+      where: the name of the vectors in error messages.
 
     Raises:
       UserError: if `on_bad_rows` is invalid; if a row is not finite and not dropped; or if all rows are dropped.
@@ -40,11 +46,35 @@ def finite_rows(
         raise UserError(f"on_bad_rows is {on_bad_rows!r}; choose one of {', '.join(ON_BAD_ROWS)}")
     kept = np.ones(len(ids), bool)
     if on_bad_rows != "drop":
-        check_finite(vectors, ids, "vectors", layout, option)
+        check_finite(vectors, ids, where, layout, option)
         return kept, LeftOut()
     bad = bad_rows(vectors, layout)
     if 0 < len(bad) == len(ids) and not allow_empty:
-        raise UserError(f"vectors: all {len(bad)} rows have NaN or infinite values; correct them")
+        raise UserError(f"{where}: all {len(bad)} rows have NaN or infinite values; correct them")
     kept[bad] = False
     first = tuple(f"row {row} (id {shown(ids[row : row + 1].tolist()[0])})" for row in bad[:_MOST_NAMED].tolist())
-    return kept, LeftOut(len(bad), len(kept), first) if len(bad) else LeftOut()
+    return kept, LeftOut(tuple(bad.tolist()), len(kept), first) if len(bad) else LeftOut()
+
+
+def finite_items(data: VectorSet, on_bad_rows: str, option: str = "", where: str = "vectors") -> VectorSet:
+    """Returns the items with finite vectors; rows that were dropped earlier remain in `left_out`. See `finite_rows`."""
+    kept, left_out = finite_rows(data.vectors, data.ids, on_bad_rows, data.layout, option=option, where=where)
+    if not left_out.num_rows:
+        return data
+    return dataclasses.replace(
+        data,
+        ids=data.ids[kept],
+        vectors=data.vectors[kept],
+        columns={name: values.filter(pa.array(kept)) for name, values in data.columns.items()},
+        cold=None if data.cold is None else check_cold(data.cold[kept], "cold"),
+        left_out=_joined(data.left_out, left_out),
+    )
+
+
+def _joined(earlier: LeftOut, later: LeftOut) -> LeftOut:
+    """Returns the rows of both; `later` counts rows without those of `earlier`."""
+    if not earlier.num_rows:
+        return later
+    remaining = np.delete(np.arange(earlier.out_of), earlier.rows)
+    rows = sorted([*earlier.rows, *remaining[list(later.rows)].tolist()])
+    return LeftOut(tuple(rows), earlier.out_of, (*earlier.first, *later.first)[:_MOST_NAMED])

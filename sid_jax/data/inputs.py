@@ -12,7 +12,7 @@ import pyarrow as pa
 from ml_collections import ConfigDict
 
 from sid_jax.data.arrays import as_ids, as_ordered_ids, as_table, as_vectors, ids_in_index, is_table
-from sid_jax.data.bad_rows import finite_rows
+from sid_jax.data.bad_rows import finite_items
 from sid_jax.data.histories import Histories
 from sid_jax.data.history_files import HistoryFile
 from sid_jax.data.id_lists import UNKNOWN_OPTION, catalog_rows, check_cold, check_unique, known_items, read_item_list
@@ -92,7 +92,7 @@ def vector_set(
     if settings.parts and not are_parts(vectors) and not of_catalog:
         data = add_parts(data, settings)
     if not from_path or data.layout is not None:
-        data = _finite(data, settings.on_bad_rows, bad_rows_option)
+        data = finite_items(data, settings.on_bad_rows, bad_rows_option)
     if histories is None and (settings.histories.source == "none" or settings.histories.source == settings.source):
         return data
     source = ""
@@ -219,21 +219,6 @@ def _ids(item_ids: Any, count: int) -> np.ndarray:
         raise UserError(f"item_ids: {len(ids)} ids, but {count} vectors; give one id per vector")
     check_unique(ids, "item_ids")
     return ids
-
-
-def _finite(data: VectorSet, on_bad_rows: str, option: str) -> VectorSet:
-    """Returns the data with finite vectors only; see `finite_rows`."""
-    kept, left_out = finite_rows(data.vectors, data.ids, on_bad_rows, data.layout, option=option)
-    if not left_out.num_rows:
-        return data
-    return dataclasses.replace(
-        data,
-        ids=data.ids[kept],
-        vectors=data.vectors[kept],
-        columns={name: values.filter(pa.array(kept)) for name, values in data.columns.items()},
-        cold=None if data.cold is None else check_cold(data.cold[kept], "cold"),
-        left_out=left_out,
-    )
 
 
 def _columns(columns: Any, ids: np.ndarray, id_column: str) -> dict[str, pa.ChunkedArray]:

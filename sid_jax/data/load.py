@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from ml_collections import ConfigDict
 
-from sid_jax.data.blocks import check_finite
+from sid_jax.data.bad_rows import finite_items
 from sid_jax.data.catalogs.amazon.sources import load_amazon
 from sid_jax.data.catalogs.movielens.sources import load_movielens
 from sid_jax.data.catalogs.names import AMAZON, CATALOGS, MOVIELENS, movielens_size
@@ -78,7 +78,7 @@ def load_vectors(
         _check_choice(setting, data_config[setting], choices)
     data = add_parts(load_items(data_config, resident_bytes, option), data_config)
     if data.layout is not None:
-        check_finite(data.vectors, data.ids, data.source, data.layout)
+        data = finite_items(data, data_config.on_bad_rows, option, data.source)
     if data_config.cold_items:
         path = as_path(data_config.cold_items)
         named = read_item_list(path, data.ids, data_config.on_unknown, UNKNOWN_OPTION)

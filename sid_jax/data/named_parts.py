@@ -134,12 +134,13 @@ def _read(part: NamedPart, data: VectorSet, settings: ConfigDict) -> tuple[About
         part.name, values, part.weight, unit_norm=part.kind == "text" or (part.kind == "vectors" and settings.unit_norm)
     )
     if own_ids is None:
-        if len(vectors) != len(data.ids):
+        count = len(data.ids) + data.left_out.num_rows
+        if len(vectors) != count:
             raise UserError(
-                f"{where}: {len(vectors)} rows without ids, but there are {len(data.ids)} items; give one row per "
-                "item, or a file with ids"
+                f"{where}: {len(vectors)} rows without ids, but {count} items were read; give one row per item, or a "
+                "file with ids"
             )
-        return about, vectors
+        return about, np.delete(vectors, data.left_out.rows, axis=0)
     return about, at_ids(vectors, own_ids, data.ids, part.name)
 
 

@@ -1,6 +1,7 @@
 """Reads a user's own vectors, from any number of files of any kind; bad rows are rejected, dropped or listed.
 
-A bad row has NaN or infinite values. A part of a file is a range of its rows, see `sid_jax.data.parts`.
+A bad row has NaN or infinite values; a row of only NaN may be valid, see `VectorParts`. A part of a file is a range of
+its rows, see `sid_jax.data.parts`.
 """
 
 from __future__ import annotations
@@ -85,9 +86,15 @@ def refuse_bad_rows(parts: VectorParts, option: str = BAD_ROWS_OPTION) -> None:
 def _bad_rows(parts: VectorParts) -> Iterator[_BadRow]:
     for number, part in enumerate(parts.parts):
         for first, ids, vectors in parts.all_rows(number, _ROWS_A_BLOCK):
-            for row in not_finite(vectors, parts.layout).tolist():
+            for row in _bad_in_block(parts, vectors).tolist():
                 place = first + row
                 yield _BadRow(number, place, part.path, part.first_row + place, ids[row].as_py(), vectors[row])
+
+
+def _bad_in_block(parts: VectorParts, vectors: np.ndarray) -> np.ndarray:
+    """Returns the numbers of the bad rows of `[n, D]`."""
+    bad = not_finite(vectors, parts.layout)
+    return bad[~np.isnan(vectors[bad]).all(axis=1)] if parts.nan_rows else bad
 
 
 def _without(parts: VectorParts, allow_empty: bool) -> tuple[VectorParts, LeftOut]:
@@ -104,7 +111,8 @@ def _without(parts: VectorParts, allow_empty: bool) -> tuple[VectorParts, LeftOu
     )
     if not kept and not allow_empty:
         raise UserError(f"{parts.parts[0].path}: all {parts.num_rows} rows hold NaN or infinite values; correct them")
-    return dataclasses.replace(parts, parts=kept), LeftOut(sum(map(len, left_out)), parts.num_rows, tuple(first))
+    rows = [part.first_item + place for part, places in zip(parts.parts, left_out, strict=True) for place in places]
+    return dataclasses.replace(parts, parts=kept), LeftOut(tuple(rows), parts.num_rows, tuple(first))
 
 
 def _report(parts: VectorParts, option: str) -> None:
@@ -147,24 +155,19 @@ def read_vector_files(
       on_bad_rows, option: see `treat_bad_rows`.
       resident_bytes: maximum number of bytes of vectors in memory; None for no limit.
       cache_dir: see `cache_folder`.
-      nan_rows: whether a row of only NaN is valid. In a file of one item part, such a row marks an item that lacks the
-        part.
+      nan_rows: see `VectorParts`. All vectors are then in memory.
 
     Raises:
       UserError: if a file is missing, damaged or of the wrong kind, an id occurs twice, or a value is not finite.
     """
     parts = list_parts([path], id_column=id_column, vector_column=vector_column, ids_paths=ids_paths)
-    parts, left_out = treat_bad_rows(parts, on_bad_rows, option=option)
-    if nan_rows:
-        rows, ids = _read(parts, option, nan_rows)
-        check_unique(ids, path)
-        return VectorSet(ids=ids, vectors=rows, source=path)
-    vectors = parts.mapped()
+    parts, left_out = treat_bad_rows(dataclasses.replace(parts, nan_rows=nan_rows), on_bad_rows, option=option)
+    vectors = None if nan_rows else parts.mapped()
     if vectors is not None:
         if any(len(not_finite(block)) for _, block in in_blocks(vectors)):
             refuse_bad_rows(parts, option)
         ids = _ids(parts)
-    elif resident_bytes is None or _size_in_memory(parts) <= resident_bytes:
+    elif nan_rows or resident_bytes is None or _size_in_memory(parts) <= resident_bytes:
         vectors, ids = _read(parts, option)
     else:
         file = cache_folder(cache_dir) / "vectors" / f"{_name(parts)}.npy"
@@ -179,7 +182,7 @@ def _size_in_memory(parts: VectorParts) -> int:
     return 4 * parts.num_items * parts.num_features
 
 
-def _read(parts: VectorParts, option: str, nan_rows: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def _read(parts: VectorParts, option: str) -> tuple[np.ndarray, np.ndarray]:
     try:
         vectors = np.empty((parts.num_items, parts.num_features), np.float32)
     except (MemoryError, ValueError) as error:
@@ -188,7 +191,7 @@ def _read(parts: VectorParts, option: str, nan_rows: bool = False) -> tuple[np.n
             "memory; set a smaller --config.train.resident_bytes, above which vectors stay in a file"
         ) from error
     found, row = [], 0
-    for ids, block in _checked(parts, option, nan_rows):
+    for ids, block in _checked(parts, option):
         vectors[row : row + len(block)] = block
         found.append(ids)
         row += len(block)
@@ -226,10 +229,10 @@ def _ids(parts: VectorParts) -> np.ndarray:
     return _joined([ids for number in range(len(parts.parts)) for ids in parts.ids(number, _ROWS_A_BLOCK)])
 
 
-def _checked(parts: VectorParts, option: str, nan_rows: bool = False) -> Iterator[tuple[pa.Array, np.ndarray]]:
+def _checked(parts: VectorParts, option: str) -> Iterator[tuple[pa.Array, np.ndarray]]:
     for number in range(len(parts.parts)):
         for ids, vectors in parts.blocks(number, _ROWS_A_BLOCK):
-            if len(not_finite(vectors[~np.isnan(vectors).all(axis=1)] if nan_rows else vectors)):
+            if len(_bad_in_block(parts, vectors)):
                 refuse_bad_rows(parts, option)
             yield ids, vectors
 

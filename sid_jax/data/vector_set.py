@@ -25,14 +25,19 @@ class LeftOut:
     """Rows of a user's vectors that are dropped because they hold NaN or infinite values.
 
     Attributes:
-      num_rows: number of such rows.
+      rows: positions of such rows among all rows, in ascending order.
       out_of: number of all rows.
       first: descriptions of the first few such rows.
     """
 
-    num_rows: int = 0
+    rows: tuple[int, ...] = ()
     out_of: int = 0
     first: tuple[str, ...] = ()
+
+    @property
+    def num_rows(self) -> int:
+        """The number of dropped rows."""
+        return len(self.rows)
 
     def __str__(self) -> str:
         more = ", ..." if self.num_rows > len(self.first) else ""

@@ -99,6 +99,31 @@ def test_a_report_says_which_rows_have_no_vector(tmp_path, capsys):
     assert values == {"b": "null, or all values are NaN", "c": length, "d": length, "e": "inf"}
 
 
+@pytest.mark.parametrize("row_group_size", [None, 2])
+def test_a_row_of_only_nan_may_be_valid_and_is_then_not_bad(row_group_size, tmp_path, capsys):
+    vectors = np.arange(10, dtype=np.float32).reshape(5, 2)
+    vectors[1], vectors[3, 1] = np.nan, np.inf
+    if row_group_size is None:
+        path = tmp_path / "a.npy"
+        np.save(path, vectors)
+    else:
+        path = tmp_path / "a.parquet"
+        write_parquet(path, list(range(5)), vectors, row_group_size=row_group_size)
+
+    with pytest.raises(UserError, match=r"row 3 \(counted from 0, id 3\) has inf .* column 1; 1 of 5 rows"):
+        read_vector_files(str(path), nan_rows=True)
+    with pytest.raises(UserError, match="1 of 5 rows have .* values .listed on standard output"):
+        read_vector_files(str(path), on_bad_rows="report", nan_rows=True)
+    assert [row["id"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))] == ["3"]
+    found = read_vector_files(str(path), on_bad_rows="drop", nan_rows=True)
+    assert found.ids.tolist() == [0, 1, 2, 4]
+    np.testing.assert_array_equal(found.vectors, vectors[[0, 1, 2, 4]])
+    assert str(found.left_out).startswith("1 of 5 rows hold NaN or infinite values and are dropped: ")
+    assert found.left_out.rows == (3,)
+
+    assert read_vector_files(str(path), on_bad_rows="drop").left_out.rows == (1, 3)
+
+
 def test_of_good_rows_nothing_is_said_and_none_is_left_out(tmp_path, capsys):
     np.save(tmp_path / "a.npy", GOOD)
     for how in ("drop", "report"):

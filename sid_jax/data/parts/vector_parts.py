@@ -44,6 +44,8 @@ class VectorParts:
       columns: names of columns, for files that have them.
       ids_are_row_numbers: whether ids are row numbers, counted over all files.
       layout: layout of vectors that consist of named parts, some of which an item may lack; None for other vectors.
+      nan_rows: whether a row of only NaN is valid. In a file of one item part, such a row marks an item that lacks the
+        part.
     """
 
     parts: tuple[Part, ...]
@@ -51,6 +53,7 @@ class VectorParts:
     columns: Columns
     ids_are_row_numbers: bool
     layout: Layout | None = None
+    nan_rows: bool = False
 
     @property
     def num_rows(self) -> int:
