@@ -192,6 +192,17 @@ def test_bad_rows_are_dropped_and_the_parts_of_the_other_items_stay_theirs(read,
     assert "row 3 (id 3)" in str(data.left_out) and "(id 4)" in str(data.left_out)
 
 
+def test_ids_in_the_file_of_a_part_are_used_even_if_they_are_0_to_n(tmp_path):
+    for name, ids, vectors in (
+        ("items", [2, 0, 1], [[3.0], [1.0], [2.0]]),
+        ("image", [0, 1, 2], [[1.0], [2.0], [3.0]]),
+    ):
+        pq.write_table(pa.table({"item_id": ids, "vector": vectors}), tmp_path / f"{name}.parquet")
+    config = default_config()
+    config.data.path, config.data.parts = str(tmp_path / "items.parquet"), f"image=raw:{tmp_path}/image.parquet"
+    np.testing.assert_array_equal(load_vectors(config.data).vectors, [[3, 3], [1, 1], [2, 2]])
+
+
 def test_a_part_without_ids_has_a_row_for_each_item_that_was_read(tmp_path):
     np.save(tmp_path / "vectors.npy", np.array([[1], [2], [np.inf]], np.float32))
     np.save(tmp_path / "image.npy", np.ones((2, 1), np.float32))

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from sid_jax.data.catalogs.vectors import catalog_column
 from sid_jax.data.join_parts import at_ids, with_parts
 from sid_jax.data.part_sources import About, fit_part
+from sid_jax.data.parts.vector_parts import list_parts
 from sid_jax.data.tables import python_values, read_own_tables
 from sid_jax.data.text import template
 from sid_jax.data.text.encode import encode_texts
@@ -145,11 +146,11 @@ def _read(part: NamedPart, data: VectorSet, settings: ConfigDict) -> tuple[About
 
 
 def _vectors(part: NamedPart, settings: ConfigDict) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns the vectors of a part's files, and their ids; None if the files have no ids."""
     path, _, ids_path = part.source.partition("@")
-    names = {"id_column": settings.id_column, "vector_column": settings.vector_column}
-    found = read_vector_files(path, **names, ids_paths=[ids_path], nan_rows=True)
-    numbered = not ids_path and np.array_equal(found.ids, np.arange(len(found.ids)))
-    return found.vectors, None if numbered else found.ids
+    names = {"id_column": settings.id_column, "vector_column": settings.vector_column, "ids_paths": [ids_path]}
+    found = read_vector_files(path, **names, nan_rows=True)
+    return found.vectors, None if list_parts([path], **names).ids_are_row_numbers else found.ids
 
 
 def _column(part: NamedPart, settings: ConfigDict) -> tuple[Any, np.ndarray]:
