@@ -1,4 +1,4 @@
-"""Benchmark of daily updates: counts published IDs that change, and measures IDs' uniqueness and the R^2 of new items.
+"""Benchmark of daily updates: number of published IDs that change, share of unique IDs, and R^2 of the new items.
 
 python benchmarks/append.py --vectors=items.npy --folder=runs/append --trained=11000 --batches=10 --batch=1000
 
@@ -35,7 +35,7 @@ _ROOT = Path(__file__).parent.parent
 
 
 def main() -> None:
-    """Trains, appends and prints one row per version."""
+    """Trains a quantizer, appends the batches, and prints one row per version."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vectors", type=Path, required=True, help=".npy, [N, D]")
     parser.add_argument("--folder", type=Path, required=True, help="folder for the run, the versions and their inputs")
@@ -89,8 +89,8 @@ def _figures(first: Path, before: Path, after: Path) -> dict[str, Any]:
         **drift["new_items"],
         "version": manifest["version"]["number"],
         "items": len(new.item_ids),
-        # Both counts come from the ID tables, not from the manifest: IDs that changed since the previous version, plus
-        # IDs that changed since the first version.
+        # The sum of two counts: IDs that changed since the previous version, and IDs that changed since the first
+        # version. Both are computed from the ID tables, not read from the manifest.
         "moved": compare(old, new)["num_changed"] + compare(read_id_table(first), new)["num_changed"],
         "unique": len(np.unique(new.semantic_ids, axis=0)) / len(new.item_ids),
         "r2_trained": drift["reference"]["r2"],

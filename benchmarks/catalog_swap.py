@@ -55,7 +55,7 @@ def _timed(call) -> tuple[float, float]:
 
 
 def _made(kind: str, table: IdTable) -> Recommender:
-    """Returns a recommender for the items of an ID table; a scorer also gets all terms of the blend."""
+    """Returns a recommender with random parameters for the items of an ID table; a scorer's blend has all terms."""
     random, rows = np.random.default_rng(1), len(table)
     config = default_config()
     config.model.kind = kind

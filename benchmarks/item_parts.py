@@ -75,7 +75,7 @@ def _load_tasks(config: ConfigDict, sources: list[str]) -> list[Task]:
 
 
 def _variants(tasks: list[Task]) -> list[tuple[str, Task, tuple[str, ...]]]:
-    """Returns for each run its name, the task with its ID table, and its components."""
+    """Returns the name of each variant, the task that has its ID table, and the components of its item vectors."""
     sets = [parts for size in (1, 2, 3) for parts in itertools.combinations(ITEM_PARTS, size)]
     variants = [(" + ".join(parts), tasks[0], parts) for parts in sets]
     for source, task in zip(_IDS.value[1:], tasks[1:], strict=True):
@@ -101,7 +101,7 @@ def _trained(config: ConfigDict, seed: int, task: Task, parts: tuple[str, ...], 
 
 
 def _print(console: Console, config: ConfigDict, task: Task, places: dict[str, np.ndarray]) -> None:
-    """Prints the metrics of each variant: for each rule about seen items, and for each group of targets.
+    """Prints each variant's metrics with seen items excluded and allowed, and its NDCG@10 per group of targets.
 
     Means have confidence intervals over users and seeds. `places` has the ranks `[S, 2, E]` of each variant.
     """

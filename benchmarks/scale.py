@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="folder for vectors and runs")
     parser.add_argument("--train", action="store_true", help="train on files for an epoch instead of exporting")
     parser.add_argument("--flags", default="", help="flags for the command, as in --flags='--unique=none'")
-    parser.add_argument("--rounds", type=int, default=5, help="number of timed rounds of the encoder in memory")
+    parser.add_argument("--rounds", type=int, default=5, help="number of timed rounds of the encoder alone")
     parser.add_argument("--json", type=Path, help=".json file for the results")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from contest import Contestant, Round, contest, report
 
-# The shape of all-MiniLM-L6-v2, except for the size of the vocabulary, which has no effect on the time of look-ups.
+# The sizes of the model all-MiniLM-L6-v2. Its vocabulary size is not used, since it does not affect look-up time.
 _SHAPE = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
 _WORDS, _TOKENS = 8192, 256
 

@@ -65,7 +65,9 @@ def main() -> None:
     _work(load, arguments.folder, names, seeds, time.monotonic() + 60 * arguments.minutes)
     judged = _read(load, arguments.folder, names, seeds)
     if not judged:
-        raise UserError(f"{arguments.folder} contains no results for --only and --seeds; set a larger --minutes")
+        raise UserError(
+            f"{arguments.folder} has no results for these tables (--only) and seeds (--seeds); set a larger --minutes"
+        )
     summary = report(judged)
     write_json(arguments.folder / "summary.json", summary)
     if arguments.out:

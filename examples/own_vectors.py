@@ -35,7 +35,7 @@ def main(folder: str = "exports/own-vectors", **settings: Any) -> None:
     print(f"sku-42 has the Semantic ID {semantic_id}")
     near, shared = tokenizer.table.neighbors("sku-42", 5)
     for item, count in zip(near, shared, strict=True):
-        print(f"  {item} shares its first {count} codes: {tokenizer.table.semantic_id(item)}")
+        print(f"  {item} shares the first {count} codes of sku-42: {tokenizer.table.semantic_id(item)}")
 
     metrics = tokenizer.metrics
     print(f"R² {metrics['r2']:.3f}, distinct code tuples {metrics['distinct_rate']:.3f}, usage {metrics['usage']}")

@@ -201,7 +201,7 @@ def _missing_flag(message: str) -> str:
 
 
 def _last_line(error: Exception) -> str:
-    """Returns an error's text. For several lines, such as a traceback, returns a message with the last line."""
+    """Returns an error's text; for a text of several lines, such as a traceback, a message with its last line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"--config cannot be loaded: {lines[-1]}" if len(lines) > 1 else str(error)
 

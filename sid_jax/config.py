@@ -129,14 +129,14 @@ _DATA: Declaration = {
     ),
     "collaborative_dimension": Setting(
         64,
-        "movielens and histories: number of features of a co-occurrence vector. It is the rank of the truncated SVD "
-        "that computes these vectors.",
+        "movielens and histories: number of features of a collaborative or co-occurrence vector. It is the rank of the "
+        "truncated SVD that computes these vectors.",
         range=ONE_OR_MORE,
     ),
     "collaborative_holdout": Setting(
         2,
-        "movielens and histories: number of last interactions per user that are excluded, so that the test data of a "
-        "leave-one-out split does not leak into the vectors.",
+        "movielens and histories: number of each user's last interactions that are excluded, so that the test data of "
+        "a leave-one-out split does not leak into the vectors.",
         range=NOT_NEGATIVE,
     ),
     "cache_dir": Setting(
@@ -352,8 +352,8 @@ _TRAIN: Declaration = {
     ),
     "revive_every_epochs": Setting(
         1.0,
-        "Number of epochs between resets. Each code that was not assigned since the last reset gets a new codeword: a "
-        "residual with a large error. 0: no resets.",
+        "Number of epochs between resets. Each code that has not been assigned since the last reset gets a new "
+        "codeword: a residual with a large error. 0: no resets.",
         range=NOT_NEGATIVE,
     ),
     "revive_until": Setting(

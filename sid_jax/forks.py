@@ -1,4 +1,4 @@
-"""Detects the use of JAX in a forked process. The process lacks JAX's threads, so calls of JAX would hang."""
+"""Detects the use of JAX in a forked process. The process lacks JAX's threads, so calls to JAX would hang."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ _first_user: int | None = None
 
 
 def refuse_in_forked_child() -> None:
-    """Records that this process uses JAX, and rejects a forked process; call it before each use of JAX.
+    """Rejects a process that was forked from one that had used JAX; call it before each use of JAX.
+
+    The first call records the process that uses JAX.
 
     Raises:
       UserError: if the process was forked from one that had used JAX.

@@ -208,8 +208,8 @@ def _log_console() -> Console:
 
 
 def _print_unless_configured() -> None:
-    # A handler of the root logger does not mean that the caller configured logging, since importing Orbax adds one. The
-    # level of the root logger is then still WARNING.
+    # Handlers of the root logger are not checked, since importing Orbax adds one even if the caller has not configured
+    # logging. The level is checked instead, which Orbax leaves at WARNING.
     if LOGGER.handlers or LOGGER.isEnabledFor(logging.INFO):
         return
     LOGGER.addHandler(_ConsoleHandler(logging.INFO))

@@ -1,4 +1,4 @@
-"""Decorator that makes a function compute in 32 bits even if `jax_enable_x64` is set, and fail in a forked process."""
+"""Decorator: the function computes in 32 bits even if `jax_enable_x64` is set, and raises in a forked process."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from sid_jax.data.catalogs.names import AMAZON_CATEGORIES, AMAZON_EDITIONS, MOVI
 from sid_jax.errors import UserError
 from sid_jax.settings import choose
 
-# Number of movies of the small MovieLens data sets. The other data sets have 10,681 to 87,585 movies.
+# Number of movies in each small MovieLens data set. The other data sets have 10,681 to 87,585 movies.
 _FEW_FILMS = {"100k": 1682, "1m": 3883, "latest-small": 9742}
 
 
@@ -125,7 +125,7 @@ def amazon(arg: str = "beauty") -> ConfigDict:
     category, options = choose(arg, list(AMAZON_CATEGORIES), [*AMAZON_EDITIONS, "ste", "gumbel", "quick"])
     editions = options & set(AMAZON_EDITIONS)
     if len(editions) > 1:
-        raise UserError(f"unknown argument {arg!r}; give one edition: {', '.join(AMAZON_EDITIONS)}")
+        raise UserError(f"argument {arg!r} has several editions; give one edition: {', '.join(AMAZON_EDITIONS)}")
     config = default_config()
     config.data.source = f"amazon-{next(iter(editions), AMAZON_EDITIONS[0])}-{category}"
     _set_options(config, options)
@@ -246,7 +246,7 @@ def set_mlp(config: ConfigDict) -> None:
 
 
 def set_few_items(config: ConfigDict, num_epochs: int) -> None:
-    """Sets a plain MLP, small codebooks and `num_epochs`, the recommended settings for a few thousand items."""
+    """Sets the recommended settings for a few thousand items: a plain MLP, small codebooks and `num_epochs` epochs."""
     set_mlp(config)
     # With these sizes, a first code is shared by 13 of the 1,682 movies of MovieLens-100K on average. Three codes
     # distinguish nearly all movies that have different vectors.

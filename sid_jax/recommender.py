@@ -49,7 +49,7 @@ class Recommender:
       UserError: if there are no such IDs, preset or setting, or a value is not allowed.
     """
 
-    # The argument of the preset "recommend" that sets the model.
+    # The model, as an argument of the preset "recommend"; for example, "recommend:beauty,scorer".
     _MODEL = "scorer"
 
     def __init__(self, tokenizer: SemanticIdTokenizer | IdTable | str | Path, preset: str = "beauty", **settings: Any):
@@ -352,7 +352,7 @@ class Recommender:
         return f"<code>{html.escape(repr(self))}</code>{self.table._repr_html_()}"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Returns the state for pickling, without the server, which holds device arrays and is made on demand."""
+        """Returns the state for pickling, without the `Server`, which holds device arrays and is rebuilt on demand."""
         return {**self.__dict__, "_server": None}
 
     def _serve(self) -> Server:

@@ -190,7 +190,8 @@ def set_field(config: ConfigDict, name: str, value: Any) -> None:
       TypeError: if the value is not of the field's type.
     """
     section, field = _owner(config, name)
-    # A copied config rejects a value of another type. A setting that is "auto" must still accept a number.
+    # In a copied config, a field accepts only values of its current type. A setting that is "auto" must still accept a
+    # number.
     with section.ignore_type() if section[field] == AUTO else contextlib.nullcontext():
         section[field] = value
 

@@ -97,7 +97,7 @@ def end_with_publication() -> None:
 
 
 def has_published() -> None:
-    """Records that a folder has been published; see `end_with_publication`."""
+    """Records, after the publication of a folder, whether the work is complete (see `end_with_publication`)."""
     global _done
     _done = _ends_published
 

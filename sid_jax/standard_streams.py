@@ -26,7 +26,7 @@ def keep_working_streams() -> None:
 
 
 def _kept(stream: TextIO | None) -> TextIO:
-    if stream is None:  # Closed before the start.
+    if stream is None:  # The stream was closed before the start.
         return Path(os.devnull).open("w")
     try:
         descriptor = stream.fileno()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-# XLA flags for programs whose compilation takes longer than their run. Without fusion emitters, XLA compiles three
-# times as fast.
+# XLA flags for programs whose compilation takes longer than their execution. Without fusion emitters, XLA compiles
+# three times as fast.
 COMPILE_QUICKLY = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 
 

@@ -396,7 +396,7 @@ def test_an_explanation_says_what_each_part_of_an_item_adds_to_its_score(scored)
     for each in told:
         assert set(each.shares) == {"item", "codes", "content", *TERMS}
         assert each.score == pytest.approx(found[each.item_id], abs=1e-4)
-    # The difference between the scores of two items equals the difference between the sums of their shares.
+    # The difference between the scores of two items equals the difference between the sums of `shares`.
     first, second = (sum(each.shares.values()) for each in told)
     assert first - second == pytest.approx(told[0].score - told[1].score, abs=1e-3)
 

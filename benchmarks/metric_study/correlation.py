@@ -47,8 +47,8 @@ def rank_correlations(
     num_users = {each.shape[1] for each in outcomes}
     if figures.ndim != 2 or figures.shape[1] != len(outcomes) or len(outcomes) < 2 or len(num_users) != 1:
         raise ValueError(
-            f"figures have shape {figures.shape}, and outcomes are of {len(outcomes)} tables with {sorted(num_users)} "
-            "users; give [M, T] figures and the outcomes of T >= 2 tables with the same number of users"
+            f"figures have shape {figures.shape}, and the {len(outcomes)} outcomes have {sorted(num_users)} users; "
+            "give figures [M, T] and the outcomes of T >= 2 tables with the same number of users"
         )
     random = np.random.default_rng(seed)
     means = np.array([each.mean() for each in outcomes])

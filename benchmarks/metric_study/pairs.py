@@ -9,7 +9,7 @@ from sid_jax.metrics.ids import prefix_buckets
 
 
 def together_share_prefix(semantic_ids: np.ndarray, counts: sparse.csr_array) -> list[float]:
-    """Returns for each depth the share of co-occurring pairs of items that have the same prefix.
+    """Returns, for each prefix length, the share of co-occurring pairs of items whose IDs have the same prefix.
 
     Pairs are weighted by their number of co-occurrences.
 

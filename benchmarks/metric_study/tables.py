@@ -73,7 +73,7 @@ def _trained(family: str, model: str, unique: str = "relocate", config: str = "m
             "data__source": "movielens-100k",
             "data__path": world.path,
             "data__histories__path": str(world.folder / "known.txt"),
-            # known.txt does not contain the test items, so the holdout need not exclude any items.
+            # known.txt does not contain the test items, so no interactions need to be held out.
             "data__collaborative_holdout": 0,
             "train__num_epochs": _EPOCHS,
         }
@@ -182,7 +182,7 @@ TOKENIZERS = {
     ),
     "ste-5-epochs": _trained("sid_jax", "early", train__num_epochs=5, train__warmup_epochs=1.0),
     # This tokenizer differs from "ste" in more than the encoder: configs/embeddings.py also has another learning rate,
-    # wider layers, more latent features, and augmentation. Its own number of codes would be 128 for these movies.
+    # wider layers, more latent features, and augmentation. The default of this file would be 128 codes for the movies.
     "ste-residual": _trained(
         "sid_jax",
         "residual",

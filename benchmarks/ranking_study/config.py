@@ -25,7 +25,7 @@ VECTORS = "vectors"
 TRAINED = "rqvae"
 # Value of `config.sides.kinds`: random hashing, the baseline for methods with the same number of rows.
 BASELINE = "random"
-# Value of `config.sides.kinds`: SentencePiece without random splits in training.
+# Value of `config.sides.kinds`: SentencePiece without random cuts of the IDs in training.
 UNCUT = "sentencepiece-uncut"
 
 
@@ -72,7 +72,9 @@ SETTINGS: Declaration = {
             "is cold in one of five runs.",
             range=(0.01, 0.9),
         ),
-        "window": Setting(20, "Maximum number of ratings in a user's history, the last ones.", range=ONE_OR_MORE),
+        "window": Setting(
+            20, "Maximum number of ratings in a user's history; only the last ones are kept.", range=ONE_OR_MORE
+        ),
     },
     # The settings of the quantizer that assigns the IDs.
     "quantizer": {name: declared for name, declared in QUANTIZER_SETTINGS.items() if name != "seed"},
@@ -80,7 +82,7 @@ SETTINGS: Declaration = {
         "kinds": Setting(
             ("sentencepiece", UNCUT, "prefix", "window", BASELINE),
             "Item representations that are compared at each table size: kinds of `sid_jax.features`, or "
-            "sentencepiece-uncut, whose pieces are not split in training.",
+            "sentencepiece-uncut: sentencepiece, but training does not cut IDs at random (see `cut_share`).",
             choices=(*KINDS, UNCUT),
         ),
         "rows": Setting((250, 500, 1000), "Sizes of the embedding table, in rows."),

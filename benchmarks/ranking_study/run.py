@@ -43,7 +43,7 @@ Results = dict[tuple[str, int], dict[str, Measured]]
 
 
 def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) -> Results:
-    """Trains and tests all rankers of a config; resumes a workdir that contains some of them.
+    """Trains and tests the rankers of a config. Rankers whose scores are already in the workdir are not trained again.
 
     Args:
       config: from `ranking_study.config`, or from a config file.

@@ -84,9 +84,9 @@ def make_side(config: ConfigDict, kind: str, num_rows: int, table: IdTable, impr
 
 
 def _cut_at_random(features: PieceFeatures, table: IdTable, share: float, seed: int) -> np.ndarray:
-    """Returns S alternatives of the items' rows, `[S, N, L]`.
+    """Returns S alternatives of the items' embedding rows, `[S, N, L]`, each from IDs that are cut at random places.
 
-    In each alternative, the IDs are cut at random places, and no piece extends across a cut.
+    No piece extends across a cut.
     """
     random, num_levels = stream_rng(seed, "cuts"), table.semantic_ids.shape[1]
     shape = (_CUT_ANEW, len(table.item_ids), num_levels - 1)

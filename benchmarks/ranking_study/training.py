@@ -98,8 +98,8 @@ def _train(
     num_steps: int,
     mesh: Mesh,
 ) -> nnx.State:
-    # The optimizer is built here from static arguments, which are compared by value. So an equal training run is not
-    # compiled again.
+    # The optimizer is built here from static arguments, which are compared by value. So a second training run with
+    # equal arguments is not compiled again.
     schedule = optax.cosine_decay_schedule(learning_rate, num_steps)
     optimizer = optax.adamw(schedule, weight_decay=weight_decay, mask=_matrices)
 

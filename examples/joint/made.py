@@ -18,7 +18,7 @@ def make_data(
     content = topics[random.integers(0, 40, num_items)] + 0.5 * random.normal(size=(num_items, num_features - 4))
     taste = random.normal(size=(num_items, 4))
     turned = taste @ np.linalg.qr(random.normal(size=(4, 4)))[0]
-    # Each item has eight possible successors; the first one is the most likely. Popular items are ranked higher.
+    # Each item has eight possible successors, the most likely first. An item's popularity is added to its score.
     popularity = 0.5 * random.normal(size=num_items)
     scores = 2 * turned @ taste.T - np.square(taste).sum(axis=1) + popularity
     successors = np.argsort(-scores, axis=1)[:, :8]

@@ -14,14 +14,14 @@ BELOW_COLD = 0.05
 # R^2 of training items minus R^2 of new items, if there were no cold items.
 BELOW_TRAINED = 0.20
 # Jensen-Shannon distance between the distributions of the first codes of new and old items, minus the distance by
-# chance: the 99th percentile of the distance between random samples from the old distribution and that distribution.
+# chance: the 99th percentile of the distance between the distribution of old items and random samples from it.
 CODE_SHIFT = 0.10
 # Share of the new items whose IDs differ from their codes.
 MOVED = 0.50
 # Share of all possible IDs that are in use or reserved. It is checked only for IDs made unique by relocation.
 FILL = 0.90
-# Minimum number of new items for a check of their R^2 and IDs. Fewer new items still count among the items added since
-# training.
+# Minimum number of new items for the checks of their R^2 and their IDs, and minimum number of items added since
+# training for the check of their IDs and for the estimate of when retraining is due.
 _FEWEST = 10
 
 # Cause of an exceeded threshold: the items differ from the training items, or there are too few codes.
@@ -195,7 +195,7 @@ def _checks(drift: Mapping[str, Any], num_items: int) -> list[dict[str, Any]]:
 
 
 def _standing(before: Mapping[str, Any] | None, number: int) -> list[dict[str, Any]]:
-    """Returns the previous verdict's standing reasons.
+    """Returns the standing reasons (see `verdict`) that the previous verdict contains.
 
     For a verdict of an older sid_jax, which has no standing reasons, returns its checks whose thresholds were exceeded.
     Reasons without a name, which older versions of sid_jax wrote, get the name, the text and the cause of their check.

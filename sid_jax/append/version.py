@@ -302,7 +302,7 @@ def _new_ids(published: Published, batch: Batch, in_use: np.ndarray, kept: np.nd
 
 
 def _still_free(published: Published, items: IdTable, kept: np.ndarray) -> np.ndarray:
-    """Returns a mask `[n]` bool of the reserved IDs `[n, L']` that are still free. Only these stay reserved.
+    """Returns a mask `[n]` bool of the IDs `kept`, `[n, L']`, that stay reserved because no item has taken them.
 
     Several reserved IDs may be equal. Of these, only the most recent stay reserved, at most as many as the capacity
     minus the number of items that have this ID.

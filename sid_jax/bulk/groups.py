@@ -67,7 +67,7 @@ def load_items(job: Job, group: Group) -> Items:
 
 
 def count_group(job: Job, group: Group) -> dict[str, Any]:
-    """Finds a group's crowded items, and counts its distinct code tuples by their numbers of items.
+    """Finds a group's crowded items, and counts the code tuples with one item, with two items, and so on.
 
     This is the second stage of a bulk export, with one piece per group.
     """

@@ -173,7 +173,7 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 def scratch_file(path: Path) -> contextlib.AbstractContextManager[BinaryIO]:
-    """Opens a file for an atomic write, since two workers may run the same piece if one of them seemed dead."""
+    """Opens a file for an atomic write, since two workers may run the same piece if one of them was taken for dead."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return whole_file(path)
 

@@ -37,7 +37,7 @@ from sid_jax.whole_file import whole_file
 
 
 def place_group(job: Job, group: Group) -> dict[str, Any]:
-    """Assigns unique IDs to the crowded items of a group; writes the new codes or suffixes, and the items that leave.
+    """Assigns unique IDs to the crowded items of a group; writes the new codes or suffixes, and the leaving items.
 
     This is the fourth stage, with one piece per group.
     """

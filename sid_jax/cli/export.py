@@ -169,7 +169,7 @@ def _export(out: Path, programs: Collection[str], finish: Finish | None) -> None
 
 
 def _refuse_without(needed: str, *given: flags.FlagHolder[Any]) -> None:
-    """Raises UserError if one of the flags `given` is set. They require the flag `needed`, which is missing."""
+    """Raises UserError if any of the flags `given` is set, since they require the flag `needed`, which is missing."""
     if names := [f"--{flag.name}" for flag in given if flag.present]:
         raise UserError(f"{' and '.join(names)} {'needs' if len(names) == 1 else 'need'} {needed}")
 

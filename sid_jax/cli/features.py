@@ -46,8 +46,8 @@ def _main() -> None:
     command.refuse_empty(_IMPRESSIONS, _FITTED)
     if not (_ROWS.value or _FITTED.value):
         raise UserError(
-            "set --rows to the number of rows of the embedding table, as in --rows=2000, or set --fitted to earlier "
-            "features"
+            "set --rows to the number of rows of the embedding table, as in --rows=2000, or set --fitted to the folder "
+            "of earlier features"
         )
     how = [f"--{flag.name}" for flag in (_KIND, _WINDOW, _HASHED, _SEED) if flag.present]
     if _FITTED.value and how:

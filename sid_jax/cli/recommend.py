@@ -32,7 +32,7 @@ _DRAW_COLD = flags.DEFINE_float(
     "draw_cold",
     None,
     "Draw this number of cold items from the users' last items (below 1: this share of the last items), write their "
-    "ids to config.data.cold_items, and exit.",
+    "ids to the file config.data.cold_items, and exit.",
 )
 
 

@@ -142,7 +142,7 @@ def is_table(value: Any) -> bool:
 
 
 def _is_pandas(value: Any, *names: str) -> bool:
-    pandas = sys.modules.get("pandas")  # A caller with a pandas object has imported pandas.
+    pandas = sys.modules.get("pandas")  # If the value is a pandas object, pandas is already imported.
     return pandas is not None and isinstance(value, tuple(getattr(pandas, name) for name in names))
 
 

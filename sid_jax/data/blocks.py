@@ -35,7 +35,7 @@ def take_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def forget_pages(array: np.ndarray) -> None:
-    """Releases the memory pages of a memory-mapped array that were read; does nothing for other arrays.
+    """Releases the memory that the read pages of a memory-mapped array occupy; does nothing for other arrays.
 
     Memory pages that were read count as memory of the process as long as the file is mapped. A memory page that is
     needed again comes from the system's page cache.
@@ -103,7 +103,7 @@ def count_of_bad(num_bad: int, num_rows: int) -> str:
 
 
 def remedy_of_bad(option: str) -> str:
-    """Returns what to do about such rows, in words; `option` is the option that drops them, or ""."""
+    """Returns a remedy for rows without a finite vector, in words; `option` is the option that drops them, or ""."""
     return "correct them" + (f", or drop them ({option})" if option else "")
 
 

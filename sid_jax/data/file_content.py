@@ -13,7 +13,7 @@ _GZIP = b"\x1f\x8b"
 _LOOKED_AT = 512
 # Endings of files that are not text. A file with any other ending, such as .csv, .json or .txt, should be text.
 _BINARY = (".parquet", ".feather", ".arrow", ".npy", ".npz", ".pt", ".safetensors", ".array_record")
-# Endings of other programs' files. Their content is not checked, since it has no recognizable first bytes.
+# Endings of files in other tools' formats. Their content is not checked, since its first bytes do not show the format.
 _UNKNOWN = (".bin", ".tfrecord", ".tfrecord.gz")
 
 

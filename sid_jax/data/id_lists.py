@@ -223,7 +223,7 @@ def _other_base(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray)
 def check_unique(ids: np.ndarray, where: str) -> None:
     """Raises UserError, with the first duplicate id and its two rows, if the ids `[N]` are not distinct."""
     if ids.dtype.kind in "iu" and np.all(ids[1:] > ids[:-1]):
-        return  # Ascending ids, such as row numbers, are distinct; this needs no hash table of all ids.
+        return  # Strictly ascending ids, such as row numbers, are distinct. No hash table is needed.
     if pc.count_distinct(pa.array(ids)).as_py() == len(ids):
         return
     first_row: dict[object, int] = {}

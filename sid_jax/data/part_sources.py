@@ -147,7 +147,7 @@ def _listed(values: Any) -> list[Any]:
 
 
 def _kind(values: Any) -> str:
-    """Returns the kind of values ("vectors", "categories", "number") by their type or, if needed, the first values."""
+    """Returns the kind of values, "vectors", "categories" or "number", from their type or, if needed, first values."""
     if isinstance(values, (pa.Array, pa.ChunkedArray)):
         inner = values.type.value_type if pa.types.is_nested(values.type) else values.type
         if pa.types.is_string(inner) or pa.types.is_large_string(inner):

@@ -267,9 +267,9 @@ def _read_table(path: File, id_column: str, names: Sequence[str]) -> tuple[np.nd
 
 
 def _text(path: File, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Converts a column of text that another program wrote in a different form; returns any other column unchanged.
+    """Converts text that is stored as bytes or as a list of words to strings; returns any other column unchanged.
 
-    Text may be stored as bytes. In RecBole's files, a text of several words has the type `token_seq`, a list of words.
+    In RecBole's files, a text of several words has the type `token_seq`, a list of words.
     """
     kind = column.type
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
@@ -279,8 +279,8 @@ def _text(path: File, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
             return column  # Bytes that are not UTF-8 text, such as images.
     if ending(path, TABLE_ENDINGS) in _ATOMIC and kind == _ATOMIC_TYPES["token_seq"]:
         texts = pc.binary_join(column, " ")
-        # `sid-jax convert` writes a list as one text, with ", " between its entries. A column that contains ", " is
-        # therefore taken as such text.
+        # `sid-jax convert` writes a list as one text, with ", " between its entries. A column is therefore read as text
+        # if any of its values contains ", ".
         is_text = name.rpartition("_")[2] in _WORDS or pc.any(pc.match_substring(texts, ", ")).as_py()
         return texts if is_text else column
     return column

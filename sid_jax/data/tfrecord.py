@@ -58,7 +58,7 @@ def _integers(example: bytes) -> dict[str, list[int]]:
 
 
 def _of(data: bytes, wanted: int) -> list[Any]:
-    """Returns the values of the fields with the number `wanted` in a protocol buffer: integers or bytes."""
+    """Returns the values, integers or bytes, of the fields of a protocol buffer that have the field number `wanted`."""
     found: list[Any] = []
     value: Any
     place = 0

@@ -152,7 +152,7 @@ class Export:
         )
 
     def __repr__(self) -> str:
-        """Returns a summary of one line."""
+        """Returns a one-line summary."""
         return f"Export({self.table!r})"
 
     def _repr_html_(self) -> str:

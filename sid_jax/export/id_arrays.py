@@ -16,9 +16,10 @@ from sid_jax.data.parts.torch_tensors import open_tensor
 from sid_jax.errors import UserError
 from sid_jax.messages import LOGGER
 
-# Name of the file next to a file of token ids. It lists the first token id of each level; see `sid_jax.formats`.
+# Name of the file that lists the first token id of each level. It is in the folder of a file of token ids; see
+# `sid_jax.formats`.
 VOCABULARY_FILE = "vocabulary.json"
-# Maximum number of codes per ID. An array with more columns either has the shape [L, N], or has no IDs.
+# Maximum number of codes per ID. An array with more columns has the shape [L, N], or does not contain Semantic IDs.
 _MOST_LEVELS = 256
 # A record of xLLM's files.
 _RECORD = np.dtype([("item", "<i8"), ("tokens", "<i4", (3,))])
@@ -28,7 +29,7 @@ Content = tuple[np.ndarray, np.ndarray, pa.ChunkedArray | None]
 
 
 def read_npy(path: Path) -> Content:
-    """Reads an array of integers `[N, L]`, or its transpose if N is above 256; see `ids_of_rows` for the item ids."""
+    """Reads integers `[N, L]`, or, if N is above 256, also `[L, N]`; see `ids_of_rows` for the item ids."""
     codes = open_npy(path)
     if codes.ndim != 2 or codes.dtype.kind not in "iu":
         raise UserError(f"{path}: expected whole numbers [N, L], found {codes.dtype} {list(codes.shape)}")

@@ -97,7 +97,7 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
 
 
 def is_export(path: Path) -> bool:
-    """Returns whether a path is an export, and not a bundle of TorchEasyRec, which also has a `manifest.json`."""
+    """Returns whether a path is an export. TorchEasyRec's bundles are not, although they have a `manifest.json`."""
     return (path / "manifest.json").is_file() and _of_tool(path) == path
 
 

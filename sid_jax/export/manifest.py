@@ -174,7 +174,7 @@ def read_measured(folder: Path) -> dict[str, Any]:
 
 
 def training_curves(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, list[Any]]]:
-    """Returns the training curves of "train" and of "eval": for each metric, by name, its values at up to 200 steps.
+    """Returns the curves of "train" and of "eval": for each, a dict from metric names to values at up to 200 steps.
 
     The last step is always included. A number that is not finite becomes None. A list with one number per level becomes
     `name/1`, `name/2`, … `rows` are records of `sid_jax.training.records`.

@@ -121,7 +121,7 @@ def read_item_rows(folder: str | Path) -> tuple[np.ndarray, ItemRows]:
 
 
 def _read_fitted(folder: Path) -> tuple[str, Features, dict[str, Any]]:
-    """Returns the kind of a folder's features, the features, and the manifest's entries about their fit."""
+    """Returns the kind of a folder's features, the features, and the manifest's entries on how they were fitted."""
     about = read_manifest(folder, verify=True).get("features")
     if not isinstance(about, dict) or about.get("kind") not in KINDS:
         raise UserError(f"{folder} has no features; make them with sid-jax features")

@@ -134,7 +134,7 @@ class Content:
 
 
 def write_plain_json(path: Path, value: Any) -> None:
-    """Writes JSON as UTF-8, without ASCII escapes."""
+    """Writes JSON as UTF-8; characters outside ASCII are not escaped."""
     path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
 
 

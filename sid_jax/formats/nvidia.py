@@ -1,4 +1,4 @@
-"""NVIDIA recsys-examples: a tensor and parquet files for training `sid_gr`, and a catalog for serving it."""
+"""NVIDIA recsys-examples: a tensor of IDs and Parquet files for training `sid_gr`, and a catalog for serving."""
 
 from __future__ import annotations
 

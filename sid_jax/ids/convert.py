@@ -208,7 +208,9 @@ def matched_columns(given: Any, ids: pa.ChunkedArray, id_name: str, id_column: s
         }
     if not isinstance(given, (pa.Table, Mapping)):
         if not hasattr(given, "columns"):
-            raise UserError(f"columns of items are {shown(given)}; give an Arrow table, a DataFrame or a mapping")
+            raise UserError(
+                f"the columns of items must be an Arrow table, a DataFrame or a mapping, not {shown(given)}"
+            )
         given = pa.Table.from_pandas(given)
     table = columns_table(given, len(next(iter(given.values()))) if isinstance(given, Mapping) else len(given), ())
     names = table.column_names
@@ -233,8 +235,8 @@ def _matched(
     rows = pc.index_in(wanted, value_set=have)
     if len(ids) and rows.null_count == len(ids):
         raise UserError(
-            f"no item of the ID table, such as {shown(ids[0].as_py())}, is among the item ids of the {where}, such as "
-            f"{shown(keys[0].as_py() if len(keys) else None)}; give the ids of the ID table in the first column, or in "
+            f"no item id of the {where}, such as {shown(keys[0].as_py() if len(keys) else None)}, is in the ID table, "
+            f"which has items such as {shown(ids[0].as_py())}; give the ids of the ID table in the first column, or in "
             "the column item_id"
         )
     found = values.take(rows)

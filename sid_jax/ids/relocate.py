@@ -109,7 +109,7 @@ def refuse_too_many(num_items: int, sizes: Sequence[int], capacity: int) -> None
     if num_items > places:
         raise UserError(
             f"{num_items:,} items are too many for unique Semantic IDs: {len(sizes)} levels of {tuple(sizes)} codes "
-            f"have {places:,} IDs; train with more codes or levels, or export with --unique=suffix"
+            f"have IDs for {places:,} items; train with more codes or levels, or export with --unique=suffix"
         )
 
 
@@ -228,7 +228,7 @@ class Placing:
                 yield from (part[first : first + most] for first in range(0, len(part), most))
 
     def _fill_up(self, rows: np.ndarray, first_codes: np.ndarray) -> np.ndarray:
-        """Gives rows the next free tuples after their own, in the order of the tuple keys within the first code.
+        """Gives rows the next free tuples after their own, in cyclic lexicographic order within the first code.
 
         This is needed if a tuple has more items than the widest beam has alternatives. Returns the rows whose first
         code is full.
@@ -282,7 +282,7 @@ def _joined(runs: list[np.ndarray], most: int) -> Iterator[np.ndarray]:
 
 
 def _following(code: np.ndarray, sizes: Sequence[int], count: int) -> Iterator[np.ndarray]:
-    """Yields a tuple and all other tuples under its first code, in blocks `[n, L]`, in cyclic order of their keys.
+    """Yields a tuple and all other tuples under its first code, in blocks `[n, L]`, in cyclic lexicographic order.
 
     All codes except the first one vary. If there are too many tuples for int64 numbers, only the last codes vary.
     """

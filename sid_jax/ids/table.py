@@ -140,7 +140,7 @@ class IdTable:
 
     @property
     def titles(self) -> np.ndarray | None:
-        """`[N]` object (str or None), the column "title"; None if the table has no such column, or it is not text."""
+        """`[N]` object (str or None), the column "title"; None if there is no such column, or its type is not text."""
         if "title" not in self.columns.column_names:
             return None
         return self.columns["title"].to_numpy() if is_text(self.columns["title"].type) else None
@@ -158,7 +158,7 @@ class IdTable:
         if item is None or isinstance(item, (int, float, str, bytes, np.generic)):
             return tuple(self.semantic_ids[self._row(item)].tolist())
         if isinstance(item, np.ndarray) and item.ndim != 1:
-            raise UserError(f"items has shape {list(item.shape)}; give one item or a list of items")
+            raise UserError(f"items have shape {list(item.shape)}; give one item or a list of items")
         rows = self.rows_of(item)
         missing = np.flatnonzero(rows < 0)
         if len(missing):

@@ -83,8 +83,8 @@ def build_trie(
             raise ValueError("rows contains no row of the table")
     in_order = semantic_ids[order]
     changes = in_order[1:] != in_order[:-1]
-    # `starts` has the first row of each node in the sorted table, depth by depth. `ends` adds the end of the
-    # last node of each depth.
+    # For each depth, `starts` has the first row of each node in the sorted table. `ends` has these rows, and then the
+    # end of the depth's last node.
     starts, is_start = [np.zeros(1, np.intp)], np.arange(len(order)) == 0
     for level in range(len(sizes)):
         is_start[1:] |= changes[:, level]
@@ -215,7 +215,7 @@ def allowed_codes(trie: Trie, level: int, nodes: jax.Array) -> jax.Array:
 
 
 def leaf_places(trie: Trie, leaves: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """Returns the first `count` items under leaves, leaf by leaf; for use in jit.
+    """Returns the first `count` items under leaves, leaf by leaf, and the position of each item's leaf; for use in jit.
 
     Args:
       trie: the trie.

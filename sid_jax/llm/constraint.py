@@ -182,7 +182,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
     supports_continuous_batching = False
 
     # A row's kind determines which tokens may come next. Kind l, below L: the row ends with l codes of an unfinished
-    # ID, and another code comes next. Any other kind is L plus one of the constants below, and allows:
+    # ID, and another code comes next. Any other kind is L plus one of the constants below. Tokens that may come next:
     #   _BEGIN: the begin marker.  _CLOSE: the end marker.  _END: the end token.
     #   _MORE: the end token, or the start of another ID.  _FREE: any text, or the start of an ID.
     _BEGIN, _CLOSE, _END, _MORE, _FREE = range(5)

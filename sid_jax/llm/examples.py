@@ -67,7 +67,7 @@ class Examples:
 
     @functools.cached_property
     def _texts(self) -> dict[str, list[str]]:
-        """Titles and descriptions, each on one line; "" for none."""
+        """The items' titles and descriptions, each on one line; "" for a missing text."""
         return {
             name: [one_line(text)[: self._max_text].rstrip() for text in self._content.texts(name)]
             for name in sorted(frozenset().union(*(task.texts for task in self._tasks)))

@@ -235,5 +235,6 @@ def _report(messages: Messages, summary: dict[str, Any], folder: Path, forms: Se
     messages.line(f"The rows are in {folder}: {', '.join([*forms, SUMMARY_FILE, CARD_FILE])}")
     call = f"sid_jax.llm.fine_tune(model, tokenizer, {str(folder)!r})"
     messages.line(
-        f"Next, in Python: {call}, after sid_jax.llm.add_tokens has added the tokens to model and text tokenizer"
+        "Next, in Python: add the tokens to the model and the text tokenizer with sid_jax.llm.add_tokens, and then "
+        f"call {call}"
     )

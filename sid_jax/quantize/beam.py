@@ -83,7 +83,7 @@ def _best(scores: jax.Array, width: int) -> tuple[jax.Array, jax.Array, jax.Arra
     if width > _FEW:
         best, place = jax.lax.top_k(scores.reshape(rows, -1), min(width, parents * size))
         return best, place // size, place % size
-    # The overall top-k elements are among the top-k elements of each parent.
+    # Each of the overall top-k elements is among the top-k elements of its own parent.
     best, code = largest_few(scores, min(width, size))
     best, place = largest_few(best.reshape(rows, -1), min(width, parents * best.shape[-1]))
     return best, place // code.shape[-1], jnp.take_along_axis(code.reshape(rows, -1), place, axis=1)

@@ -134,7 +134,8 @@ class Transitions:
     """
 
     name = "transitions"
-    # Factors on a transition's weight: one for each additional position of distance, and one for a backward transition.
+    # Factors on a transition's weight. `_GAP_DECAY` applies once for each item between the two items. `_BACK` applies
+    # to backward transitions.
     _GAP_DECAY, _BACK = 0.9, 0.6
     # A transition's weight is divided by powers of the interaction counts of its first and its second item. These are
     # the two exponents.

@@ -108,9 +108,9 @@ _MODEL: Declaration = {
     ),
     "item_parts": Setting(
         ITEM_PARTS,
-        "scorer: components of an item's vector, which is their sum. item: an embedding of the item. codes: "
-        "embeddings of its codes and of the pair of its first two codes. content: a learned map of its content "
-        "vector, which is read from `quantizer.data`; omitted if no content vectors are set.",
+        "scorer: components whose sum is the vector of an item. item: an embedding of the item. codes: embeddings of "
+        "its codes and of the pair of its first two codes. content: a learned map of its content vector, which is read "
+        "from `quantizer.data`; omitted if no content vectors are set.",
         choices=ITEM_PARTS,
     ),
     "content_hidden": Setting(
@@ -254,8 +254,8 @@ _EVAL: Declaration = {
 _BACKOFF: Declaration = {
     "sharpness": Setting(
         10.0,
-        "The factor in exp(sharpness * cosine), the similarity of a warm item to a cold item. A cold item has a high "
-        "score if it is similar to warm items that the model predicts or that are in the history.",
+        "Factor on the cosine: the similarity of a warm item to a cold item is exp(sharpness * cosine). A cold item "
+        "has a high score if it is similar to warm items that the model predicts or that are in the history.",
         range=(0, 1000),
     ),
     "history_share": Setting(
@@ -360,7 +360,7 @@ SETTINGS: Declaration = {
     "made_codes": Setting(256, "kmeans, lsh, random: number of codes per level.", range=(2, 2**16)),
     "data": _DATA,
     # Settings of the quantizer that this run trains. The section `quantizer.data` also names the content vectors.
-    # `check_config` checks each value. The values are checked together when the quantizer is trained.
+    # `check_config` checks each value separately. Combinations of values are checked when the quantizer is trained.
     "quantizer": {name: declared for name, declared in QUANTIZER_SETTINGS.items() if name != "seed"},
     "model": _MODEL,
     "train": _TRAIN,

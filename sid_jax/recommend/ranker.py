@@ -75,7 +75,7 @@ class ModelRanker:
         self.num_generated = self.num_invalid = 0
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
-        """Returns the best items for each history from a single search; a beam search may find fewer than k items.
+        """Returns the best items for each history, from one search. A beam search may find fewer than `count`.
 
         Args:
           batch: B histories.

@@ -188,7 +188,7 @@ def _baseline(name: str, config: ConfigDict, task: Task, workdir: Path, console:
     if name == "transitions":
         return Transitions(task.split.train)
     if name == "semantic_knn":
-        assert task.candidates.content is not None  # `content_of` loads it for this baseline.
+        assert task.candidates.content is not None  # `content_of` loads content for this baseline.
         return SemanticKNN(task.candidates.content)
     messages = Messages.to_console(console)
     title = {"sasrec": "SASRec-CE", "sasrec_content": "SASRec-CE of content", "esasrec": "eSASRec-CE"}[name]

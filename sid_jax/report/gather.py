@@ -106,7 +106,10 @@ def _prefix_counts(pairs: np.ndarray) -> dict[tuple[int, ...], int]:
 
 
 def _batches(folder: Path) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yields batches of codes `[n, L]` and Semantic IDs `[n, L']`, each with the number of its first row."""
+    """Yields batches of codes `[n, L]` and Semantic IDs `[n, L']`, each with the number of its first row.
+
+    L' includes the suffix, if there is one.
+    """
     first = 0
     for path in table_files(folder):
         for batch in pq.ParquetFile(path).iter_batches(_ROWS_A_BATCH, columns=["codes", "semantic_id"]):

@@ -1,4 +1,4 @@
-"""Layout of the map of codes: each code of level 1 is an island in the plane, with the items of this first code.
+"""Layout of the map of codes: each code of level 1 is an island in the plane, with the items that have this code.
 
 Islands are placed by t-SNE of the first level's codewords (van der Maaten and Hinton, Visualizing Data using t-SNE,
 JMLR 9, 2008), so neighbors on the map are neighbors among codewords. Within an island, an item is placed by the sum of
@@ -147,7 +147,7 @@ def _colors(near: np.ndarray, num_colors: int) -> np.ndarray:
     colors = np.full(len(near), -1)
     for island, beside in enumerate(near):
         taken = np.bincount(colors[beside][colors[beside] >= 0], minlength=num_colors)
-        # Rotate among the colors that the fewest neighbors have, so that all colors are used.
+        # Rotate among the colors that are least frequent among the neighbors, so that all colors are used.
         fewest = np.flatnonzero(taken == taken.min())
         colors[island] = fewest[island % len(fewest)]
     return colors

@@ -142,7 +142,7 @@ def _short(count: int) -> str:
     """Formats a number in at most four characters, the width that fits above a bar on a phone."""
     for unit, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if count >= unit:
-            # A count such as 9,960 is 10k, since 10.0k has five characters.
+            # A count such as 9,960 is shown as 10k, since 10.0k has five characters.
             return f"{count / unit:.1f}{name}" if count < 9.95 * unit else f"{max(10, count // unit)}{name}"
     return str(count)
 
@@ -177,7 +177,7 @@ def _fidelity(gathered: Gathered) -> figure | None:
 
 
 def _map(shown: Shown) -> figure:
-    # A script in report.html fills these two sources, since report.html already has the items.
+    # A script in report.html fills these two data sources, since report.html already has the items.
     points = ColumnDataSource({name: [] for name in ("x", "y", "color", "title", "sid")}, name="points")
     labels = ColumnDataSource({name: [] for name in ("x", "y", "words")}, name="labels")
     low, high = shown.layout.islands.min(axis=0) - 0.08, shown.layout.islands.max(axis=0) + 0.08

@@ -13,8 +13,8 @@ from sid_jax.messages import Messages
 from sid_jax.sweep.study import Trial
 from sid_jax.whole_file import whole_file
 
-# Maximum number of labels in the plot. With this many trials on the front or more, only every n-th trial and the last
-# one are labeled.
+# Maximum number of labels in the plot. If the front has more trials, only every n-th trial and the last one are
+# labeled.
 _MOST_LABELS = 12
 _GREY, _RED, _BLACK = "#8b95a1", "#c2410c", "#1f2937"
 

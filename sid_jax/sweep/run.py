@@ -190,9 +190,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _may_start(workdir: Path, trial: Trial, *, asked_to_stop: bool = False) -> bool:
-    """Counts the starts of a trial that has not ended; returns whether the trial may be started once more.
+    """Adds 1 to the saved number of starts of a trial; returns whether this start is allowed.
 
-    With `asked_to_stop`, the count is reset to 0, since the trial did not fail.
+    With `asked_to_stop`, the number is reset to 0 instead, since the trial did not fail.
     """
     content = _read(workdir / SWEEP_FILE)
     starts = content["starts"].get(str(trial.number), 0)

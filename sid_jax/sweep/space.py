@@ -141,7 +141,7 @@ def own_settings(config: ConfigDict, space: Space) -> dict[str, Any] | None:
 
 
 def describe(space: Space) -> dict[str, str]:
-    """Converts each setting's candidate values to text. The texts of two spaces are equal only for equal spaces."""
+    """Converts each setting's candidate values to text. Different spaces have different texts."""
     return {name: repr(values) for name, values in space.items()}
 
 

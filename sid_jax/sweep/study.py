@@ -69,7 +69,7 @@ class Study:
             ) from error
 
     def next(self) -> Trial:
-        """Returns the running trial if there is one, or else starts a new trial."""
+        """Returns the trial that was started but has not ended, or a new trial if there is none."""
         running = [trial for trial in self.trials() if trial.state == "running"]
         if running:
             return running[0]

@@ -138,8 +138,8 @@ def _residual_means(
     is_content = np.zeros(len(sums), bool)
     for level in level_slices(sizes)[:num_content_levels]:
         is_content[level] = counts[level] > 0
-        # From each item of a token, the means of the item's earlier tokens are subtracted. In the sum over the token's
-        # items, the mean of an earlier token is therefore subtracted once for each item that has both tokens.
+        # An item's residual at a level is its centered vector minus the means of its tokens at earlier levels. In the
+        # sum over a token's items, the mean of an earlier token is thus subtracted once per item with both tokens.
         left = residuals[level] - together[level, : level.start] @ means[: level.start]
         means[level] = left / np.maximum(counts[level], 1)[:, None]
     return means, is_content

@@ -46,7 +46,7 @@ class Vocabulary:
         if not 0 <= self.first_id <= _LARGEST_ID - sum(self.sizes):
             raise UserError(
                 f"first_id (--vocabulary) is {self.first_id}; with {sum(self.sizes)} new tokens it must be from 0 to "
-                f"{_LARGEST_ID - sum(self.sizes)}, so that token ids fit 31 bits"
+                f"{_LARGEST_ID - sum(self.sizes)}, so that token ids fit into 31 bits"
             )
 
     def __len__(self) -> int:

@@ -149,7 +149,7 @@ class Checkpoints:
             ) from error
 
     def _refuse_full_disk(self, state: Any) -> None:
-        """Raises a UserError if less than twice the size of a checkpoint is free.
+        """Raises a UserError if the free disk space is less than twice the size of a checkpoint.
 
         Without this check, a write that fails would also print errors of the libraries.
         """

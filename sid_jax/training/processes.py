@@ -187,7 +187,7 @@ class SharedFlag:
         self._before: jax.Array | None = None
 
     def raised(self, here: bool) -> bool:
-        """Returns whether any process raised the flag in the previous call. All processes must call this equally often.
+        """Returns whether any process raised the flag in the previous call. All processes must make equally many calls.
 
         `here` is whether this process raises the flag. With one process, the result is the flag of this call.
         With several processes, the devices combine the flags of a call after the training steps that they are running.

@@ -190,7 +190,7 @@ class _QuantizerJob(Job[TrainState]):
         return self._corpus.train_steps(self.recipe.at(step), state, step, num_steps)
 
     def row(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Returns numbers for a row of metrics: the last values of schedules, and means of other metrics over steps."""
+        """Returns a row of metrics as numbers: the last value of each schedule, and other metrics over all steps."""
         counts = metrics.pop("counts")
         scheduled = ("temperature", "noise_scale", "learning_rate")
         row = {name: float(values[-1] if name in scheduled else np.mean(values)) for name, values in metrics.items()}

@@ -67,7 +67,7 @@ def run_page(page: Path, folder: Path) -> None:
         patch.chdir(folder)
         for block in blocks_of(page):
             if block.language == "python":
-                # The empty lines give tracebacks the line numbers of the page.
+                # Empty lines are added, so that the line numbers in tracebacks are those of the page.
                 exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), names)  # noqa: S102
             for words in block.commands() if block.language == "bash" else ():
                 run_once = page != README and " ".join(words) == _RUN_ONCE
@@ -88,7 +88,7 @@ def readme(real_cache, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def place(readme, real_cache, tmp_path, monkeypatch):
-    """A function that fills a page's folder with small files, and with README runs and exports that the page lacks."""
+    """A function that fills a page's folder: small files, and README runs and exports that the page does not make."""
 
     def make(page: Path) -> Path:
         monkeypatch.setenv("SID_JAX_CACHE", str(real_cache))

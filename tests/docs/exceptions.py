@@ -1,4 +1,4 @@
-"""Commands of the documents that tests do not run as they are; their flags, settings and files are still checked."""
+"""Commands in the docs that are only checked, pages that other tests run, and settings that make runs short."""
 
 from __future__ import annotations
 

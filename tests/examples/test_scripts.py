@@ -30,7 +30,7 @@ def main_of(name):
 
 def test_own_vectors(capsys):
     main_of("own_vectors.py")(**SHORT)
-    assert capsys.readouterr().out.count("shares its first") == 5
+    assert capsys.readouterr().out.count("shares the first") == 5
     assert len(sid_jax.load("exports/own-vectors").table) == 1000
 
 

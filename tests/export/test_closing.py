@@ -1,4 +1,4 @@
-"""The table of metrics that an export prints at its end."""
+"""The table of metrics that `export` prints when it has finished."""
 
 import pytest
 

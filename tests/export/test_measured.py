@@ -1,4 +1,4 @@
-"""Data of the report that only the run can provide."""
+"""The file `report.json` of an export: metrics, and the training curves of the run."""
 
 import json
 

@@ -46,8 +46,8 @@ def test_items_that_come_later_get_theirs_by_the_same_rows(kind, versions, tmp_p
     assert len(first) == 30 and len(second) == 48 and "sku-3" not in second
     assert all(rows == first[item] for item, rows in second.items() if item in first)
     assert all(rows and min(rows) >= 0 and max(rows) < 40 for rows in second.values())
-    # The features that are read from f2 give each item its rows in the written file. Row 0 is for unknown items and
-    # unknown codes.
+    # The features that `read_features` loads from the folder f2 give each item the same rows as the file in this
+    # folder. Row 0 is for unknown items and unknown codes.
     table = read_id_table(versions / "v2")
     fitted = read_features(tmp_path / "f2")
     found = fitted.rows_of(table.item_ids, table.semantic_ids)
@@ -163,7 +163,7 @@ def test_ids_of_another_training_get_no_rows_of_the_features_of_before(versions,
         words = "30 items in both ID tables have new IDs, and therefore other rows .*without --fitted"
         with pytest.raises(UserError, match=words):
             make_features(str(ids), tmp_path / "f2", fitted=tmp_path / "f1", messages=SILENT)
-    # Without a common item, the codebooks are compared.
+    # If the two ID tables have no item in common, the codebooks are compared.
     make_export(tmp_path / "new", NAMES[30:], made_vectors(range(20)), seed=1)
     with pytest.raises(UserError, match="new has other codebooks"):
         make_features(str(tmp_path / "new"), tmp_path / "f2", fitted=tmp_path / "f1", messages=SILENT)

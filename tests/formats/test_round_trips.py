@@ -57,7 +57,7 @@ _numbers = itertools.count()
 
 
 def write(catalog: Catalog, tool: str, tmp_path_factory: pytest.TempPathFactory, vocabulary: int = 0) -> Path:
-    """Writes a tool's files without `convert`: it would be slower, since it waits until the files are on the disk."""
+    """Writes a tool's files without `convert`, which would be slower: it waits until the files are on the disk."""
     folder = tmp_path_factory.getbasetemp() / f"D{next(_numbers)}"
     folder.mkdir()
     histories = catalog.histories if FORMATS[tool].histories else None

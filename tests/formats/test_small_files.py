@@ -439,7 +439,7 @@ def test_items_that_give_nothing_are_refused_with_what_to_give(tmp_path):
     assert "the only column, 'item_id', has the item ids; give further columns" in refused("item_id\nb7\n")
     assert "the only column, 'title', has the item ids; give further columns" in refused("title\nHeat\n")
     told = refused("sku,title\nc9,Heat\n")
-    assert "such as 'b7', is among the item ids of the column 'sku', such as 'c9'; give the ids of the ID table" in told
-    with pytest.raises(UserError, match="columns of items are 5; give an Arrow table, a DataFrame or a mapping"):
+    assert "no item id of the column 'sku', such as 'c9', is in the ID table, which has items such as 'b7'" in told
+    with pytest.raises(UserError, match="the columns of items must be an Arrow table, a DataFrame or a mapping, not 5"):
         convert(TABLE, "lcrec", tmp_path / "L", items=5)
     assert list(tmp_path.iterdir()) == [tmp_path / "items.csv"]

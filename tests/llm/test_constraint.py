@@ -203,7 +203,8 @@ def test_generated_lists_are_those_of_an_exhaustive_search(ready):
         assert [[item for item in row if item >= 0] for row in found.rows(40).tolist()] == allowed
     few = generate_ids(model, inputs, tokens, num_beams=8, exclude=exclude)
     assert few.exists.all() and (few.leaves >= 0).all()
-    # All items under one first code, and all but one item: no beam is lost to a prefix without allowed items.
+    # For the first prompt, all items under one first code are excluded, and for the second prompt, all items but one.
+    # No beam is lost to a prefix without allowed items.
     exclude = np.full((len(PROMPTS), 39), -1)
     exclude[0, : (CATALOG[:, 0] == 3).sum()] = np.flatnonzero(CATALOG[:, 0] == 3)
     exclude[1] = np.delete(np.arange(40), 7)

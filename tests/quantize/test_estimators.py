@@ -143,7 +143,7 @@ def test_noise_of_other_numbers_other_items_and_other_keys_is_independent(key):
     first = noise[0, :-1]
     others = {"next item": noise[0, 1:], "next step": noise[1, :-1], "next step, next item": noise[1, 1:]}
     for name, other in others.items():
-        # These are the correlations between the 6 numbers in a row of `first` and the 6 numbers in this row of `other`.
+        # These are the correlations between the 6 numbers in a row of `first` and the 6 in the same row of `other`.
         assert np.abs(np.corrcoef(first.T, other.T)[:6, 6:]).max() < 0.03, name
     # If six codes have equal scores, each is chosen equally often, whatever code was chosen for the previous item.
     winners = noise[0].argmax(1)

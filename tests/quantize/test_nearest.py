@@ -57,7 +57,7 @@ def test_levels_may_differ_in_size_and_stacked_codebooks_are_the_same_as_listed_
 # Only a few shapes are drawn, since the function is compiled for each shape.
 @given(st.sampled_from([1, 40]), st.sampled_from([1, 2, 9]), st.sampled_from([1, 6]), st.integers(0, 1000))
 def test_codes_are_those_of_brute_force_in_float64(num_points, num_codes, features, seed):
-    # With small whole numbers, every distance is exact in float32, so equal distances are equal after rounding.
+    # With small whole numbers, every distance is exact in float32, so ties are the same as in float64.
     random = np.random.default_rng(seed)
     points = random.integers(-8, 8, (num_points, features)).astype(np.float32)
     codebook = random.integers(-8, 8, (num_codes, features)).astype(np.float32)

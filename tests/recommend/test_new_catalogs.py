@@ -52,7 +52,7 @@ def made_recommender(kind: str) -> Recommender:
 
 
 def asked(recommender: Recommender) -> list:
-    """Recommends 10 items for each of many histories, 10 for one of them, and more, which needs more beams."""
+    """Returns lists of 10 items for many histories, and, for one history, lists of 10 and of 30 (with more beams)."""
     random = np.random.default_rng(2)
     histories = [random.integers(OLD, size=length).tolist() for length in random.integers(3, 9, size=12)]
     return [
@@ -97,7 +97,7 @@ def test_bad_rows_of_newer_vectors_are_dropped_on_request(tmp_path):
     recommender, newer = made_recommender("scorer"), made_table(OLD + 1)
     vectors = np.random.default_rng(3).normal(size=(OLD + 2, 6)).astype(np.float32)
     np.save(tmp_path / "good.npy", vectors)
-    # The table has no item for this row, as after an append that dropped the bad row.
+    # The table has no item for the last vector, as after an append that dropped the row with this vector.
     vectors[OLD + 1] = np.nan
     np.save(tmp_path / "bad.npy", vectors)
     with pytest.raises(UserError, match=r'drop them \(on_bad_rows="drop"\)$'):

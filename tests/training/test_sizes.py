@@ -28,7 +28,8 @@ def test_levels_and_codes_follow_the_number_of_items(num_items, expected):
 def test_what_is_set_is_kept_and_the_rest_chosen_for_it():
     assert sizes(12_101, num_levels=4) == (4, 256)
     assert sizes(12_101, codebook_size=32) == (3, 32)
-    # Two levels have enough codes for 4 possible code tuples per item. Eight levels have as many codes per level.
+    # With two levels, 64 codes are needed for 4 possible code tuples per item. With eight levels, fewer codes would be
+    # enough, but the largest power of two up to 1000 / 8 is chosen.
     assert sizes(1000, num_levels=2)[1] ** 2 >= 4 * 1000 and sizes(1000, num_levels=8)[1] == 64
     assert sizes(12_101, codebook_size=(64, 128)) == (2, (64, 128))
     assert sizes(10**8, num_levels=3, codebook_size=7) == (3, 7)

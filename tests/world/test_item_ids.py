@@ -278,7 +278,7 @@ def test_a_column_with_a_name_of_the_id_table_is_refused_before_training():
 def test_more_items_than_ids_are_refused_before_training():
     tokenizer = SemanticIdTokenizer(num_levels=2, codebook_size=2)
     with pytest.raises(
-        UserError, match="5 items are too many for unique Semantic IDs: 2 levels of .* codes have 4 IDs"
+        UserError, match="5 items are too many for unique Semantic IDs: 2 levels of .* codes have IDs for 4 items"
     ):
         tokenizer.fit(made_vectors(range(5)), verbose=False)
     assert "not fitted" in repr(tokenizer)

@@ -362,7 +362,7 @@ def test_reasons_in_manifests_of_earlier_versions_of_the_package_still_count():
     assert set(found) == {"new_moved", "moved_since_training"}
     assert (found["new_moved"]["version"], found["new_moved"]["value"]) == (3, 0.95)
     assert found["new_moved"]["what"] == "share of new items whose IDs differ from their codes"
-    # The next version of the export reads these reasons.
+    # The next version of the export keeps these reasons.
     assert verdict(drift_of(), 1000, number=6, before=judged)["standing"] == judged["standing"]
 
 

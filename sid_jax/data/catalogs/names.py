@@ -28,7 +28,7 @@ class AmazonName(NamedTuple):
 
     @classmethod
     def of(cls, source: str) -> AmazonName:
-        """Splits a name in `AMAZON`."""
+        """Returns the edition and the category of a catalog from its name in `AMAZON`."""
         _, edition, category = source.split("-")
         return cls(edition, category)
 

@@ -1,4 +1,4 @@
-"""Downloads with a time limit and a checksum, and the cache of prepared catalogs."""
+"""Downloads files with a time limit, checks their digests, and maintains the cache of prepared catalogs."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def prepare_folder(folder: Path, write: Callable[[Path, Path], None]) -> None:
             unfinished = Path(scratch) / folder.name
             write(Path(scratch), unfinished)
             _rename_unless_there(unfinished, folder)
-    except (OSError, RuntimeError) as error:  # array_record raises RuntimeError.
+    except (OSError, RuntimeError) as error:  # If a write fails, array_record raises RuntimeError.
         raise UserError(
             f"{folder.parent}: cannot write the prepared data ({reason(error)}); set another folder with "
             "--config.data.cache_dir or $SID_JAX_CACHE"

@@ -22,8 +22,8 @@ from sid_jax.errors import UserError, reason
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _TENSOR_TYPES = ("F16", "BF16", "F32", "F64", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
-# Maximum plausible ratio of unpacked to packed size of vectors. Deflate compresses zeros a thousandfold, but vectors
-# hardly at all.
+# Maximum plausible ratio of decompressed to compressed size of vectors. Deflate compresses zeros a thousandfold, but
+# vectors hardly at all.
 _MOST_UNPACKED = 200
 # Maximum size in bytes of the header of a .safetensors file. The safetensors library accepts up to 100 MB, but
 # the memory that parsing needs is several times the header's size.
@@ -200,7 +200,7 @@ class Safetensors(_NamedArrays):
 
 
 class _Array:
-    """An array in a zip archive. It is read sequentially, so rows between two reads are unpacked, too.
+    """An array in a zip archive. It is read sequentially, so rows between two reads are decompressed, too.
 
     Raises ValueError if the array's size in the archive differs from its size according to the array's header.
     """

@@ -145,7 +145,7 @@ class Kind(abc.ABC):
 
 
 def file_of(path: str) -> File:
-    """Returns the file of a part, which may lie in a bucket."""
+    """Returns the file at a part's path, which may be an address in a bucket."""
     return Path(path) if (address := bucket_address(path)) is None else RemoteFile(address)
 
 
@@ -155,7 +155,10 @@ def opened(path: File) -> contextlib.AbstractContextManager[Any]:
 
 
 def identity(path: str) -> list[str | int]:
-    """Returns values that change if a file changes: path, size and modification time, or address, size and version."""
+    """Returns values that change if a file changes.
+
+    The values are path, size and modification time. For a file from a bucket, they are address, size and version.
+    """
     file = file_of(path)
     if isinstance(file, RemoteFile):
         return file.identity()

@@ -153,7 +153,7 @@ def _batches(path: Path, *wanted: str) -> Iterator[pa.RecordBatch]:
 
 
 def _column(batch: pa.RecordBatch, name: str, path: Path) -> tuple[pa.ChunkedArray, str]:
-    """Validates a column (offsets within bounds), and returns the column and its name in error messages."""
+    """Validates a column (offsets within bounds), and returns the column and a description of it for error messages."""
     column = batch.column(batch.schema.names.index(name))
     column.validate(full=True)
     return pa.chunked_array([column]), f"{path}: column {name!r}"

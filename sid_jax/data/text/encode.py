@@ -215,7 +215,7 @@ class VectorCache:
         self._forget()
 
     def _forget(self) -> None:
-        """Removes the files that exceed the limits, and old temporary files of processes that were killed."""
+        """Removes the least recently used files if limits are exceeded, and old temporary files of killed processes."""
         files = []
         for path in self._root.glob("*/*"):
             with contextlib.suppress(OSError):  # Another process may have removed the file.

@@ -47,7 +47,7 @@ class Encoder:
 
 
 def find_encoder(encoder: str | Encode) -> Encoder:
-    """Returns the encoder that a setting or a program specifies.
+    """Returns the encoder for a function, or for a value of the setting `text_encoder`.
 
     Args:
       encoder: "wordllama"; the user's own function; the import path of such a function, "module:function", where the

@@ -1,4 +1,4 @@
-"""Back-off scores of cold items, computed in jit from a model's predictions for its training items.
+"""Back-off scores of cold items, computed under `jax.jit` from a model's predictions for its training items.
 
 A model that was trained without an item has learned a prefix of the item's ID from other items, but hardly the last
 codes. The model also predicts which warm items come next. The score of a cold item u after a history h combines the
@@ -109,7 +109,7 @@ def cold_scores_of_items(
 def spread(
     items: jax.Array, weights: jax.Array, content: jax.Array, cold: jax.Array, sharpness: float | jax.Array
 ) -> jax.Array:
-    """Returns log sum_i q(i) k(u | i) for each cold item u, `[B, C]` float32.
+    """Returns log sum_i q(i) k(u | i) for each cold item u, `[B, C]` float32; the module docstring defines q and k.
 
     Args:
       items: `[B, M]` int32 row numbers of items.
@@ -157,7 +157,7 @@ def prefix_scores(model: CodeModel, histories: HistoryBatch, known: Catalog, col
 def _expected(
     model: CodeModel, histories: HistoryBatch, known: Catalog, back_off: BackOff, num_beams: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the items of the distribution q, `[B, M + W]`, and their probabilities.
+    """Returns the items of q, the distribution over warm items, `[B, M + W]`, and their probabilities.
 
     The items are the first item of each of the M generated IDs, followed by the W items of the history.
     """

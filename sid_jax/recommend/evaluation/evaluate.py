@@ -134,7 +134,7 @@ def evaluate(
     for excluded, found in zip(rules[::-1], lists[::-1], strict=True):
         metrics = summary(found, targets, len(examples.histories.item_ids))
         evaluation = Evaluation(ranker.name, excluded, found, ranks(found, targets), metrics, evaluation)
-    assert evaluation is not None  # There is at least one rule.
+    assert evaluation is not None  # `rules` is not empty, so the loop ran at least once.
     return evaluation
 
 

@@ -95,7 +95,7 @@ class _Block(nnx.Module):
         return hidden + self._gated(1, hidden, dropout(fed, self.dropout, feed_forward_key))
 
     def _gated(self, branch: int, hidden: jax.Array, output: jax.Array) -> jax.Array:
-        """Returns what the attention branch (0) or feed-forward branch (1) adds to the residual stream: its output."""
+        """Returns what branch 0 (attention) or 1 (feed-forward) adds to the residual stream: here, `output` itself."""
         del branch, hidden
         return output
 

@@ -64,7 +64,7 @@ class ItemVectors(nnx.Module):
             self.embedding = embeddings(num_items)
         if "codes" in parts:
             self.codes = nnx.List(embeddings(size) for size in sizes)
-            # There is at most one row for each pair of a first and a second code, since more rows would be unused.
+            # The number of embeddings is at most the number of possible pairs, since more would be unused.
             rows = min(num_pairs, sizes[0] * sizes[1]) if len(sizes) > 1 else 0
             self.pairs = embeddings(rows) if rows else None
         if "content" in parts:

@@ -10,8 +10,8 @@ from sid_jax.recommend.batch import HistoryBatch, history_shares
 from sid_jax.recommend.cold.scores import BackOff, cold_scores, cold_scores_of_items, prefix_scores, spread
 from sid_jax.recommend.models.catalog import build_catalog
 
-# Items 0 to 3 are warm, and items 4 to 6 are cold. Items 4 and 5 have the same first code. Of the cold items, only
-# item 6 has the last code of a warm item.
+# Items 0 to 3 are warm, and items 4 to 6 are cold. Items 4 and 5 have the same first code. Item 6 is the only
+# cold item whose last code is also the last code of a warm item.
 IDS = np.array([[0, 0], [0, 1], [1, 0], [2, 1], [1, 2], [1, 3], [2, 0]])
 # The log-probabilities of the first code, and those of the second code after each first code.
 FIRST = np.log([0.2, 0.5, 0.3])

@@ -38,7 +38,7 @@ _LARGER_NOTICE = (
     'J. A. Konstan (2015), "The MovieLens Datasets: History and Context", ACM TiiS 5(4), 19.'
 )
 
-# The version at the end increases when the prepared tables change.
+# The number at the end is a version, which increases when the prepared tables change.
 _CACHE_NAME = "movielens-{size}-1"
 
 _REGISTRY_SECONDS = 60
@@ -156,7 +156,7 @@ def _fetch(scratch: Path, size: str) -> MovieLens:
 
 
 def _places(size: str) -> list[tuple[str, Download, Callable[[Path], MovieLens]]]:
-    """Returns the sources of a size: name, download, and function that fetches the data into a folder and reads it."""
+    """Returns a size's sources: for each, a name, a download, and a function that fetches and reads the data."""
     edition = EDITIONS[size]
     grouplens = edition.download
     places: list[tuple[str, Download, Callable[[Path], MovieLens]]] = [

@@ -170,7 +170,7 @@ def rows_of(text: str, separator: str, width: int, where: str) -> list[list[str]
 def item_table(
     ids: list[str], full_titles: list[str], genres: list[list[str]], where: str, *, first_line: int = 1
 ) -> Table:
-    """Returns the table of N films from their ids, titles with years in brackets, and genres.
+    """Returns the table of N films from their ids, titles with years in parentheses, and genres.
 
     Raises UserError if an id is not a whole number.
     """

@@ -63,7 +63,7 @@ class MovieLens100K(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        del dl_manager  # The rows to write are in memory already.
+        del dl_manager  # Nothing is downloaded, since the rows to write are already in memory.
         return {_SPLIT: self._generate_examples()}
 
     def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
