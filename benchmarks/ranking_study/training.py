@@ -99,7 +99,7 @@ def _train(
     mesh: Mesh,
 ) -> nnx.State:
     # The optimizer is built here from static arguments, which are compared by value. So a second training run with
-    # equal arguments is not compiled again.
+    # equal static arguments and equal array shapes is not compiled again.
     schedule = optax.cosine_decay_schedule(learning_rate, num_steps)
     optimizer = optax.adamw(schedule, weight_decay=weight_decay, mask=_matrices)
 

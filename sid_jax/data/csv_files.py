@@ -42,7 +42,7 @@ def csv_format(path: Path, *, newlines: bool = False) -> pa_csv.ParseOptions:
 
 
 def as_text(names: Sequence[str], *, guessed: Sequence[str] = ()) -> pa_csv.ConvertOptions:
-    """Returns Arrow's options for reading columns of a .csv file, `names` as text; only empty fields become null.
+    """Returns Arrow's options for reading a .csv file's columns `names` and `guessed`; only empty fields become null.
 
     Args:
       names: columns that are read as text, since an id such as "007" would become 7 as a number.

@@ -79,7 +79,7 @@ def fit_scaling(
 
 
 def _divisors(mean: np.ndarray, variance: np.ndarray, subtracted: np.ndarray, standardize: str) -> np.ndarray:
-    """Returns the divisor of each feature, `[D]`; 1 for a constant feature."""
+    """Returns the divisor of each feature, `[D]`; a divisor that is 0, up to rounding, is replaced by 1."""
     size = variance + mean**2
     if standardize == "global":
         square = np.full_like(mean, np.mean(variance + (mean - subtracted) ** 2))

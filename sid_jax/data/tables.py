@@ -267,7 +267,7 @@ def _read_table(path: File, id_column: str, names: Sequence[str]) -> tuple[np.nd
 
 
 def _text(path: File, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Converts text that is stored as bytes or as a list of words to strings; returns any other column unchanged.
+    """Converts bytes or, in RecBole's files, lists of words to strings if they are text; returns others unchanged.
 
     In RecBole's files, a text of several words has the type `token_seq`, a list of words.
     """

@@ -53,7 +53,7 @@ _STARTS = {b"PAR1": ".parquet", b"\x93NUM": ".npy", b"PK\x03\x04": ".pt", b"{": 
 
 
 def kind_of(path: Path) -> str:
-    """Returns a file's kind, an ending in `READABLE` or `INFO`, from its name or else its first bytes; "" if unknown.
+    """Returns a file's kind, `INFO` or an ending in `READABLE`, from its name or else its first bytes; "" if unknown.
 
     A text file may be gzipped, even if its name does not end in .gz.
     """

@@ -1,4 +1,4 @@
-"""NVIDIA recsys-examples: a tensor of IDs and Parquet files for training `sid_gr`, and a catalog for serving."""
+"""NVIDIA recsys-examples: Parquet files and a tensor of IDs for training `sid_gr`, and a catalog for serving."""
 
 from __future__ import annotations
 

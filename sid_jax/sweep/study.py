@@ -69,7 +69,7 @@ class Study:
             ) from error
 
     def next(self) -> Trial:
-        """Returns the trial that was started but has not ended, or a new trial if there is none."""
+        """Returns the trial that was started but has not ended. If there is none, starts a new trial and returns it."""
         running = [trial for trial in self.trials() if trial.state == "running"]
         if running:
             return running[0]

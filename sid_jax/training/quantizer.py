@@ -190,7 +190,11 @@ class _QuantizerJob(Job[TrainState]):
         return self._corpus.train_steps(self.recipe.at(step), state, step, num_steps)
 
     def row(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Returns a row of metrics as numbers: the last value of each schedule, and other metrics over all steps."""
+        """Converts the metrics of several steps to numbers.
+
+        These are the last value of each schedule, the usage and the perplexity of the codes of all these steps, and the
+        means of the other metrics.
+        """
         counts = metrics.pop("counts")
         scheduled = ("temperature", "noise_scale", "learning_rate")
         row = {name: float(values[-1] if name in scheduled else np.mean(values)) for name, values in metrics.items()}

@@ -111,7 +111,7 @@ def test_a_mount_point_is_refused_before_any_work(tmp_path, monkeypatch):
 
 @pytest.fixture
 def closed():
-    """A folder without write permission. Root may write everywhere, so if the user is root, the user is changed."""
+    """A folder without write permission. Root may write everywhere, so root becomes another user during a test."""
     user = os.geteuid()
     with tempfile.TemporaryDirectory() as outer:
         Path(outer).chmod(0o755)

@@ -114,7 +114,7 @@ class VectorParts:
             yield ids.take(pa.array(_kept(part, first, len(ids)))) if part.left_out else ids
 
     def all_rows(self, number: int, rows: int) -> Iterator[tuple[int, pa.Array, np.ndarray]]:
-        """Yields blocks of a part, dropped rows included: each block's first row in the part, its ids and vectors."""
+        """Yields a part's blocks, dropped rows included: the position of a block in the part, its ids and vectors."""
         part = self.parts[number]
         ids_file = IdReader(part.ids_path, part.ids_offset, part.first_row) if part.ids_path else None
         read = 0
