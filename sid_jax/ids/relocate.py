@@ -158,7 +158,8 @@ class Placing:
         self._ids, self._rank = ids, np.zeros(len(ids), np.int64)
         self._occupancy = Occupancy(tuple_keys(codes[:0] if taken is None else taken, sizes), capacity)
         names, self._bucket, counts = np.unique(self.keys, return_inverse=True, return_counts=True)
-        # For each tuple, the number of items that may keep it. The occupancy counts only these items.
+        # For each tuple, the number of its items that may keep it. The occupancy counts `taken` and these items. Any
+        # other item is counted when it gets a tuple.
         self._staying = np.minimum(counts, capacity - self._occupancy.count(names))
         self._crowded = counts > self._staying
         self._occupancy.add(names, self._staying)
@@ -190,8 +191,8 @@ class Placing:
         codes, costs, own_costs = self._alternatives.tuples(rows, self.codes[rows], first_codes, width)
         keys = tuple_keys(codes, self._sizes)
         room = self._room(keys)
-        # An item's own tuple is not an alternative, even if it has room: the items that may keep it are already counted
-        # as its occupants.
+        # An item's own tuple is never an alternative. Which items keep their tuple is decided separately, and these
+        # items are already counted in the occupancy.
         can_have = (room > 0) & (keys != self.keys[rows, None])
         costs = np.where(can_have, costs - own_costs[:, None].astype(np.float64), np.inf)
         if some_stay:

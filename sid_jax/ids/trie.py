@@ -83,8 +83,8 @@ def build_trie(
             raise ValueError("rows contains no row of the table")
     in_order = semantic_ids[order]
     changes = in_order[1:] != in_order[:-1]
-    # For each depth, `starts` has the first row of each node in the sorted table. `ends` has these rows, and then the
-    # end of the depth's last node.
+    # For each depth, `starts` has the first row of each node in the sorted table. `ends` has the same rows and, as its
+    # last entry, the number of rows. The rows of node i are therefore ends[i] to ends[i + 1].
     starts, is_start = [np.zeros(1, np.intp)], np.arange(len(order)) == 0
     for level in range(len(sizes)):
         is_start[1:] |= changes[:, level]
@@ -232,8 +232,8 @@ def leaf_places(trie: Trie, leaves: jax.Array, count: int) -> tuple[jax.Array, j
     leaf = jax.vmap(lambda each: jnp.searchsorted(each, slots, side="right"))(filled)
     there = leaf < leaves.shape[1]
     leaf = jnp.minimum(leaf, leaves.shape[1] - 1)
-    # The items of leaf m end at output position filled[m] and at end[m] in the trie's items. Output position s is
-    # therefore item end[m] - (filled[m] - s).
+    # The items of leaf m are before position filled[m] of the output, and before position end[m] of `trie.items`. If
+    # output position s belongs to leaf m, its item is therefore at position end[m] - (filled[m] - s) of `trie.items`.
     position = jnp.take_along_axis(end - filled, leaf, axis=1) + jnp.broadcast_to(slots, leaf.shape)
     return jnp.where(there, trie.items.at[position].get(mode="clip"), -1), leaf
 
