@@ -155,9 +155,12 @@ def cluster_means(points: jax.Array, codes: jax.Array, num_clusters: int) -> tup
 
 def _codes_in_blocks(points: jax.Array, centroids: jax.Array) -> jax.Array:
     """Returns `nearest_codes` of points `[N, Z]`, on CPUs block by block, so that the scores stay in the cache."""
-    if jax.default_backend() != "cpu":
+    num_points, size = points.shape
+    if jax.default_backend() != "cpu" or num_points <= _ITEMS_A_BLOCK:
         return nearest_codes(points, centroids)
-    return jax.lax.map(lambda point: nearest_codes(point, centroids), points, batch_size=_ITEMS_A_BLOCK)
+    # The last block is padded. With the argument `batch_size`, `lax.map` would compile a second program for it.
+    blocks = jnp.pad(points, ((0, -num_points % _ITEMS_A_BLOCK), (0, 0))).reshape(-1, _ITEMS_A_BLOCK, size)
+    return jax.lax.map(lambda block: nearest_codes(block, centroids), blocks).reshape(-1)[:num_points]
 
 
 def fill_rows(rows: jax.Array, empty: jax.Array, candidates: jax.Array, priorities: jax.Array) -> jax.Array:
@@ -187,19 +190,26 @@ def kmeans(points: jax.Array, num_clusters: int, num_iterations: int, key: jax.A
     with one_blas_thread():
         centroids = jnp.asarray(centroids_by_splitting(np.asarray(first), num_clusters))
     for view, more in itertools.pairwise([first, *views]):
-        centroids = lloyd(view, centroids, min(num_iterations, _ITERATIONS_SHOWN))
-        centroids = _with_more_axes(view, more, centroids)
+        centroids = _with_more_axes(view, more, centroids, min(num_iterations, _ITERATIONS_SHOWN))
     return lloyd(points, centroids, num_iterations)
 
 
-@jax.jit
-def _with_more_axes(view: jax.Array, more: jax.Array, centroids: jax.Array) -> jax.Array:
-    """Returns centroids `[K, Z]` with more features, computed from centroids `[K, z]` with fewer features.
+@functools.partial(jax.jit, static_argnames=("num_iterations",))
+def _with_more_axes(view: jax.Array, more: jax.Array, centroids: jax.Array, num_iterations: int) -> jax.Array:
+    """Refines centroids `[K, z]` by Lloyd iterations, and returns them with more features, `[K, Z]`.
 
-    `view` `[N, z]` and `more` `[N, Z]` are the same points with fewer and with more features. Each point is assigned to
-    its nearest centroid in `view`. A new centroid is the mean of its points in `more`.
+    `view` `[N, z]` and `more` `[N, Z]` are the same points with fewer and with more features. The iterations use
+    `view`. A centroid without points keeps its place, since `lloyd` moves such centroids at the end. A returned
+    centroid is the mean of its points in `more`.
     """
-    return cluster_means(more, _codes_in_blocks(view, centroids), len(centroids))[0]
+    num_clusters = len(centroids)
+
+    def iterate(_: int, centroids: jax.Array) -> jax.Array:
+        means, counts = cluster_means(view, _codes_in_blocks(view, centroids), num_clusters)
+        return jnp.where(counts[:, None] > 0, means, centroids)
+
+    centroids = jax.lax.fori_loop(0, num_iterations, iterate, centroids)
+    return cluster_means(more, _codes_in_blocks(view, centroids), num_clusters)[0]
 
 
 def _along_longest_axes(points: jax.Array) -> list[jax.Array]:
