@@ -153,7 +153,7 @@ def test_the_start_of_a_training():
     lower(kmeans.cluster_means, array(N, D), codes(N), num_clusters=6)
     lower(kmeans._covariance, array(N, D))
     lower(kmeans._coordinates, array(N, D), array(D, 3), numbers=(2, 3))
-    lower(kmeans._with_more_axes, array(N, 2), array(N, D), array(6, 2))
+    lower(kmeans._with_more_axes, array(N, 2), array(N, D), array(6, 2), num_iterations=2)
     lower(kmeans._residuals, array(N, D), array(6, D))
     lower(product._move, array(N, D), array(6, D))
     lower(product._rotated, array(N, D), array(D, D))
@@ -174,6 +174,7 @@ def test_codes_of_vectors_and_vectors_of_codes(model):
     lower(alternatives._compare_first_codes, model, array(16, D))
     lower(beam.beam_codes, array(300, D), [array(6, D), array(5, D)], width=12)
     lower(metrics._compare, model, array(16, D), codes(16, 2))
+    lower(metrics._fidelity, model, array(16, D), codes(16, 2), array(16, dtype=bool))
     lower(metrics._nearest, array(N, D), codes(16), count=5)
 
 

@@ -27,7 +27,7 @@ from sid_jax.messages import Messages
 from sid_jax.metrics.codes import max_distinct_rate
 from sid_jax.metrics.crowding import crowding_line
 from sid_jax.metrics.vectors import report_figures
-from sid_jax.training.evaluate import evaluate, r2_of_codes
+from sid_jax.training.evaluate import evaluate, r2_of_codes, r2_of_other_codes
 from sid_jax.training.restore import TrainedRun, restore_run
 from sid_jax.training.sharding import all_devices
 
@@ -157,7 +157,7 @@ def make_export(
         "schema": {"id_column": data.id_name, "columns": list(data.columns)},
         "metrics": {
             **evaluation.metrics,
-            "r2_unique": r2_of_codes(run.recipe, run.state, data.vectors, final_codes, mesh),
+            "r2_unique": r2_of_other_codes(run.recipe, run.state, data.vectors, final_codes, evaluation, mesh),
             **cold_figures,
         },
         "codebooks": model_info(model),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ from sid_jax.data.scaling import Scaling, apply_scaling, moments, normalize
 from sid_jax.metrics.codes import identical_items
 from sid_jax.metrics.ids import explained_by_prefix
 from sid_jax.models.rqvae import RQVAE
+from sid_jax.quantize.losses import squared_error
 from sid_jax.streams import stream_rng
 
 # Number of items that are decoded per call, and number of items whose neighbors are searched per call.
@@ -55,7 +56,11 @@ def fidelity_by_depth(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> l
     Vectors are float32 and unscaled. Codes are `[N, L]`, and are decoded with the model's codebooks and decoder.
     """
     spread = float(spread_by_part(vectors, model.scaling).sum()) or 1.0
-    return [_fidelity(*_compared(model, vectors, codes[:, :depth]), spread) for depth in range(1, codes.shape[1] + 1)]
+    sums = sum(np.asarray(_fidelity(model, *block), np.float64).sum(axis=-1) for block in _decoded(vectors, codes))
+    return [
+        {"r2": 1 - error / spread, "mse": error / vectors.size, "cosine": cosine / len(vectors)}
+        for error, cosine in sums.tolist()
+    ]
 
 
 def fidelity_by_part(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> dict[str, float]:
@@ -80,11 +85,29 @@ def _compared(model: RQVAE, vectors: np.ndarray, codes: np.ndarray) -> tuple[np.
     return inputs, reconstructions
 
 
-def _fidelity(inputs: np.ndarray, reconstructions: np.ndarray, spread: float) -> dict[str, float]:
-    error = float(np.square(inputs - reconstructions, dtype=np.float64).sum())
-    norms = np.linalg.norm(inputs, axis=1) * np.linalg.norm(reconstructions, axis=1)
-    cosines = (inputs * reconstructions).sum(axis=1) / np.maximum(norms, 1e-12)
-    return {"r2": 1 - error / spread, "mse": error / inputs.size, "cosine": float(cosines.mean(dtype=np.float64))}
+def _decoded(vectors: np.ndarray, codes: np.ndarray) -> Iterator[tuple[jax.Array, ...]]:
+    """Yields vectors and codes in blocks of equal size, each with whether a row counts; the last block is padded."""
+    size = -(-len(codes) // -(-len(codes) // _DECODED_A_CALL))
+    for first in range(0, len(codes), size):
+        rows = np.arange(first, first + size)
+        counted, rows = rows < len(codes), np.minimum(rows, len(codes) - 1)
+        yield jnp.asarray(vectors[rows]), jnp.asarray(codes[rows]), jnp.asarray(counted)
+
+
+@jax.jit
+def _fidelity(model: RQVAE, vectors: jax.Array, codes: jax.Array, counted: jax.Array) -> jax.Array:
+    """Returns the squared errors and the cosines `[L, 2, B]` of reconstructions from the first 1 to L codes.
+
+    The values of items for which `counted` `[B]` is False are 0.
+    """
+
+    def of_depth(depth: int) -> jax.Array:
+        inputs, reconstructions = model.compared(vectors, codes[:, :depth])
+        norms = jnp.linalg.norm(inputs, axis=-1) * jnp.linalg.norm(reconstructions, axis=-1)
+        cosines = jnp.sum(inputs * reconstructions, axis=-1) / jnp.maximum(norms, 1e-12)
+        return jnp.where(counted, jnp.stack([squared_error(inputs, reconstructions), cosines]), 0.0)
+
+    return jnp.stack([of_depth(depth) for depth in range(1, codes.shape[1] + 1)])
 
 
 def r2_of_moments(moments: np.ndarray) -> dict[str, float]:

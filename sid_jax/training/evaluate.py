@@ -51,10 +51,12 @@ class Evaluation:
         r2_by_part: for vectors with parts, r2 of each part by its name, over the items that have the part;
         agreement: the share of items whose `codes` equal those of a training forward pass with the noise of the last
           step.
+      spread: the squared distance to the mean in `r2`, summed over the same items and all features.
     """
 
     codes: np.ndarray
     metrics: dict[str, Any]
+    spread: float
 
 
 def evaluate(
@@ -101,7 +103,7 @@ def evaluate(
         "near_ties": near_ties / len(measured),
         "agreement": agreement / len(measured),
     }
-    return Evaluation(codes, metrics)
+    return Evaluation(codes, metrics, float(spreads.sum()))
 
 
 def measured_rows(num_items: int, seed: int) -> np.ndarray | None:
@@ -112,15 +114,15 @@ def measured_rows(num_items: int, seed: int) -> np.ndarray | None:
 
 
 def _in_blocks(
-    measure: Callable[..., tuple[jax.Array, ...]], mesh: Mesh, *arrays: np.ndarray
+    measure: Callable[..., tuple[jax.Array, ...]], mesh: Mesh, *arrays: np.ndarray, size: int | None = None
 ) -> Iterator[tuple[int, list[np.ndarray]]]:
     """Applies `measure` to blocks of arrays `[N, ...]`; yields each block's first row number and the results.
 
-    Blocks are sharded over the devices. The last block is padded by repeating its last item, so that all blocks
-    use the same compiled program.
+    Blocks are sharded over the devices, and have `size` rows; None stands for 2048, or for N if N is smaller. The last
+    block is padded by repeating its last item, so that all blocks use the same compiled program.
     """
     num_items = len(arrays[0])
-    size = -(-min(_ITEMS_A_CALL, num_items) // mesh.size) * mesh.size
+    size = -(-(size or min(_ITEMS_A_CALL, num_items)) // mesh.size) * mesh.size
     for start in range(0, num_items, size):
         rows = np.minimum(np.arange(start, start + size), num_items - 1)
         block = [_share_out_rows(array, rows, mesh) for array in arrays]
@@ -157,9 +159,40 @@ def _measure(recipe: Recipe, state: TrainState, vectors: jax.Array, *, mesh: Mes
 
 def r2_of_codes(recipe: Recipe, state: TrainState, vectors: np.ndarray, codes: np.ndarray, mesh: Mesh) -> float:
     """Returns R^2, as in `evaluate`, of the reconstructions of vectors `[N, D]` from codes `[N, L]`."""
-    blocks = _in_blocks(functools.partial(_errors, recipe, state, mesh=mesh), mesh, vectors, codes)
-    error = sum(float(errors.sum(dtype=np.float64)) for _, (errors,) in blocks)
+    error = _error_of_codes(recipe, state, vectors, codes, mesh)
     return 1 - error / (float(spread_by_part(vectors, recipe.model(state).scaling).sum()) or 1.0)
+
+
+def r2_of_other_codes(
+    recipe: Recipe, state: TrainState, vectors: np.ndarray, codes: np.ndarray, evaluation: Evaluation, mesh: Mesh
+) -> float:
+    """Returns the R^2 of other codes `[N, L]` than those of an evaluation of all items.
+
+    Only the items whose codes differ are decoded. Their number differs from run to run, but the number of items per
+    call does not, so that the compiled program is found in the cache.
+    """
+    rows = np.flatnonzero((codes != evaluation.codes).any(axis=1))
+    if not len(rows):
+        return evaluation.metrics["r2"]
+    some, size = take_rows(vectors, rows), min(_ITEMS_A_CALL, len(vectors))
+    old, new = (_error_of_codes(recipe, state, some, each[rows], mesh, size) for each in (evaluation.codes, codes))
+    return evaluation.metrics["r2"] - (new - old) / (evaluation.spread or 1.0)
+
+
+def _error_of_codes(
+    recipe: Recipe,
+    state: TrainState,
+    vectors: np.ndarray,
+    codes: np.ndarray,
+    mesh: Mesh,
+    size: int | None = None,
+) -> float:
+    """Returns the sum of the squared errors of the reconstructions of vectors `[N, D]` from codes `[N, L]`.
+
+    For `size`, see `_in_blocks`.
+    """
+    blocks = _in_blocks(functools.partial(_errors, recipe, state, mesh=mesh), mesh, vectors, codes, size=size)
+    return sum(float(errors.sum(dtype=np.float64)) for _, (errors,) in blocks)
 
 
 @functools.partial(jax.jit, static_argnames=("recipe", "mesh"))

@@ -35,10 +35,14 @@ def small_run(folder, vectors):
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
-    """Maps each scheme to codes, Semantic IDs and manifest, for 300 items of which ten have equal vectors."""
+    """Maps each scheme to codes, Semantic IDs and manifest, for 300 items of which ten have equal vectors.
+
+    The manifest's metrics also have `r2_of_ids`, the R^2 of all reconstructions from IDs.
+    """
     folder = tmp_path_factory.mktemp("exports")
     vectors = np.random.default_rng(0).normal(size=(300, 12)).astype(np.float32)
     vectors[:10] = vectors[0]
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     config = small_run(folder, vectors)
     console = Console(file=io.StringIO())
     train(config, folder / "run", messages=Messages.to_console(console))
@@ -51,6 +55,8 @@ def exports(tmp_path_factory):
         table = pq.read_table(out / "ids.parquet")
         codes, semantic_ids = (np.array(table[name].to_pylist()) for name in ("codes", "semantic_id"))
         found[scheme] = codes, semantic_ids, json.loads((out / "manifest.json").read_text())
+        error = np.square(units - loaded.decode(semantic_ids[:, :3])).sum()
+        found[scheme][2]["metrics"]["r2_of_ids"] = 1 - error / np.square(units - units.mean(axis=0)).sum()
     return found
 
 
@@ -64,6 +70,7 @@ def test_the_default_relocates_and_says_what_it_cost(exports):
     assert made["moved_by_level"] == pytest.approx((codes != semantic_ids).mean(axis=0))
     assert metrics["gini"] > 0 and len(metrics["entropy"]) == 3
     assert metrics["r2"] - 0.05 < metrics["r2_unique"] != metrics["r2"]
+    assert metrics["r2_unique"] == pytest.approx(metrics["r2_of_ids"], abs=1e-6)
 
 
 def test_a_suffix_and_nothing_at_all(exports):
