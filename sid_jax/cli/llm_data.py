@@ -22,7 +22,11 @@ _TASKS = flags.DEFINE_list(
 )
 _MAX_HISTORY = flags.DEFINE_integer("max_history", 20, "Maximum number of items of a history; older items are dropped.")
 _MAX_TEXT = flags.DEFINE_integer("max_text", 500, "Maximum number of characters of a title or description.")
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the order and the wording of training rows.", lower_bound=0)
+_COPIES = flags.DEFINE_integer("copies", 1, "Number of training rows for each answer of a task with histories.")
+_ITEM_DROPOUT = flags.DEFINE_float(
+    "item_dropout", 0.0, "Probability that an item of a history is left out of a training row."
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the order, wording and item dropout of training rows.", lower_bound=0)
 _PATTERN = flags.DEFINE_string(
     "pattern",
     DEFAULT_PATTERN,
@@ -59,6 +63,8 @@ def _main(words: list[str]) -> None:
         tasks=_TASKS.value if _TASKS.present else None,
         max_history=_MAX_HISTORY.value,
         max_text=_MAX_TEXT.value,
+        copies=_COPIES.value,
+        item_dropout=_ITEM_DROPOUT.value,
         seed=_SEED.value,
         pattern=_PATTERN.value,
         markers=(begin, end),

@@ -48,7 +48,9 @@ class Examples:
       ids: text of each item's Semantic ID.
       max_history: maximum number of items in a history; earlier items are dropped.
       max_text: maximum number of characters of a title or description.
-      seed: seed of the order of training rows and of their wording.
+      copies: number of training rows for each user or target, instead of one.
+      item_dropout: probability that an item of a history is left out of a training row. Answers are never left out.
+      seed: seed of the order of training rows, their wording and the items that are left out.
     """
 
     def __init__(
@@ -59,11 +61,14 @@ class Examples:
         *,
         max_history: int,
         max_text: int,
+        copies: int,
+        item_dropout: float,
         seed: int,
     ):
         self.names, self._tasks = tasks, [TASKS[name] for name in tasks]
         self._content, self._ids, self._seed = content, ids, seed
         self._max_history, self._max_text = max_history, max_text
+        self._copies, self._item_dropout = copies, item_dropout
 
     @functools.cached_property
     def _texts(self) -> dict[str, list[str]]:
@@ -110,16 +115,19 @@ class Examples:
         if "titles" in task.fields:
             before = np.concatenate([[0], np.cumsum(has_text["title"][histories.items])])
             kept &= before[last] > before[first]
-        return users[kept], first[kept], last[kept]
+        copies = self._copies if split == "train" else 1
+        return np.tile(users[kept], copies), np.tile(first[kept], copies), np.tile(last[kept], copies)
 
     def texts(self, rows: Rows, split: str, part: slice) -> tuple[list[str], list[str], np.ndarray]:
         """Returns questions and answers of some rows, and each answer's item as a row number of the ID table.
 
         `rows` are all rows of `split`, and the slice `part` selects some of them.
         """
+        drops = split == "train" and self._item_dropout > 0
+        random = stream_rng(self._seed, f"llm/item_dropout/{part.start}") if drops else None
         columns = (rows.tasks, rows.first, rows.last, rows.wording)
         pairs = [
-            self._pair(self._tasks[task], first, last, wording, split)
+            self._pair(self._tasks[task], first, last, wording, split, random)
             for task, first, last, wording in zip(*(each[part].tolist() for each in columns), strict=True)
         ]
         items = rows.last[part].copy()
@@ -129,16 +137,29 @@ class Examples:
             items[of_users] = self._content.histories.items[items[of_users]]
         return [question for question, _ in pairs], [answer for _, answer in pairs], items
 
-    def _pair(self, task: Task, first: int, last: int, wording: int, split: str) -> tuple[str, str]:
-        if not task.of_users:
-            history, item = [], first
-        else:
-            assert self._content.histories is not None
-            *history, item = self._content.histories.items[first : last + 1].tolist()
+    def _pair(
+        self, task: Task, first: int, last: int, wording: int, split: str, random: np.random.Generator | None
+    ) -> tuple[str, str]:
+        *history, item = self._items(task, first, last, random) if task.of_users else [first]
         if task.whole and split == "train":
             return self._ids[history[0]], "".join(self._ids[each] for each in (*history[1:], item))
         values = {name: self._field(name, history, item) for name in (*task.fields, task.answer)}
         return task.prompts[wording % len(task.prompts)].format(**values), values[task.answer]
+
+    def _items(self, task: Task, first: int, last: int, random: np.random.Generator | None) -> list[int]:
+        """Returns the history of a row and, as the last item, the answer; `random` draws the items to leave out.
+
+        If no item of the history, or no title that the prompt needs, is left, no item is left out.
+        """
+        assert self._content.histories is not None
+        items = self._content.histories.items[first : last + 1]
+        if random is None:
+            return items.tolist()
+        kept = random.random(len(items)) >= self._item_dropout
+        kept[-1] = True
+        *history, item = items[kept].tolist()
+        enough = any(self._texts["title"][each] for each in history) if "titles" in task.fields else bool(history)
+        return [*history, item] if enough else items.tolist()
 
     def _field(self, name: str, history: list[int], item: int) -> str:
         if name == "history":

@@ -48,6 +48,8 @@ def write_training_data(
     tasks: Sequence[str] | None = None,
     max_history: int = 20,
     max_text: int = 500,
+    copies: int = 1,
+    item_dropout: float = 0.0,
     seed: int = 0,
     pattern: str = DEFAULT_PATTERN,
     markers: tuple[str, str] = ("", ""),
@@ -70,7 +72,12 @@ def write_training_data(
       tasks: names of tasks; None for all tasks for which there is data, except "sequence".
       max_history: maximum number of items in a history; earlier items are dropped.
       max_text: maximum number of characters of a title or description.
-      seed: seed of the order of training rows and of their wording.
+      copies: number of training rows for each answer of a task with histories, or for each user if the task is
+        "sequence". The copies differ in their wording, and in the items that `item_dropout` leaves out.
+      item_dropout: probability, below 1, that an item of a history is left out of a training row. This is data
+        augmentation: a model that sees each history only in full overfits. Answers are never left out, and at least one
+        item of each history stays.
+      seed: seed of the order of training rows, their wording and the items that are left out.
       pattern, markers: see `sid_jax.llm.id_tokens`.
       forms: "chat" for the column `messages`, "text" for the columns `prompt` and `completion`.
       files: "parquet", "jsonl", or both.
@@ -89,9 +96,11 @@ def write_training_data(
             raise UserError(f"{name} are {', '.join(map(str, values or ['none']))}; choose from {', '.join(allowed)}")
         if len(set(values)) < len(values):
             raise UserError(f"{name} are {', '.join(values)}; list each of them once")
-    for name, value in (("max_history", max_history), ("max_text", max_text)):
+    for name, value in (("max_history", max_history), ("max_text", max_text), ("copies", copies)):
         if value < 1:
             raise UserError(f"{name} is {value}; it must be 1 or more")
+    if not 0 <= item_dropout < 1:
+        raise UserError(f"item_dropout is {item_dropout}; it must be at least 0 and below 1")
     if seed < 0:
         raise UserError(f"seed is {seed}; it must be 0 or more")
     if wanted is not None:
@@ -106,7 +115,9 @@ def write_training_data(
     taken, left_out = enough_histories(histories, tokens.table, on_unknown)
     content = Content(tokens.table, taken, folder.name, folder)
     names = possible_tasks(content, wanted)
-    examples = Examples(content, names, tokens.texts.to_pylist(), max_history=max_history, max_text=max_text, seed=seed)
+    limits = {"max_history": max_history, "max_text": max_text}
+    augmentation = {"copies": copies, "item_dropout": item_dropout}
+    examples = Examples(content, names, tokens.texts.to_pylist(), **limits, **augmentation, seed=seed)
     with atomic_folder(folder) as partial:
         rows = {split: examples.rows(split) for split in SPLITS}
         for form in forms:
@@ -127,8 +138,8 @@ def write_training_data(
             "users_left_out": left_out,
             "pattern": tokens.vocabulary.pattern,
             "markers": tokens.markers,
-            "max_history": max_history,
-            "max_text": max_text,
+            **limits,
+            **augmentation,
             "seed": seed,
             "prompts": {name: TASKS[name].prompts for name in names},
         }

@@ -157,6 +157,40 @@ def test_every_wording_is_used_and_order_and_wording_follow_from_the_seed(folder
             assert set(re.findall(r"\{(\w+)\}", wording)) == task.fields
 
 
+def test_copies_leave_out_items_of_histories_but_no_answers(folder, tmp_path, ids):
+    options = {"histories": histories(), "tasks": list(TASKS), "max_history": 4, "copies": 20, "item_dropout": 0.4}
+    for name in ("d", "same"):
+        summary = write_training_data(catalog(), tmp_path / name, **options)
+    assert (summary["copies"], summary["item_dropout"]) == (20, 0.4)
+    rows, full = rows_of(tmp_path / "d", "train"), rows_of(folder, "train")
+    assert rows == rows_of(tmp_path / "same", "train")
+    for split in ("valid", "test"):
+        assert rows_of(tmp_path / "d", split) == rows_of(folder, split)
+    answers = [Counter((row["task"], row["user_id"], row["item_id"]) for row in each) for each in (full, rows)]
+    assert answers[1] == {key: count * (1 if key[1] is None else 20) for key, count in answers[0].items()}
+    whole = {
+        (row["task"], row["user_id"], row["item_id"]): written_ids(row)
+        for row in full
+        if row["task"] in ("next_id", "sequence")
+    }
+    kept, possible, texts = 0, 0, defaultdict(set)
+    for row in rows:
+        if row["task"] == "next_id_by_titles":
+            assert "title" in row["prompt"].replace("with these titles", "").replace("the titles of", "")
+        if row["task"] not in ("next_id", "sequence"):
+            continue
+        items, all_items = written_ids(row), whole[key := (row["task"], row["user_id"], row["item_id"])]
+        left = iter(all_items)
+        assert all(item in left for item in items), "the order of the history is kept"
+        assert items[-1] == all_items[-1] == ids[row["item_id"]] and len(items) >= 2
+        texts[key].add(tuple(items))
+        if len(all_items) == 5:
+            kept, possible = kept + len(items) - 1, possible + 4
+    # If all 4 items of a history would be left out, none is, so the expected share is .6 + .4**4.
+    assert kept / possible == pytest.approx(0.6 + 0.4**4, abs=0.04) and possible > 2000
+    assert all(len(texts[key]) > 1 for key, items in whole.items() if len(items) == 5)
+
+
 def test_chats_and_json_lines_say_the_same(folder):
     for split in ("train", "test"):
         plain, chats = rows_of(folder, split), rows_of(folder, split, "chat")
@@ -189,6 +223,8 @@ def test_chats_and_json_lines_say_the_same(folder):
         ({"markers": ("<b>",)}, "give two texts"),
         ({"markers": "ab"}, "give two texts"),
         ({"max_history": 0}, "max_history is 0"),
+        ({"copies": 0}, "copies is 0; it must be 1 or more"),
+        ({"item_dropout": 1.0}, "item_dropout is 1.0; it must be at least 0 and below 1"),
         ({"source": IdTable([1], np.array([[0, 0]]))}, "there is no training data"),
         ({"source": IdTable([1], np.array([[0, 0]])), "tasks": ["title_to_id"]}, "items with a column title"),
     ],
