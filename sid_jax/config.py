@@ -275,7 +275,7 @@ _IDS: Declaration = {
 _TRAIN: Declaration = {
     "num_epochs": Setting(
         AUTO,
-        "Number of epochs. auto: 33 for up to 50,000 items. For a larger number N of items, auto is smaller, in "
+        "Number of epochs. auto: 24 for up to 50,000 items. For a larger number N of items, auto is smaller, in "
         "proportion to N^(-3/4). A run with auto has at least 66 steps. With auto, other settings in epochs are scaled "
         "in the same proportion.",
         range=POSITIVE,
@@ -314,8 +314,19 @@ _TRAIN: Declaration = {
         "at most 0.9 times as long as float32. A resumed run does not change the choice.",
         choices=("float32", "bfloat16", AUTO),
     ),
-    "optimizer": Setting("adamw", "Optimizer.", choices=("adamw", "adagrad")),
-    "learning_rate": Setting(5e-3, "Peak learning rate, after the warm-up.", range=NOT_NEGATIVE),
+    "optimizer": Setting(
+        "nadamw",
+        "Optimizer. nadamw: AdamW with Nesterov momentum.",
+        choices=("nadamw", "adamw", "adagrad"),
+    ),
+    "learning_rate": Setting(
+        AUTO,
+        "Peak learning rate, after the warm-up. auto: 0.01 for a run of up to 800 steps. For a larger number S of "
+        "steps, auto is smaller, in proportion to S^(-1/2).",
+        range=NOT_NEGATIVE,
+        any_type=True,
+        words=(AUTO,),
+    ),
     "learning_rate_schedule": Setting(
         "cosine", "Learning rate schedule after the warm-up. cosine: decay to 0.", choices=("cosine", "constant")
     ),
@@ -323,7 +334,7 @@ _TRAIN: Declaration = {
         4.0, "Number of warm-up epochs. The learning rate rises from 0 during the warm-up.", range=NOT_NEGATIVE
     ),
     "weight_decay": Setting(
-        1e-4, "AdamW: weight decay of kernels. Biases and codebooks have none.", range=NOT_NEGATIVE
+        1e-4, "NAdamW and AdamW: weight decay of kernels. Biases and codebooks have none.", range=NOT_NEGATIVE
     ),
     "gradient_clip_norm": Setting(
         1000.0, "Gradient clipping: maximum global norm. 0: no clipping.", range=NOT_NEGATIVE
@@ -360,7 +371,7 @@ _TRAIN: Declaration = {
         0.9, "Share of the run after which no code is reset, so that reset codes can converge.", range=SHARE
     ),
     "settle_share": Setting(
-        0.2,
+        0.25,
         "Share of the run, at its end, with a frozen encoder. Only the codebooks and the decoder are trained then.",
         range=SHARE,
     ),

@@ -233,8 +233,10 @@ def set_mlp(config: ConfigDict) -> None:
     config.model.latent_dimension = 32
     config.model.hidden_dimensions = (512, 256, 128)
     config.train.augmentation = 0.0
-    # These settings were chosen with this batch size.
+    # These settings were chosen with this batch size and this optimizer.
     config.train.batch_size = 1024
+    config.train.optimizer = "adamw"
+    config.train.settle_share = 0.2
     config.train.learning_rate = 1e-3
     config.train.num_epochs = 100
     config.train.eval_every_epochs = 10.0

@@ -40,6 +40,8 @@ class OneOf:
 
 # Maps the name of a setting, such as "train.learning_rate", to its candidate values.
 Space = Mapping[str, Between | OneOf]
+# The candidate learning rates of `default_space` if the config's own learning rate is "auto".
+_RATES = OneOf(AUTO, 2e-3, 5e-3, 1e-2, 2e-2)
 
 
 def load_space(config_file: str, config: ConfigDict, given: Mapping[str, Any]) -> Space:
@@ -90,7 +92,7 @@ def default_space(config: ConfigDict) -> Space:
     """Returns ranges around a config's own values for the most important settings (see docs/sweep.md)."""
     model, train = config.model, config.train
     space: dict[str, Between | OneOf] = {
-        "train.learning_rate": _around(train.learning_rate, 4),
+        "train.learning_rate": _RATES if train.learning_rate == AUTO else _around(train.learning_rate, 4),
         "train.batch_size": OneOf(max(1, train.batch_size // 2), train.batch_size, 2 * train.batch_size),
     }
     if model.encoder == "identity":

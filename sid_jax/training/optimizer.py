@@ -18,11 +18,16 @@ from sid_jax.training.state import TrainState
 
 
 def make_optimizer(train: ConfigDict, learning_rate: Schedule) -> optax.GradientTransformation:
-    """Returns AdamW (weight decay on kernels only) or Adagrad (as in TIGER), after gradient clipping by global norm."""
+    """Returns NAdamW, AdamW or Adagrad, after gradient clipping by global norm.
+
+    NAdamW is AdamW with Nesterov momentum (Dozat, Incorporating Nesterov Momentum into Adam, ICLR Workshop 2016). Both
+    have weight decay on kernels only. Adagrad is the optimizer of TIGER.
+    """
     if train.optimizer == "adagrad":
         rule = optax.adagrad(learning_rate)
     else:
-        rule = optax.adamw(learning_rate, weight_decay=train.weight_decay, mask=_kernels)
+        nesterov = train.optimizer == "nadamw"
+        rule = optax.adamw(learning_rate, weight_decay=train.weight_decay, mask=_kernels, nesterov=nesterov)
     clip = optax.clip_by_global_norm(train.gradient_clip_norm) if train.gradient_clip_norm > 0 else optax.identity()
     return optax.chain(clip, rule)
 

@@ -17,7 +17,10 @@ Schedule = Callable[[jax.Array], jax.Array]
 # With `train.num_epochs="auto"`: the number of epochs for a small catalog, the maximum number of items of a small
 # catalog (docs/scale.md has the measurements), and the minimum number of steps of a run. The minimum gives more epochs
 # to a catalog of a few hundred items, whose epochs have only one or two steps.
-_AUTO_EPOCHS, _SMALL_CATALOG, _FEWEST_STEPS = 33, 50_000, 66
+_AUTO_EPOCHS, _SMALL_CATALOG, _FEWEST_STEPS = 24, 50_000, 66
+# With `train.learning_rate="auto"`: the peak learning rate of a short run, and the maximum number of steps of a short
+# run (docs/experiments.md has the measurements).
+_AUTO_RATE, _SHORT_RUN = 1e-2, 800
 
 
 def frozen(section: ConfigDict, *names: str) -> FrozenConfigDict:
@@ -48,7 +51,7 @@ class Lengths:
     An epoch is the smallest number of whole batches that contains every example. The last batch is filled with examples
     of the same epoch, so that all batches have the same size.
 
-    Settings in epochs are multiplied by `steps_per_unit`. A unit is an epoch, or 1/33 of a run whose number of epochs
+    Settings in epochs are multiplied by `steps_per_unit`. A unit is an epoch, or 1/24 of a run whose number of epochs
     is "auto".
     """
 
@@ -159,13 +162,23 @@ def noise_schedule(model: ConfigDict, temperature: Schedule) -> Schedule:
     return lambda step: model.noise_scale * (temperature(step) - floor) / (start - floor)
 
 
+def peak_learning_rate(train: ConfigDict, num_steps: int) -> float:
+    """Returns `train.learning_rate`. If the setting is "auto", the rate is derived from the number of steps of the run.
+
+    Short runs need a high rate, to get far enough. In long runs, a high rate only adds noise.
+    """
+    if train.learning_rate != AUTO:
+        return train.learning_rate
+    return _AUTO_RATE * min(1.0, _SHORT_RUN / num_steps) ** 0.5
+
+
 def learning_rate_schedule(train: ConfigDict, lengths: Lengths, peak: float | None = None) -> Schedule:
     """Returns the learning rate: a linear warm-up, followed by a cosine decay to 0 or by a constant rate.
 
     `peak` replaces `train.learning_rate`. With another peak, this is also the schedule of other rates, such as the rate
     at which the moving averages of "ema" change.
     """
-    peak = train.learning_rate if peak is None else peak
+    peak = peak_learning_rate(train, lengths.num_steps) if peak is None else peak
     warmup = min(lengths.warmup_steps, lengths.num_steps - 1)
     if train.learning_rate_schedule == "constant":
         after = optax.constant_schedule(peak)

@@ -92,7 +92,7 @@ def test_the_documented_space_is_one(tmp_path):
     config = get_config("embeddings", "ste")
     space = load_space(f"{tmp_path / 'mine.py'}:ste", config, {})
     assert own_settings(config, space) == {
-        "train.learning_rate": 5e-3,
+        "train.learning_rate": "auto",
         "model.latent_dimension": 112,
         "train.batch_size": 512,
     }

@@ -49,7 +49,21 @@ def test_gradients_are_clipped_by_their_global_norm(params):
     assert not np.allclose(*unclipped)
 
 
-@pytest.mark.parametrize(("name", "start"), [("adamw", 0.0), ("adagrad", 0.1)])
+def test_three_steps_of_nadamw_by_hand():
+    optimizer = optimizer_of(optimizer="nadamw", weight_decay=0.0, gradient_clip_norm=0.0)
+    weights, first, second = {"bias": jnp.array(1.0)}, 0.0, 0.0
+    state, by_hand = optimizer.init(weights), 1.0
+    for step, grad in enumerate((2.0, -1.0, 0.5), start=1):
+        updates, state = optimizer.update({"bias": jnp.array(grad)}, state, weights)
+        weights = optax.apply_updates(weights, updates)
+        # Dozat (2016): the momentum of the next step is applied in this step.
+        first, second = 0.9 * first + 0.1 * grad, 0.999 * second + 0.001 * grad**2
+        ahead = 0.9 * first / (1 - 0.9 ** (step + 1)) + 0.1 * grad / (1 - 0.9**step)
+        by_hand -= 0.1 * ahead / ((second / (1 - 0.999**step)) ** 0.5 + 1e-8)
+        assert weights["bias"] == pytest.approx(by_hand, rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "start"), [("adamw", 0.0), ("nadamw", 0.0), ("adagrad", 0.1)])
 def test_moments_of_the_rows_named_go_back_to_their_start_and_no_others(params, name, start):
     optimizer = optimizer_of(optimizer=name)
     _, state = optimizer.update(ones_like(params), optimizer.init(params), params)
@@ -67,4 +81,4 @@ def test_moments_of_the_rows_named_go_back_to_their_start_and_no_others(params, 
             touched += 1
         else:
             np.testing.assert_array_equal(new, old)
-    assert touched == (2 if name == "adamw" else 1)
+    assert touched == (1 if name == "adagrad" else 2)

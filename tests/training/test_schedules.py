@@ -95,6 +95,13 @@ def test_the_learning_rate_warms_up_and_ends_near_0():
     assert learning_rate_schedule(config.train, durations(config))(499) == 1.0
 
 
+def test_the_learning_rate_of_auto_falls_with_the_number_of_steps_of_a_long_run():
+    for num_epochs, rate in ((5, 0.01), (80, 0.01), (320, 0.005), (8000, 0.001)):
+        config = config_of(warmup_epochs=0.0, learning_rate="auto", num_epochs=num_epochs)
+        assert durations(config).num_steps == 10 * num_epochs
+        assert learning_rate_schedule(config.train, durations(config))(0) == pytest.approx(rate)
+
+
 def test_epochs_become_steps_in_one_place():
     config = config_of(log_every_steps=20, eval_every_epochs=5, revive_every_epochs=0.5, revive_until=0.8)
     lengths = durations(config, 1001)
@@ -105,9 +112,9 @@ def test_epochs_become_steps_in_one_place():
 
 
 def test_a_larger_catalog_is_seen_in_fewer_epochs():
-    # A run has 33 epochs for up to 50,000 items. With 16 times as many items, it has an eighth of the epochs, and so
+    # A run has 24 epochs for up to 50,000 items. With 16 times as many items, it has an eighth of the epochs, and so
     # twice as many steps.
-    for num_items, epochs in ((1000, 33), (50_000, 33), (800_000, 33 / 8), (500_000_000, 0.033)):
+    for num_items, epochs in ((1000, 24), (50_000, 24), (800_000, 3), (500_000_000, 0.024)):
         lengths = durations(config_of(num_epochs="auto"), num_items)
         assert lengths.num_steps == pytest.approx(epochs * lengths.steps_per_epoch, abs=0.5)
 
@@ -123,25 +130,25 @@ def test_no_evaluation_is_shortly_before_the_last_one():
 
 def test_a_run_of_auto_has_at_least_66_steps():
     config = config_of(num_epochs="auto", batch_size=512)
-    assert [durations(config, num_items).num_steps for num_items in (1, 512, 513, 1024, 1025)] == [66, 66, 66, 66, 99]
+    assert [durations(config, num_items).num_steps for num_items in (1, 512, 513, 1024, 1025)] == [66, 66, 66, 66, 72]
     config = config_of(num_epochs="auto", batch_size=65_536)
     assert durations(config, 50_000).num_steps == 66
     assert durations(config_of(num_epochs=2, batch_size=512), 512).num_steps == 2
 
 
-def test_settings_in_epochs_are_33rds_of_a_run_of_auto():
-    config = config_of(num_epochs="auto", warmup_epochs=3.3, eval_every_epochs=11.0, revive_every_epochs=1.0)
+def test_settings_in_epochs_are_24ths_of_a_run_of_auto():
+    config = config_of(num_epochs="auto", warmup_epochs=2.4, eval_every_epochs=8.0, revive_every_epochs=1.0)
     config.train.log_every_steps = 25
     lengths = durations(config, 800_000)
-    assert lengths.num_steps == 33_000 and lengths.revive_every_steps == 1000
-    assert (lengths.warmup_steps, lengths.eval_every_steps) == (3300, 11_000)
-    # The temperature has 33 values, one per unit of 1,000 steps. The last value is the minimum.
+    assert lengths.num_steps == 24_000 and lengths.revive_every_steps == 1000
+    assert (lengths.warmup_steps, lengths.eval_every_steps) == (2400, 8000)
+    # The temperature has 24 values, one per unit of 1,000 steps. The last value is the minimum.
     config.train.annealing_schedule = "linear"
     falling = temperature_schedule(config.model, config.train, lengths)
-    assert falling(jnp.int32(999)) == 2.0 > falling(jnp.int32(1000)) and falling(jnp.int32(32_999)) == np.float32(0.05)
+    assert falling(jnp.int32(999)) == 2.0 > falling(jnp.int32(1000)) and falling(jnp.int32(23_999)) == np.float32(0.05)
     small = durations(config, 5000)
-    config.train.num_epochs = 33
-    assert small.warmup_steps == 165 and small == durations(config, 5000)
+    config.train.num_epochs = 24
+    assert small.warmup_steps == 120 and small == durations(config, 5000)
 
 
 def test_a_run_shorter_than_a_call_is_one_call():
