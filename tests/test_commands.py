@@ -67,6 +67,25 @@ def test_a_disk_that_takes_no_more_ends_in_one_line_and_the_run_goes_on_later(tm
     assert again.returncode == 0, again.stderr
 
 
+def test_training_with_an_export_writes_what_the_two_commands_write(tmp_path, vectors):
+    flags = ["--config=configs/embeddings.py", f"--config.data.path={vectors}", "--config.train.num_epochs=2"]
+    flags += ["--config.model.codebook_size=8", "--config.model.hidden_dimensions=(8,)"]
+    together = train(tmp_path, *flags, f"--export={tmp_path / 'one'}")
+    assert together.returncode == 0, together.stderr
+    assert "Next: sid-jax export" not in together.stdout and "Next: sid-jax evaluate" in together.stdout
+    apart = run("export.py", f"--workdir={tmp_path / 'run'}", f"--out={tmp_path / 'two'}")
+    assert apart.returncode == 0, apart.stderr
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert sorted(path.name for path in one.iterdir()) == sorted(path.name for path in two.iterdir())
+    for name in ("ids.csv", "codebooks.safetensors", "trie.npz", "report.json"):
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+    # The folder of the export is checked before the training starts.
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "notes.txt").write_text("")
+    again = train(tmp_path / "other", *flags, f"--export={tmp_path / 'taken'}")
+    assert "taken" in refused(again) and not (tmp_path / "other" / "run").exists()
+
+
 def test_export_of_no_run_is_refused(tmp_path):
     line = refused(run("export.py", f"--workdir={tmp_path / 'none'}", f"--out={tmp_path / 'out'}"))
     assert "has no run" in line and "train first" in line

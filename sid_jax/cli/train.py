@@ -1,7 +1,8 @@
 """Trains a quantizer (RQ-VAE) on item vectors.
 
-Example:
+Examples: training alone, and training followed by an export.
   sid-jax train --config=ml100k:gumbel --workdir=runs/ml100k
+  sid-jax train --config=ml100k:gumbel --workdir=runs/ml100k --export=exports/ml100k
 
 To train in several processes, run the same command in each process: with --distributed on Cloud TPU or under SLURM,
 otherwise with --coordinator_address, --num_processes and --process_id.
@@ -9,16 +10,30 @@ otherwise with --coordinator_address, --num_processes and --process_id.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from absl import flags
 
-from sid_jax import command, presets
+from sid_jax import command, presets, signals
 from sid_jax.buckets.mirror import workdir_of
+from sid_jax.buckets.outputs import output_folder
 from sid_jax.cli import processes
 from sid_jax.config import SETTINGS
-from sid_jax.signals import training_stopped
+from sid_jax.messages import Messages
+from sid_jax.paths import typed
+
+if TYPE_CHECKING:
+    from sid_jax.training.restore import TrainedRun
 
 _CONFIG = command.config_flag(presets.QUANTIZER)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run. An existing run is resumed.", required=True)
+_EXPORT = flags.DEFINE_string(
+    "export",
+    None,
+    "Folder of an export with a report that is written after training: new, empty, or written by the same command. "
+    "sid-jax export has more options.",
+)
 
 
 def run(started: float) -> None:
@@ -30,7 +45,31 @@ def _main(started: float) -> None:
     from sid_jax.training.quantizer import train
 
     processes.join()
+    out = None if _EXPORT.value is None else _export_folder(_EXPORT.value)
     with workdir_of(processes.shared(_WORKDIR.value)) as workdir:
-        finished = train(_CONFIG.value, workdir, started=started) is not None
-    if not finished:
-        raise training_stopped()
+        trained = train(_CONFIG.value, workdir, started=started, exported=out is not None)
+        if trained is not None and out is not None:
+            _export(trained, workdir, out)
+    if trained is None:
+        raise signals.training_stopped()
+
+
+def _export_folder(text: str) -> Path:
+    """Returns the folder of the export, after checking before the training that it can be written."""
+    from sid_jax.export.retry import earlier_request
+    from sid_jax.training.processes import refuse_several
+
+    refuse_several("--export")
+    out = output_folder(text)
+    earlier_request(out)
+    return out
+
+
+def _export(trained: TrainedRun, workdir: Path, out: Path) -> None:
+    from sid_jax.export.run import export
+    from sid_jax.report.run import report_of
+
+    signals.end_with_publication()
+    messages = Messages.to_console()
+    export(workdir, out, run=trained, finish=report_of(out, messages), messages=messages)
+    messages.line(f"Next: sid-jax evaluate --ids={typed(out)} --vectors=FILE")

@@ -37,6 +37,7 @@ def export(
     out: Path,
     *,
     step: int | None = None,
+    run: TrainedRun | None = None,
     unique: str | None = None,
     align_to: Path | None = None,
     programs: Collection[str] = (),
@@ -50,18 +51,20 @@ def export(
       workdir: the run's folder.
       out: destination: a new path or an empty folder. If `out` already has this export, nothing is written.
       step: step of the checkpoint; None takes the best one of a finished run.
+      run: the run of the workdir if it is in memory, so that it need not be restored.
       unique: "relocate", "suffix" or "none"; None for the setting of the run's config.
       align_to: IDs of an older model, see `read_id_table`. Codes are renumbered so that few IDs change.
       programs: further formats of the encoder to write; see `sid_jax.export.programs`.
       finish: see `write_export`; also called for an export that already exists.
       messages: where text is printed; standard output if None.
-      nested: see `sid_jax.training.quantizer.train_quantizer`.
+      nested: see `sid_jax.training.quantizer.train`.
 
     Raises:
       UserError: if the run cannot be restored, or `out` or a program cannot be written.
     """
     messages, programs, earlier = messages or Messages.to_console(), check_programs(programs), earlier_request(out)
-    to, run = None if align_to is None else read_id_table(align_to), restore_run(workdir, step)
+    to = None if align_to is None else read_id_table(align_to)
+    run = run or restore_run(workdir, step)
     settings = [run.step, unique or run.config.ids.unique, run.config.ids.capacity, to and to.fingerprint()]
     parts = settings, model_hash(run.model), run.data.fingerprint(), pa.table(run.data.columns)
     request = request_digest(*parts, *programs)

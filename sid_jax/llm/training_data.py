@@ -116,7 +116,7 @@ def write_training_data(
     content = Content(tokens.table, taken, folder.name, folder)
     names = possible_tasks(content, wanted)
     limits = {"max_history": max_history, "max_text": max_text}
-    augmentation = {"copies": copies, "item_dropout": item_dropout}
+    augmentation: dict[str, Any] = {"copies": copies, "item_dropout": item_dropout}
     examples = Examples(content, names, tokens.texts.to_pylist(), **limits, **augmentation, seed=seed)
     with atomic_folder(folder) as partial:
         rows = {split: examples.rows(split) for split in SPLITS}

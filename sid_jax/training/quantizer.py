@@ -51,6 +51,7 @@ def train(
     *,
     messages: Messages | None = None,
     started: float | None = None,
+    exported: bool = False,
     nested: bool = False,
 ) -> TrainedRun | None:
     """Trains a quantizer on the files that the config names. Returns and raises as `train_quantizer` does.
@@ -58,8 +59,8 @@ def train(
     Args:
       config: from `sid_jax.config`, or from a file in `configs/`.
       workdir: the run's folder, for its settings, checkpoints and metrics.
-      messages, started: see `train_quantizer`.
-      nested: see `train_quantizer`. If True, an error about bad rows names the setting as in `sid-jax recommend`.
+      messages, started, exported: see `train_quantizer`.
+      nested: whether training is part of `sid-jax recommend`, where settings have other names in errors.
     """
     started = started or time.monotonic()
     with agreed():
@@ -67,7 +68,7 @@ def train(
         check_wandb(config.train.wandb)
         section = "config.quantizer" if nested else "config"
         data = load_corpus(config, f"--{section}.data.on_bad_rows=drop")
-    return train_quantizer(config, data, workdir=workdir, messages=messages, started=started, nested=nested)
+    return train_quantizer(config, data, workdir=workdir, messages=messages, started=started, exported=exported)
 
 
 @noticing_loss()
@@ -78,7 +79,7 @@ def train_quantizer(
     workdir: Path | None = None,
     messages: Messages | None = None,
     started: float | None = None,
-    nested: bool = False,
+    exported: bool = False,
 ) -> TrainedRun | None:
     """Trains a quantizer on vectors up to the config's last epoch.
 
@@ -94,8 +95,8 @@ def train_quantizer(
       messages: where text is printed; standard output if None.
       started: `time.monotonic()` at the start of the program, for the reported start-up time; None for the time of
         this call.
-      nested: whether training is part of `sid-jax recommend`. If so, no next command is suggested, and the warning
-        about too few distinct code tuples is left to the export that follows.
+      exported: whether an export follows in the same command. If so, no next command is suggested, and the warning
+        about too few distinct code tuples is left to the export.
 
     Returns:
       The run at the best checkpoint by `train.best_metric`; None if training was interrupted.
@@ -139,15 +140,15 @@ def train_quantizer(
         startup = ended.first_steps and ended.first_steps - started
         show_samples(messages, trained, evaluation.codes)
         show_summary(messages, evaluation.metrics, ended.step, time.monotonic() - started, startup)
-        # A nested run is followed by an export, which prints this warning.
-        if not nested and (crowded := crowding_line(evaluation.metrics)):
+        # An export that follows prints this warning.
+        if not exported and (crowded := crowding_line(evaluation.metrics)):
             messages.warn(crowded)
         state, step = best_of(job, checkpoints, ended)
         if step not in (None, ended.step):
             messages.line(f"The best checkpoint is that of step {step:,}{'; export uses it' * bool(workdir)}.")
         if workdir:
             messages.line(f"The run is in {workdir}: run.json, checkpoints, metrics.jsonl, tensorboard")
-        if workdir and not nested:
+        if workdir and not exported:
             messages.line(
                 f"Next: sid-jax export --workdir={typed(workdir)} --out={shlex.quote(f'exports/{workdir.name}')}"
             )

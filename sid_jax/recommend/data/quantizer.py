@@ -66,9 +66,11 @@ def train_ids(config: ConfigDict, workdir: Path, console: Console) -> Path:
         refuse_several("Training a quantizer for config.ids=rqvae")
         messages = Messages.to_console(console)
         try:
-            if train(quantizer_config(config), workdir / "quantizer", messages=messages, nested=True) is None:
+            folder = workdir / "quantizer"
+            run = train(quantizer_config(config), folder, messages=messages, exported=True, nested=True)
+            if run is None:
                 raise training_stopped()
-            export(workdir / "quantizer", out, messages=messages, nested=True)
+            export(folder, out, run=run, messages=messages, nested=True)
         except UserError as error:
             raise UserError(_in_quantizer(str(error), config.data.source in CATALOGS)) from error
     return out
