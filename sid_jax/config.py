@@ -371,12 +371,15 @@ _TRAIN: Declaration = {
         0.9, "Share of the run after which no code is reset, so that reset codes can converge.", range=SHARE
     ),
     "settle_share": Setting(
-        0.25,
+        0.3,
         "Share of the run, at its end, with a frozen encoder. Only the codebooks and the decoder are trained then.",
         range=SHARE,
     ),
     "log_every_steps": Setting(
-        100, "Number of steps per compiled call; metrics are written once per call.", range=ONE_OR_MORE
+        100,
+        "Maximum number of steps per compiled call; metrics are written once per call. If possible, all calls get the "
+        "same number of steps, at least half of this maximum.",
+        range=ONE_OR_MORE,
     ),
     "eval_every_epochs": Setting(
         15.0,

@@ -195,7 +195,10 @@ _TRAIN: Declaration = {
     "weight_decay": Setting(0.1, "AdamW: weight decay of kernels.", range=NOT_NEGATIVE),
     "gradient_clip_norm": Setting(1.0, "Gradient clipping: maximum global norm. 0: no clipping.", range=NOT_NEGATIVE),
     "log_every_steps": Setting(
-        50, "Number of steps per compiled call; metrics are written once per call.", range=ONE_OR_MORE
+        50,
+        "Maximum number of steps per compiled call; metrics are written once per call. If possible, all calls get the "
+        "same number of steps, at least half of this maximum.",
+        range=ONE_OR_MORE,
     ),
     "eval_every_epochs": Setting(
         5.0,

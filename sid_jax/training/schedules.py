@@ -66,12 +66,14 @@ class Lengths:
     def of(cls, train: ConfigDict, num_examples: int, most_steps_a_call: int | None = None) -> Lengths:
         """Returns the lengths of a run over `num_examples` examples. Evaluations are at the end of compiled calls.
 
-        A call takes `train.log_every_steps` steps, but at most `most_steps_a_call`.
+        A call takes at most `train.log_every_steps` and at most `most_steps_a_call` steps. If possible, all calls take
+        the same number of steps, at least half of this maximum. Only one program is then compiled.
         """
         steps_per_epoch = -(-num_examples // train.batch_size)
         num_steps = max(1, round(num_epochs_of(train, num_examples) * steps_per_epoch))
         unit = num_steps / _AUTO_EPOCHS if train.num_epochs == AUTO else steps_per_epoch
-        log_every = min(train.log_every_steps, num_steps, most_steps_a_call or num_steps)
+        most = min(train.log_every_steps, num_steps, most_steps_a_call or num_steps)
+        log_every = next((each for each in range(most, (most - 1) // 2, -1) if num_steps % each == 0), most)
         return cls(
             steps_per_epoch=steps_per_epoch,
             steps_per_unit=unit,

@@ -108,7 +108,11 @@ def test_epochs_become_steps_in_one_place():
     assert lengths.steps_per_epoch == 11
     assert lengths.num_steps == 550
     assert lengths.revive_every_steps == 6 and lengths.revive_until_step == 440
-    assert lengths.eval_every_steps == 60
+    # The 550 steps are 50 calls of 11 steps, not 27 calls of 20 steps and one of 10.
+    assert (lengths.log_every_steps, lengths.eval_every_steps) == (11, 55)
+    # No number from 10 to 20 divides 553 steps.
+    config.train.num_epochs = 553 / 11
+    assert (durations(config, 1001).num_steps, durations(config, 1001).log_every_steps) == (553, 20)
 
 
 def test_a_larger_catalog_is_seen_in_fewer_epochs():
