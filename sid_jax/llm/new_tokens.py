@@ -15,7 +15,7 @@ from sid_jax.errors import UserError, shown
 from sid_jax.export.atomic import atomic_folder, refuse_taken
 from sid_jax.llm.tokens import IdTokens, numbered, read_tokens
 from sid_jax.streams import stream_rng
-from sid_jax.tokens.embeddings import center_and_spread, initial_embeddings
+from sid_jax.tokens.embeddings import center_and_spread, embeddings_of_codewords, initial_embeddings
 from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 
 # Number of titles whose token embeddings are in memory at the same time.
@@ -36,8 +36,9 @@ def add_tokens(
     """Adds one token for each code of each level to a text tokenizer and a language model, both in place.
 
     The embeddings of new tokens, in the input and the output matrix, are computed by `initial_embeddings` from the
-    items' titles. Without titles, they are drawn at random with the mean and the spread of the old embeddings.
-    Tokens that were already added for an earlier version of the export keep their embeddings.
+    items' titles. Without titles, or if the text tokenizer cannot distinguish them, the embeddings are computed by
+    `embeddings_of_codewords`, or drawn at random if the source has only IDs. Tokens that were already added for an
+    earlier version of the export keep their embeddings.
 
     Args:
       tokenizer: a text tokenizer of transformers, fast or slow.
@@ -161,14 +162,18 @@ def _set_embeddings(matrix: torch.Tensor, tokenizer: Any, tokens: IdTokens, num_
     old = _Rows(matrix[: min(num_old, first)])
     center, spread = center_and_spread(old)
     drawn = center + stream_rng(seed, "markers").normal(size=(len(markers), len(center))) * spread / len(center) ** 0.5
-    of_codes = initial_embeddings(
-        tokens.table.semantic_ids,
-        tokens.vocabulary.sizes,
-        _TitleMeans(tokens, tokenizer, old),
-        vocabulary_embeddings=old,
-        num_content_levels=tokens.num_content_levels,
-        seed=seed,
-    )
+    titles, sizes = _TitleMeans(tokens, tokenizer, old), tokens.vocabulary.sizes
+    if tokens.codewords is not None and not titles.differ():
+        of_codes = embeddings_of_codewords(tokens.codewords, sizes, old, seed=seed)
+    else:
+        of_codes = initial_embeddings(
+            tokens.table.semantic_ids,
+            sizes,
+            titles,
+            vocabulary_embeddings=old,
+            num_content_levels=tokens.num_content_levels,
+            seed=seed,
+        )
     values = torch.from_numpy(np.concatenate([drawn, of_codes[new.start - first :]]).astype(np.float32))
     with torch.no_grad():
         matrix[torch.tensor([*markers, *new], device=matrix.device)] = values.to(matrix)
@@ -204,6 +209,12 @@ class _TitleMeans:
             return np.full((len(places), self._old.matrix.shape[1]), np.nan, np.float32)
         parts = [places[at : at + _TITLES] for at in range(0, len(places), _TITLES)]
         return np.concatenate([self._means([self._titles[place] or "" for place in part]) for part in parts])
+
+    def differ(self) -> bool:
+        """Returns whether two of the first titles have different embeddings."""
+        means = self[:_TITLES]
+        means = means[np.isfinite(means).all(axis=1)]
+        return bool(len(means)) and not np.allclose(means, means[0])
 
     def _means(self, titles: list[str]) -> np.ndarray:
         encoded = self._tokenizer(titles, add_special_tokens=False)["input_ids"]

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import safetensors.numpy
 
 from sid_jax.data.listing import find_files
 from sid_jax.errors import UserError, reason, shown
@@ -26,7 +27,7 @@ from sid_jax.tokens.vocabulary import DEFAULT_PATTERN, Vocabulary
 if TYPE_CHECKING:
     from sid_jax.ids.trie import Trie
 
-_TOKENS_FILE, _ITEMS_FILE = "tokens.json", "items.parquet"
+_TOKENS_FILE, _ITEMS_FILE, _EMBEDDINGS_FILE = "tokens.json", "items.parquet", "embeddings.safetensors"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,6 +40,7 @@ class IdTokens:
       num_content_levels: number of levels, without the suffix.
       markers: texts of the tokens before and after each ID; "" for no token.
       marker_ids: token ids of the two markers; -1 for no marker. New markers have token ids before those of the codes.
+      codewords: the codewords `[T', Z]` of the tokens except those of a suffix; None if the source has only IDs.
     """
 
     table: IdTable
@@ -46,6 +48,7 @@ class IdTokens:
     num_content_levels: int
     markers: tuple[str, str] = ("", "")
     marker_ids: tuple[int, int] = (-1, -1)
+    codewords: np.ndarray | None = None
 
     @functools.cached_property
     def trie(self) -> Trie:
@@ -119,11 +122,11 @@ def read_tokens(source: Any, *, pattern: str, markers: tuple[str, str], items: A
     """Returns the tokens of a source (see `id_tokens`), and the first token id (None if the source has none)."""
     if isinstance(source, IdTokens):
         return source, None
-    table, levels, pattern, first_id = _described(source, pattern)
+    table, levels, pattern, first_id, codewords = _described(source, pattern)
     table = table if items is None else with_items(table, items)
     vocabulary = Vocabulary(table.sizes, first_id or 0, pattern)
     _check_markers(markers, vocabulary)
-    return IdTokens(table, vocabulary, levels, markers), first_id
+    return IdTokens(table, vocabulary, levels, markers, codewords=codewords), first_id
 
 
 def _check_markers(markers: tuple[str, str], vocabulary: Vocabulary) -> None:
@@ -158,8 +161,11 @@ def numbered(tokens: IdTokens, tokenizer: Any) -> IdTokens:
     return dataclasses.replace(tokens, vocabulary=vocabulary, marker_ids=(begin, end))
 
 
-def _described(source: Any, pattern: str) -> tuple[IdTable, int, str, int | None]:
-    """Returns the table, its number of levels (not counting a suffix), the pattern, and the first token id or None."""
+def _described(source: Any, pattern: str) -> tuple[IdTable, int, str, int | None, np.ndarray | None]:
+    """Returns the table, its number of levels (not counting a suffix), the pattern, the first token id, and codewords.
+
+    The first token id and the codewords are None if the source has none.
+    """
     if isinstance(source, (str, Path)):
         path = as_path(source)
         if (path / _TOKENS_FILE).is_file():
@@ -168,17 +174,18 @@ def _described(source: Any, pattern: str) -> tuple[IdTable, int, str, int | None
     export = getattr(source, "export", source)
     if isinstance(export, Export):
         scheme = export.manifest["semantic_ids"].get("scheme")
-        return export.table, len(export.table.sizes) - (scheme == "suffix"), pattern, None
+        codewords = np.concatenate([np.asarray(codebook) for codebook in export.model.quantizer.codebooks])
+        return export.table, len(export.table.sizes) - (scheme == "suffix"), pattern, None, codewords
     if not isinstance(source, IdTable):
         raise UserError(
             f"the source of the tokens is an object of type {type(source).__name__}; give the folder of sid-jax "
             "tokens, an export or its folder, or a SemanticIdTokenizer"
         )
     levels = source.semantic_ids.shape[1] if source.codes is None else source.codes.shape[1]
-    return source, levels, pattern, None
+    return source, levels, pattern, None, None
 
 
-def _read_folder(folder: Path) -> tuple[IdTable, int, str, int]:
+def _read_folder(folder: Path) -> tuple[IdTable, int, str, int, np.ndarray]:
     """Reads a folder that `sid_jax.tokens.write.write_tokens` wrote."""
     try:
         described = json.loads((folder / _TOKENS_FILE).read_text())
@@ -193,11 +200,12 @@ def _read_folder(folder: Path) -> tuple[IdTable, int, str, int]:
         numbers = numbers_of(pc.list_flatten(rows["token_ids"])).reshape(len(rows), len(vocabulary.sizes))
         semantic_ids = vocabulary.semantic_ids(numbers)
         levels = int(described["num_content_levels"])
-    except (pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
+        codewords = safetensors.numpy.load_file(folder / _EMBEDDINGS_FILE)["codewords"]
+    except (pa.ArrowException, KeyError, TypeError, ValueError, OSError, safetensors.SafetensorError) as error:
         raise UserError(f"{folder}: cannot be read ({reason(error)}); run sid-jax tokens again") from error
     if not len(rows) or semantic_ids.min() < 0:
         raise UserError(f"{folder / _ITEMS_FILE}: has token ids that {_TOKENS_FILE} lacks; run sid-jax tokens again")
     table = IdTable(
         rows[id_name], semantic_ids, sizes=vocabulary.sizes, name=folder.name, id_name=id_name, shared=True, check=False
     )
-    return table, levels, vocabulary.pattern, vocabulary.first_id
+    return table, levels, vocabulary.pattern, vocabulary.first_id, codewords

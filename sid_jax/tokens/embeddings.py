@@ -84,6 +84,42 @@ def initial_embeddings(
     return (center + deviations).astype(np.float32)
 
 
+def embeddings_of_codewords(
+    codewords: np.ndarray, sizes: Sequence[int], vocabulary_embeddings: Rows, *, seed: int = 0
+) -> np.ndarray:
+    """Returns an initial embedding per token, such that similar codewords of a level have similar embeddings.
+
+    The codewords of each level, minus their mean, are mapped to E features by a random linear map, which approximately
+    preserves ratios of distances (Johnson and Lindenstrauss, 1984). They are then scaled to the spread of the old
+    embeddings and added to their mean. The embeddings of tokens without a codeword are drawn at random.
+
+    Args:
+      codewords: `[T', Z]`, the codewords of the first T' tokens. The tokens of a suffix have no codewords.
+      sizes: the number of codes K of each level. The sum of these numbers is T, the number of tokens.
+      vocabulary_embeddings: `[V, E]`, the language model's embeddings.
+      seed: seed of the map and of the random embeddings.
+
+    Returns:
+      `[T, E]` float32, in the order of `sid_jax.tokens.vocabulary.Vocabulary`.
+
+    Raises:
+      ValueError: if T' is not the number of tokens of the first levels.
+    """
+    levels = level_slices(sizes)
+    if len(codewords) not in [level.stop for level in levels]:
+        raise ValueError(
+            f"there are {len(codewords)} codewords, which is not the sum of the first of the sizes {sizes}"
+        )
+    center, spread = center_and_spread(vocabulary_embeddings)
+    to_features = stream_rng(seed, "map_of_codewords").normal(size=(codewords.shape[1], len(center)))
+    deviations = stream_rng(seed, "initial_embeddings").normal(size=(levels[-1].stop, len(center)))
+    for level in levels:
+        if level.stop <= len(codewords):
+            deviations[level] = (codewords[level] - codewords[level].mean(axis=0, dtype=np.float64)) @ to_features
+        deviations[level] *= spread / (_spread(deviations[level]) or 1.0)
+    return (center + deviations).astype(np.float32)
+
+
 def center_and_spread(embeddings: Rows) -> tuple[np.ndarray, float]:
     """Returns the mean `[E]` float64 of embeddings `[V, E]`, and their root mean square distance from the mean."""
     center = sum(rows.sum(axis=0, dtype=np.float64) for _, rows in in_blocks(embeddings)) / len(embeddings)

@@ -14,6 +14,7 @@ from sid_jax.errors import UserError
 from sid_jax.export.artifact import load_export
 from sid_jax.ids.table import IdTable
 from sid_jax.llm import add_tokens, generate_ids, id_tokens
+from sid_jax.tokens.embeddings import embeddings_of_codewords
 from tests.llm.conftest import SlowTokenizer, fast_tokenizer, language_model
 from tests.tokens.conftest import FIRST_ID
 from tests.tokens.test_tokenizers import KINDS
@@ -65,6 +66,22 @@ def test_an_embedding_is_the_mean_over_the_titles_of_its_items_and_empty_titles_
     add_tokens(fast_tokenizer(), model, table.replace(columns=pa.table({"title": [""] * len(table)})))
     drawn = model.get_input_embeddings().weight.detach().numpy()[FIRST_ID:]
     assert spread(drawn, center) == pytest.approx(spread(old, center), rel=0.3)
+
+
+def test_without_titles_that_differ_embeddings_are_of_the_codewords(made):
+    export = load_export(made / "exports" / "relocate")
+    same = pa.table({"title": ["the same"] * len(export.table)})
+    sources = (made / "tokens" / "relocate", export.with_table(export.table.replace(columns=same)))
+    found = []
+    for source in sources:
+        model = language_model()
+        old = model.get_input_embeddings().weight.detach().clone().numpy()
+        tokens = add_tokens(fast_tokenizer(), model, source)
+        found.append(model.get_input_embeddings().weight.detach().numpy()[FIRST_ID:])
+        assert len(tokens.codewords) == TOKENS
+        expected = embeddings_of_codewords(tokens.codewords, tokens.vocabulary.sizes, old)
+        np.testing.assert_allclose(found[-1], expected, rtol=1e-5)
+    np.testing.assert_array_equal(*found)
 
 
 @pytest.mark.parametrize("kind", KINDS)

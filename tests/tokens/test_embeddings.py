@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sid_jax.tokens.embeddings import initial_embeddings
+from sid_jax.tokens.embeddings import embeddings_of_codewords, initial_embeddings
 
 
 def test_by_hand():
@@ -101,3 +101,28 @@ def test_items_without_an_embedding_are_left_out_of_all_means():
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="with 3 items and 2 levels"):
         initial_embeddings(np.zeros((4, 2), int), (2, 2), np.zeros((3, 5)))
+
+
+def test_similar_codewords_have_similar_embeddings_with_the_spread_of_the_old_ones():
+    random = np.random.default_rng(0)
+    codewords, old = random.normal(size=(40, 100)).astype(np.float32), random.normal(3, 2, size=(500, 2000))
+    codewords[20:] *= 0.1
+    codewords[1] = codewords[0] + 0.01 * codewords[2]
+    found = embeddings_of_codewords(codewords, (20, 20, 5), old, seed=1)
+    assert found.shape == (45, 2000) and found.dtype == np.float32
+    spread = np.sqrt(np.square(old - old.mean(axis=0)).sum(axis=1).mean())
+    for level in (slice(0, 20), slice(20, 40), slice(40, 45)):
+        away = found[level] - old.mean(axis=0)
+        assert np.sqrt(np.square(away).sum(axis=1).mean()) == pytest.approx(spread, rel=1e-4)
+    # The ratio of the distances of embeddings and codewords is the same for all pairs of a level.
+    for level in (slice(0, 20), slice(20, 40)):
+        pairs = np.triu_indices(20, 1)
+        distances = [
+            np.linalg.norm(each[level][pairs[0]] - each[level][pairs[1]], axis=1) for each in (found, codewords)
+        ]
+        ratios = distances[0] / distances[1]
+        assert ratios.std() < 0.05 * ratios.mean()
+    np.testing.assert_array_equal(found, embeddings_of_codewords(codewords, (20, 20, 5), old, seed=1))
+    assert not np.allclose(found, embeddings_of_codewords(codewords, (20, 20, 5), old, seed=2))
+    with pytest.raises(ValueError, match="40 codewords"):
+        embeddings_of_codewords(codewords, (20, 10), old)
