@@ -28,7 +28,7 @@ def recommend(ids, histories, out, epochs=13, users=None, seed=0):
     config = Qwen2Config(vocab_size=2, num_key_value_heads=4, tie_word_embeddings=True, eos_token_id=1, **shape)
     model = Qwen2ForCausalLM(config)
     tokens = llm.add_tokens(tokenizer, model, ids)
-    rows = {"tasks": ["sequence"], "forms": ["text"], "max_history": 50, "copies": epochs, "item_dropout": 0.15}
+    rows = {"tasks": ["sequence"], "forms": ["text"], "max_history": 50, "copies": epochs, "item_dropout": 0.3}
     llm.write_training_data(tokens, out, histories=histories, **rows)
     steps = {"num_epochs": 1, "batch_size": 32, "learning_rate": 2e-3}
     llm.fine_tune(model, tokenizer, out, **steps, messages=Messages.to_console())

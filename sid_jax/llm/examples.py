@@ -14,6 +14,9 @@ from sid_jax.streams import stream_rng
 
 _NO_ITEMS = "items with a column {0} (--items), or an export with this column"
 _NO_HISTORIES = "histories (--histories)"
+# Share of training rows from which `item_dropout` leaves out nothing. In a row with items left out, an item may follow
+# an item that it never followed in a history.
+_COMPLETE = 0.5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,7 +52,7 @@ class Examples:
       max_history: maximum number of items in a history; earlier items are dropped.
       max_text: maximum number of characters of a title or description.
       copies: number of training rows for each user or target, instead of one.
-      item_dropout: probability that an item of a history is left out of a training row. Answers are never left out.
+      item_dropout: probability that an item of a history is left out of a training row, see `write_training_data`.
       seed: seed of the order of training rows, their wording and the items that are left out.
     """
 
@@ -153,7 +156,7 @@ class Examples:
         """
         assert self._content.histories is not None
         items = self._content.histories.items[first : last + 1]
-        if random is None:
+        if random is None or random.random() < _COMPLETE:
             return items.tolist()
         kept = random.random(len(items)) >= self._item_dropout
         kept[-1] = True

@@ -74,9 +74,9 @@ def write_training_data(
       max_text: maximum number of characters of a title or description.
       copies: number of training rows for each answer of a task with histories, or for each user if the task is
         "sequence". The copies differ in their wording, and in the items that `item_dropout` leaves out.
-      item_dropout: probability, below 1, that an item of a history is left out of a training row. This is data
-        augmentation: a model that sees each history only in full overfits. Answers are never left out, and at least one
-        item of each history stays.
+      item_dropout: probability, below 1, that an item of a history is left out of a training row. Half of the rows,
+        drawn at random, are complete. This is data augmentation: a small model overfits if all rows of a user are
+        equal. Answers are never left out, and at least one item of each history stays.
       seed: seed of the order of training rows, their wording and the items that are left out.
       pattern, markers: see `sid_jax.llm.id_tokens`.
       forms: "chat" for the column `messages`, "text" for the columns `prompt` and `completion`.

@@ -12,6 +12,7 @@ from flax import nnx
 
 from sid_jax.data.layout import Layout
 from sid_jax.data.scaling import Scaling, apply_scaling, invert_scaling, normalize, present_parts
+from sid_jax.models.frozen import with_gradient_unless
 from sid_jax.models.mlp import MLP, apply_linear, matmul
 from sid_jax.models.quantizer import ResidualQuantizer, Statistic
 from sid_jax.quantize.residual import QuantizationMethod, QuantizerOutput
@@ -170,6 +171,7 @@ class RQVAE(nnx.Module):
         decoder_gradient: jax.Array | float = 1.0,
         mixed: bool = False,
         part_dropout: jax.Array | float = 0.0,
+        frozen_encoder: jax.Array | None = None,
         **choices: Any,
     ) -> RQVAEOutput:
         """Runs the training forward pass.
@@ -182,6 +184,8 @@ class RQVAE(nnx.Module):
             assigned in float32.
           part_dropout: share of an item's parts that are masked in the encoder's input; at least one part is not
             masked; may be traced. The decoder reconstructs all parts that the item has.
+          frozen_encoder: bool, whether the encoder's parameters get no gradient, which is then not computed; None for
+            False. May be traced.
           **choices: arguments of `residual_quantize`: temperature, noise_scale, hard, ...
         """
         encoder_key, noise_key, decoder_key = [None] * 3 if key is None else jax.random.split(key, 3)
@@ -193,7 +197,14 @@ class RQVAE(nnx.Module):
             if key is not None:
                 there = _seen_parts(jax.random.fold_in(key, 1), there, part_dropout)
             inputs = self._filled(targets, there)
-        quantizer = self.quantizer(self.encoder(inputs, encoder_key, mixed=mixed), key=noise_key, **choices)
+        if frozen_encoder is None:
+            latents = self.encoder(inputs, encoder_key, mixed=mixed)
+        else:
+            graphdef, params = nnx.split(self.encoder)
+            latents = with_gradient_unless(
+                frozen_encoder, lambda params: nnx.merge(graphdef, params)(inputs, encoder_key, mixed=mixed), params
+            )
+        quantizer = self.quantizer(latents, key=noise_key, **choices)
         constant = jax.lax.stop_gradient(quantizer.quantized)
         quantized = constant + decoder_gradient * (quantizer.quantized - constant)
         return RQVAEOutput(targets, self.decoder(quantized, decoder_key, mixed=mixed), quantizer, present)

@@ -107,6 +107,7 @@ class Recipe(BaseRecipe):
             decoder_gradient=jnp.where(self.settling(step), 0.0, 1.0),
             mixed=self.mixed,
             part_dropout=jnp.where(self.settling(step), 0.0, self.settings.part_dropout),
+            frozen_encoder=self.settling(step),
             **self._choices(step),
         )
 

@@ -17,7 +17,7 @@ Schedule = Callable[[jax.Array], jax.Array]
 # With `train.num_epochs="auto"`: the number of epochs for a small catalog, the maximum number of items of a small
 # catalog (docs/scale.md has the measurements), and the minimum number of steps of a run. The minimum gives more epochs
 # to a catalog of a few hundred items, whose epochs have only one or two steps.
-_AUTO_EPOCHS, _SMALL_CATALOG, _FEWEST_STEPS = 24, 50_000, 66
+_AUTO_EPOCHS, _SMALL_CATALOG, _FEWEST_STEPS = 24, 50_000, 60
 # With `train.learning_rate="auto"`: the peak learning rate of a short run, and the maximum number of steps of a short
 # run (docs/experiments.md has the measurements).
 _AUTO_RATE, _SHORT_RUN = 1e-2, 800
@@ -36,7 +36,7 @@ def num_epochs_of(train: ConfigDict, num_examples: int) -> float:
     """Returns `train.num_epochs`. If the setting is "auto", the number is derived from the number N of examples.
 
     With "auto", the number of examples seen in training is proportional to N up to N = 50,000, and to N^(1/4) above.
-    Training on a million items therefore takes about twice as long as on 50,000. A run has at least 66 steps.
+    Training on a million items therefore takes about twice as long as on 50,000. A run has at least 60 steps.
     """
     if train.num_epochs != AUTO:
         return train.num_epochs

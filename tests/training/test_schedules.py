@@ -132,11 +132,11 @@ def test_no_evaluation_is_shortly_before_the_last_one():
     assert [step for step in range(1, 91) if durations(config, 1000).ends_in_evaluation(step)] == [40, 90]
 
 
-def test_a_run_of_auto_has_at_least_66_steps():
+def test_a_run_of_auto_has_at_least_60_steps():
     config = config_of(num_epochs="auto", batch_size=512)
-    assert [durations(config, num_items).num_steps for num_items in (1, 512, 513, 1024, 1025)] == [66, 66, 66, 66, 72]
+    assert [durations(config, num_items).num_steps for num_items in (1, 512, 513, 1024, 1025)] == [60, 60, 60, 60, 72]
     config = config_of(num_epochs="auto", batch_size=65_536)
-    assert durations(config, 50_000).num_steps == 66
+    assert durations(config, 50_000).num_steps == 60
     assert durations(config_of(num_epochs=2, batch_size=512), 512).num_steps == 2
 
 
