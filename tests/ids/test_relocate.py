@@ -76,7 +76,7 @@ def test_as_many_items_as_places_and_one_more():
     assert len(np.unique(moved, axis=0)) == 16
     assert moved[0].tolist() == [0, 0]  # If all items are equal, the item with the lowest id stays.
     more = np.zeros((17, 2), np.int32)
-    with pytest.raises(UserError, match="17 items are too many .* 16 IDs"):
+    with pytest.raises(UserError, match="17 items are too many .* IDs for 16 items"):
         relocate(more, np.arange(17), sizes, Line(np.zeros(17), sizes))
     assert len(np.unique(relocate(more, np.arange(17), sizes, Line(np.zeros(17), sizes), capacity=2), axis=0)) > 8
 
