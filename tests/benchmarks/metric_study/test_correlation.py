@@ -70,7 +70,7 @@ def test_what_does_not_fit_is_refused():
     outcomes = outcomes_of(np.zeros(3), 1.0)
     with pytest.raises(ValueError, match="the 3 outcomes"):
         rank_correlations(np.zeros((1, 4)), outcomes)
-    with pytest.raises(ValueError, match=r"with \[49, 50\] users"):
+    with pytest.raises(ValueError, match=r"have \[49, 50\] users"):
         rank_correlations(np.zeros((1, 3)), [*outcomes[:2], outcomes[2][:, :49]])
 
 
