@@ -17,6 +17,8 @@ from sid_jax.settings import choose
 
 # Number of movies in each small MovieLens data set. The other data sets have 10,681 to 87,585 movies.
 _FEW_FILMS = {"100k": 1682, "1m": 3883, "latest-small": 9742}
+# Data sets of the presets of a recommender, as arguments of `recommend` and `joint`.
+RECOMMENDER_DATA = ("ml100k", "beauty")
 
 
 def preset(name: str) -> ConfigDict:
@@ -140,7 +142,7 @@ def recommend(arg: str = "ml100k") -> ConfigDict:
     """
     from sid_jax.recommend.config import default_config as default_recommender
 
-    data_set, options = choose(arg, ["ml100k", "beauty"], ["scorer", "decoder", "quick"])
+    data_set, options = choose(arg, RECOMMENDER_DATA, ["scorer", "decoder", "quick"])
     config = default_recommender()
     if data_set == "ml100k":
         config.data.source = config.quantizer.data.source = "movielens-100k"
@@ -215,7 +217,7 @@ def joint(arg: str = "ml100k") -> ConfigDict:
     """Returns the settings of joint training; `arg` is as for `recommend`, with an estimator instead of "decoder"."""
     from sid_jax.recommend.config import ESTIMATORS
 
-    data_set, options = choose(arg, ["ml100k", "beauty"], [*ESTIMATORS, "quick"])
+    data_set, options = choose(arg, RECOMMENDER_DATA, [*ESTIMATORS, "quick"])
     config = recommend(",".join([data_set, "decoder", *(options & {"quick"})]))
     config.joint.estimator = next(iter(options - {"quick"}), "gumbel")
     if data_set == "ml100k":

@@ -18,6 +18,7 @@ from rich.console import Console
 from sid_jax.errors import UserError
 from sid_jax.ids.table import IdTable
 from sid_jax.loading import load
+from sid_jax.presets import QUANTIZER
 from sid_jax.recommend import ranker as ranker_module
 from sid_jax.recommend.config import TERMS
 from sid_jax.recommend.run import run
@@ -267,6 +268,17 @@ def test_the_class_sets_the_model_whichever_name_a_preset_has(kind):
         assert expected.model.kind == model
         for name in names:
             assert kind(table(), preset=name).config.to_dict() == expected.to_dict(), name
+
+
+@pytest.mark.parametrize("kind", [Recommender, GenerativeRecommender])
+@pytest.mark.parametrize("preset", ["ml100k:gumbel", "ml100k:", *sorted(QUANTIZER.keys() - {"ml100k"}), "amazon:toys"])
+def test_a_preset_of_the_quantizer_is_refused_with_the_presets_of_a_recommender(kind, preset):
+    with pytest.raises(UserError) as error:
+        kind(table(), preset=preset)
+    assert str(error.value) == (
+        f"{preset!r} is a preset of the quantizer; the presets of {kind.__name__} are recommend:ml100k, "
+        "recommend:beauty"
+    )
 
 
 def test_what_cannot_be_used_is_refused(tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from sid_jax.errors import UserError
+from sid_jax.presets import QUANTIZER, RECOMMENDER_DATA
 from sid_jax.presets import preset as load_preset
 from sid_jax.recommend.config import check_config
 from sid_jax.settings import set_by_name
@@ -30,7 +31,8 @@ def config_of(preset: str, model: str, ids: str | None, settings: Mapping[str, A
       ids: the path of the Semantic IDs; None if they are in memory.
 
     Raises:
-      UserError: if there is no such preset or setting, if a value is not allowed, or if the preset names another model.
+      UserError: if there is no such preset or setting, if a value is not allowed, or if the preset names another model
+        or is a preset of the quantizer.
     """
     config = _config_of_preset(preset, model)
     for section in (config.data, config.quantizer.data):
@@ -50,6 +52,12 @@ def config_of(preset: str, model: str, ids: str | None, settings: Mapping[str, A
 
 def _config_of_preset(preset: str, model: str) -> ConfigDict:
     """Returns the settings of a preset, in which the preset "recommend" gets the argument `model`."""
+    # "ml100k" alone is a data set of the preset "recommend", but "ml100k:gumbel" is a preset of the quantizer.
+    if preset.partition(":")[0] in QUANTIZER and preset not in RECOMMENDER_DATA:
+        raise UserError(
+            f"{preset!r} is a preset of the quantizer; the presets of {_CLASSES[model]} are "
+            f"{', '.join(f'{_PRESET}:{data_set}' for data_set in RECOMMENDER_DATA)}"
+        )
     full = preset if ":" in preset or preset == _PRESET else f"{_PRESET}:{preset}"
     name, _, argument = full.partition(":")
     # The preset is first loaded without the model, so that the error for an unknown argument quotes the given argument.
