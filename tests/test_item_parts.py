@@ -163,6 +163,13 @@ def test_the_setting_reads_files_by_id_and_weighs_labels(tmp_path):
             load_vectors(config.data)
 
 
+def loaded(read, settings):
+    """Reads the items of the settings as the commands do, or as `fit` does if it gets a path."""
+    if read == "setting":
+        return load_vectors(settings)
+    return vector_set(settings.path, settings=settings, bad_rows_option="--config.data.on_bad_rows=drop")
+
+
 @pytest.mark.parametrize("read", ["setting", "path"])
 @pytest.mark.parametrize("with_ids", [False, True])
 def test_bad_rows_are_dropped_and_the_parts_of_the_other_items_stay_theirs(read, with_ids, tmp_path):
@@ -176,20 +183,59 @@ def test_bad_rows_are_dropped_and_the_parts_of_the_other_items_stay_theirs(read,
     config = default_config()
     config.data.path = str(tmp_path / "vectors.npy")
     config.data.parts = f"image=raw:{tmp_path}/image.npy" + (f"@{tmp_path}/image.txt" if with_ids else "")
-
-    def loaded():
-        if read == "setting":
-            return load_vectors(config.data)
-        return vector_set(config.data.path, settings=config.data, bad_rows_option="--config.data.on_bad_rows=drop")
-
     with pytest.raises(UserError, match=r"row 3 \(counted from 0, id 3\) has no vector of 1 .*; 1 of 6 rows"):
-        loaded()
+        loaded(read, config.data)
     config.data.on_bad_rows = "drop"
-    data = loaded()
+    data = loaded(read, config.data)
     assert data.ids.tolist() == [0, 1, 2, 5]
     np.testing.assert_array_equal(data.vectors, np.hstack([vectors, image])[data.ids])
     assert (data.left_out.rows, data.left_out.out_of) == ((3, 4), 6)
     assert "row 3 (id 3)" in str(data.left_out) and "(id 4)" in str(data.left_out)
+
+
+@pytest.mark.parametrize("read", ["setting", "path"])
+@pytest.mark.parametrize("with_ids", [False, True])
+def test_an_item_whose_row_of_a_part_is_dropped_lacks_the_part(read, with_ids, tmp_path, caplog, capsys):
+    """The image of item 3 is NaN in part. Later, the vector of item 1 is infinite, too."""
+    vectors, image = np.arange(1, 6, dtype=np.float32)[:, None], np.arange(1, 11, dtype=np.float32).reshape(5, 2)
+    image[3, 1] = np.nan
+    order = np.array([4, 3, 1, 0, 2]) if with_ids else np.arange(5)
+    row = order.tolist().index(3)
+    np.save(tmp_path / "vectors.npy", vectors)
+    np.save(tmp_path / "image.npy", image[order])
+    np.save(tmp_path / "ids.npy", order)
+    config = default_config()
+    config.data.path = str(tmp_path / "vectors.npy")
+    config.data.parts = f"image=raw:{tmp_path}/image.npy" + (f"@{tmp_path}/ids.npy" if with_ids else "")
+
+    with pytest.raises(UserError, match=rf"image.npy: row {row} .* id 3\) has nan .*\(--config.data.on_bad_rows=drop"):
+        loaded(read, config.data)
+    config.data.on_bad_rows = "report"
+    with pytest.raises(UserError, match=r"1 of 5 rows .* \(listed on standard output\)"):
+        loaded(read, config.data)
+    assert f"image.npy,{row},3,1,1,nan" in capsys.readouterr().out
+
+    vectors[1], config.data.on_bad_rows = np.inf, "drop"
+    np.save(tmp_path / "vectors.npy", vectors)
+    data = loaded(read, config.data)
+    image[3] = np.nan
+    assert data.ids.tolist() == [0, 2, 3, 4] and data.left_out.rows == (1,)
+    np.testing.assert_array_equal(data.vectors, np.hstack([vectors, image])[data.ids])
+    assert "the items of bad rows lack the part 'image': 1 of 5 rows hold NaN or infinite values" in caplog.text
+    assert f"image.npy row {row} (id 3)" in caplog.text
+
+
+def test_a_bad_row_in_a_file_that_is_given_as_a_part_is_dropped_by_the_setting(tmp_path, caplog):
+    np.save(tmp_path / "image.npy", np.array([[1, 2], [3, np.inf], [5, 6]], np.float32))
+    text, settings = np.ones((3, 1), np.float32), default_config().data
+    given = {"text": text, "image": tmp_path / "image.npy"}
+    option = 'the setting on_bad_rows="drop"'
+    with pytest.raises(UserError, match=r'row 1 .* id 1\) has inf .*drop them \(the setting on_bad_rows="drop"\)$'):
+        vector_set(given, [0, 1, 2], settings=settings, bad_rows_option=option)
+    settings.on_bad_rows = "drop"
+    data = vector_set(given, [0, 1, 2], settings=settings, bad_rows_option=option)
+    np.testing.assert_array_equal(data.vectors, [[1, 1, 2], [1, np.nan, np.nan], [1, 5, 6]])
+    assert "lack the part 'image': 1 of 3 rows" in caplog.text
 
 
 def test_ids_in_the_file_of_a_part_are_used_even_if_they_are_0_to_n(tmp_path):

@@ -75,7 +75,7 @@ def vector_set(
     if from_path:
         data = _from_path(vectors, item_ids, settings, resident_bytes, bad_rows_option)
     elif are_parts(vectors):
-        data = set_of_parts(vectors, item_ids, weights, settings)
+        data = set_of_parts(vectors, item_ids, weights, settings, bad_rows_option)
     else:
         data = _in_memory(vectors, item_ids, settings)
     if weights and not are_parts(vectors):
@@ -90,7 +90,7 @@ def vector_set(
         data = dataclasses.replace(data, cold=_cold(cold, data.ids, settings.on_unknown))
     of_catalog = settings.source != "vectors"
     if settings.parts and not are_parts(vectors) and not of_catalog:
-        data = add_parts(data, settings)
+        data = add_parts(data, settings, bad_rows_option)
     if not from_path or data.layout is not None:
         data = finite_items(data, settings.on_bad_rows, bad_rows_option)
     if histories is None and (settings.histories.source == "none" or settings.histories.source == settings.source):

@@ -18,6 +18,7 @@ from sid_jax.data.part_sources import About, fit_part, part_vectors
 from sid_jax.data.vector_files import read_vector_files
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
+from sid_jax.messages import LOGGER
 
 
 def are_parts(vectors: Any) -> bool:
@@ -36,7 +37,11 @@ def are_parts(vectors: Any) -> bool:
 
 
 def set_of_parts(
-    parts: Mapping[str, Any], item_ids: Any, weights: Mapping[str, float] | None, settings: ConfigDict
+    parts: Mapping[str, Any],
+    item_ids: Any,
+    weights: Mapping[str, float] | None,
+    settings: ConfigDict,
+    option: str = "",
 ) -> VectorSet:
     """Returns N items with named parts that are in memory or in files.
 
@@ -47,6 +52,7 @@ def set_of_parts(
       item_ids: `[N]`; None for the union of the parts' ids, or the row numbers if no part has ids.
       weights: weights of parts by name; a part that is not named has the weight 1.
       settings: the `data` section of a config.
+      option: the option that drops bad rows of files, for error messages.
 
     Raises:
       UserError: if a part cannot be used, or ids and rows do not fit together.
@@ -55,13 +61,41 @@ def set_of_parts(
     unknown = [name for name in weights if name not in parts]
     if unknown:
         raise UserError(f"weights: there is no part {unknown[0]!r}; the parts are {', '.join(parts)}")
-    given = {name: _values_and_ids(name, part, settings) for name, part in parts.items()}
+    given = {name: _values_and_ids(name, part, settings, option) for name, part in parts.items()}
     ids = _ids_of(given, item_ids)
     fitted = {}
     for name, (values, own_ids) in given.items():
         about, vectors = fit_part(name, values, weights.get(name, 1.0), unit_norm=settings.unit_norm)
         fitted[name] = about, vectors if own_ids is None else at_ids(vectors, own_ids, ids, name)
     return with_parts(VectorSet(ids=ids, vectors=np.empty((len(ids), 0)), source="parts in memory"), fitted)
+
+
+def read_part(name: str, path: str, settings: ConfigDict, option: str, ids_path: str = "") -> VectorSet:
+    """Reads the vectors of an item part from files; a row of only NaN marks an item that lacks the part.
+
+    If `settings.on_bad_rows` is "drop", the items of dropped rows lack the part, and a warning states their number.
+
+    Args:
+      name: the part's name, for the warning.
+      path, ids_path: see `read_vector_files`.
+      settings: the `data` section of a config.
+      option: the option that drops bad rows, for error messages.
+
+    Raises:
+      UserError: if a file cannot be read, or has bad rows that are not dropped.
+    """
+    data = read_vector_files(
+        path,
+        id_column=settings.id_column,
+        vector_column=settings.vector_column,
+        ids_paths=[ids_path],
+        on_bad_rows=settings.on_bad_rows,
+        nan_rows=True,
+        option=option,
+    )
+    if data.left_out.num_rows:
+        LOGGER.warning("the items of bad rows lack the part %r: %s", name, data.left_out)
+    return data
 
 
 def with_parts(data: VectorSet, fitted: Mapping[str, tuple[About, np.ndarray]]) -> VectorSet:
@@ -124,12 +158,10 @@ def _silent_parts_missing(layout: Layout, vectors: np.ndarray) -> np.ndarray:
     return vectors
 
 
-def _values_and_ids(name: str, part: Any, settings: ConfigDict) -> tuple[Any, np.ndarray | None]:
+def _values_and_ids(name: str, part: Any, settings: ConfigDict, option: str) -> tuple[Any, np.ndarray | None]:
     where = f"part {name!r}"
     if isinstance(part, (str, Path)):
-        data = read_vector_files(
-            str(part), id_column=settings.id_column, vector_column=settings.vector_column, nan_rows=True
-        )
+        data = read_part(name, str(part), settings, option)
         return data.vectors, data.ids
     if is_table(part):
         for column in (settings.id_column, settings.vector_column):

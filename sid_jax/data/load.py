@@ -76,7 +76,7 @@ def load_vectors(
     """
     for setting, choices in _CHOICES.items():
         _check_choice(setting, data_config[setting], choices)
-    data = add_parts(load_items(data_config, resident_bytes, option), data_config)
+    data = add_parts(load_items(data_config, resident_bytes, option), data_config, option)
     if data.layout is not None:
         data = finite_items(data, data_config.on_bad_rows, option, data.source)
     if data_config.cold_items:

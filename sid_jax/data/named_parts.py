@@ -10,13 +10,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sid_jax.data.catalogs.vectors import catalog_column
-from sid_jax.data.join_parts import at_ids, with_parts
+from sid_jax.data.join_parts import at_ids, read_part, with_parts
 from sid_jax.data.part_sources import About, fit_part
 from sid_jax.data.parts.vector_parts import list_parts
 from sid_jax.data.tables import python_values, read_own_tables
 from sid_jax.data.text import template
 from sid_jax.data.text.encode import encode_texts
-from sid_jax.data.vector_files import read_vector_files
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 
@@ -78,8 +77,10 @@ def main_part(settings: ConfigDict) -> str:
     return str(settings.vectors)
 
 
-def add_parts(data: VectorSet, settings: ConfigDict) -> VectorSet:
+def add_parts(data: VectorSet, settings: ConfigDict, option: str) -> VectorSet:
     """Adds the parts of `settings.parts` to the items; the items' own vectors become the first part.
+
+    For `option`, see `join_parts.read_part`.
 
     Raises:
       UserError: if a part cannot be read, or has no values for these items.
@@ -100,7 +101,7 @@ def add_parts(data: VectorSet, settings: ConfigDict) -> VectorSet:
                 f"config.data.parts: the name {first!r} is reserved for the vectors of config.data.source; choose "
                 "another name"
             )
-        fitted[part.name] = _read(part, data, settings)
+        fitted[part.name] = _read(part, data, settings, option)
     joined = with_parts(data, fitted)
     return dataclasses.replace(joined, source=f"{data.source} with {', '.join(part.name for part in named)}")
 
@@ -121,9 +122,10 @@ def add_behavior(data: VectorSet, cooccurrences: np.ndarray, settings: ConfigDic
     return with_parts(data, {**fitted, BEHAVIOR: (about, vectors)})
 
 
-def _read(part: NamedPart, data: VectorSet, settings: ConfigDict) -> tuple[About, np.ndarray]:
+def _read(part: NamedPart, data: VectorSet, settings: ConfigDict, option: str) -> tuple[About, np.ndarray]:
     where = f"config.data.parts: {part.name}"
-    values, own_ids = _vectors(part, settings) if part.kind in ("vectors", "raw") else _column(part, settings)
+    of_vectors = part.kind in ("vectors", "raw")
+    values, own_ids = _vectors(part, settings, option) if of_vectors else _column(part, settings)
     if part.kind == "text":
         texts = template.item_texts([part.source], [python_values(values)])
         values = encode_texts(texts, settings.text_encoder, cache_dir=settings.cache_dir)
@@ -145,12 +147,21 @@ def _read(part: NamedPart, data: VectorSet, settings: ConfigDict) -> tuple[About
     return about, at_ids(vectors, own_ids, data.ids, part.name)
 
 
-def _vectors(part: NamedPart, settings: ConfigDict) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns the vectors of a part's files, and their ids; None if the files have no ids."""
+def _vectors(part: NamedPart, settings: ConfigDict, option: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns the vectors of a part's files, and their ids; None if the files have no ids.
+
+    Without ids, a dropped row is a row of NaN, so that the rows of the other items keep their positions.
+    """
     path, _, ids_path = part.source.partition("@")
+    found = read_part(part.name, path, settings, option, ids_path)
     names = {"id_column": settings.id_column, "vector_column": settings.vector_column, "ids_paths": [ids_path]}
-    found = read_vector_files(path, **names, nan_rows=True)
-    return found.vectors, None if list_parts([path], **names).ids_are_row_numbers else found.ids
+    if not list_parts([path], **names).ids_are_row_numbers:
+        return found.vectors, found.ids
+    if not found.left_out.num_rows:
+        return found.vectors, None
+    vectors = np.full((found.left_out.out_of, found.vectors.shape[1]), np.nan, np.float32)
+    vectors[found.ids] = found.vectors
+    return vectors, None
 
 
 def _column(part: NamedPart, settings: ConfigDict) -> tuple[Any, np.ndarray]:
