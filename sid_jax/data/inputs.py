@@ -59,7 +59,8 @@ def vector_set(
       cold: items that are excluded from training: `[N]` bool, item ids, or a path, see `settings.cold_items`.
       settings: the `data` section of a config. An argument takes precedence over the setting for the same input. If the
         section names a catalog, `vectors` also replaces the parts and histories of this catalog. With
-        `on_bad_rows="drop"`, rows that are not finite are dropped.
+        `on_bad_rows="drop"`, rows that are not finite are dropped, and so are their ids and their rows of `columns` and
+        `cold`.
       weights: weights of parts, by name.
       on_unknown: see `as_histories`.
       with_partners, with_collaborative, resident_bytes: see `data.load.load_vectors`.
@@ -83,11 +84,11 @@ def vector_set(
             "weights need named parts; give vectors as a mapping of names to parts, such as {'text': X, 'image': Y}"
         )
     if columns is not None:
-        data = dataclasses.replace(data, columns=_columns(columns, data.ids, settings.id_column))
+        data = dataclasses.replace(data, columns=_columns(columns, data, settings.id_column))
     if cold is None and settings.cold_items:
         cold = settings.cold_items
     if cold is not None:
-        data = dataclasses.replace(data, cold=_cold(cold, data.ids, settings.on_unknown))
+        data = dataclasses.replace(data, cold=_cold(cold, data, settings.on_unknown))
     of_catalog = settings.source != "vectors"
     if settings.parts and not are_parts(vectors) and not of_catalog:
         data = add_parts(data, settings, bad_rows_option)
@@ -176,7 +177,13 @@ def _from_path(
     data = load_items(own, resident_bytes, bad_rows_option)
     if item_ids is None or isinstance(item_ids, (str, Path)):
         return data
-    return dataclasses.replace(data, ids=_ids(item_ids, len(data.vectors)))
+    ids = _ids(item_ids, _num_rows(data))
+    return dataclasses.replace(data, ids=np.delete(ids, data.left_out.rows))
+
+
+def _num_rows(data: VectorSet) -> int:
+    """Returns the number of all rows, including the rows of a file that were dropped when it was read."""
+    return len(data.ids) + data.left_out.num_rows
 
 
 def _in_memory(vectors: Any, item_ids: Any, settings: ConfigDict) -> VectorSet:
@@ -221,8 +228,9 @@ def _ids(item_ids: Any, count: int) -> np.ndarray:
     return ids
 
 
-def _columns(columns: Any, ids: np.ndarray, id_column: str) -> dict[str, pa.ChunkedArray]:
+def _columns(columns: Any, data: VectorSet, id_column: str) -> dict[str, pa.ChunkedArray]:
     """Returns the additional columns, with their rows in the order of the items."""
+    ids, count = data.ids, _num_rows(data)
     table, index = as_table(columns, "columns"), ids_in_index(columns, id_column)
     if index is not None and (index.name == id_column or set(index) >= set(ids.tolist())):
         table = as_table({id_column: index, **{name: table[name] for name in table.column_names}}, "columns")
@@ -235,10 +243,12 @@ def _columns(columns: Any, ids: np.ndarray, id_column: str) -> dict[str, pa.Chun
                 f"is {shown(missing)}); give one row per item"
             )
         table = table.drop_columns([id_column]).take(pa.array(rows))
-    if len(table) != len(ids):
+    elif len(table) != count:
         raise UserError(
-            f"columns: {len(table)} rows, but {len(ids)} items; give one row per item, or ids in a column {id_column!r}"
+            f"columns: {len(table)} rows, but {count} items; give one row per item, or ids in a column {id_column!r}"
         )
+    elif data.left_out.num_rows:
+        table = table.take(pa.array(np.delete(np.arange(count), data.left_out.rows)))
     return {name: exported_column(table[name]) for name in table.column_names}
 
 
@@ -249,17 +259,19 @@ def _column_ids(table: pa.Table, id_column: str) -> np.ndarray:
     return ids
 
 
-def _cold(cold: Any, ids: np.ndarray, on_unknown: str) -> np.ndarray | None:
+def _cold(cold: Any, data: VectorSet, on_unknown: str) -> np.ndarray | None:
     """Returns a mask `[N]` bool of the items that are excluded from training; None if there are none."""
+    ids, count = data.ids, _num_rows(data)
     if isinstance(cold, (str, Path)):
         return check_cold(read_item_list(as_path(cold), ids, on_unknown, UNKNOWN_OPTION), str(cold))
     mask = np.asarray(cold)
     if mask.dtype == bool:
-        if mask.shape != ids.shape:
+        if mask.shape != (count,):
             raise UserError(
-                f"cold: the mask has shape {list(mask.shape)}, but there are {len(ids)} items; give one value per item"
+                f"cold: the mask has shape {list(mask.shape)}, but there are {count} items; give one value per item"
             )
-        return check_cold(mask.copy(), "cold") if mask.any() else None
+        mask = np.delete(mask, data.left_out.rows)
+        return check_cold(mask, "cold") if mask.any() else None
     names = as_ids(cold, "cold")
     rows = catalog_rows(map(str, names.tolist()), ids)
     texts = names.tolist()

@@ -204,12 +204,25 @@ def test_a_mistake_is_refused_in_one_line_that_names_the_place(vectors, ids, wor
     assert "\n" not in str(error.value)
 
 
-def test_rows_that_are_not_finite_may_be_left_out(settings):
+@pytest.mark.parametrize("cold", [["sku-4"], np.arange(30) == 4])
+@pytest.mark.parametrize("of_file", [False, True])
+def test_rows_that_are_not_finite_may_be_left_out(of_file, cold, settings, tmp_path):
+    vectors = with_value(3, np.nan)
+    if of_file:
+        np.save(tmp_path / "items.npy", vectors)
+        vectors = tmp_path / "items.npy"
     settings.on_bad_rows = "drop"
-    found = vector_set(with_value(3, np.nan), IDS, columns={"title": IDS}, cold=["sku-4"], settings=settings)
+    found = vector_set(vectors, IDS, columns={"title": IDS}, cold=cold, settings=settings)
     assert found.ids.tolist() == found.columns["title"].to_pylist() == IDS[:3] + IDS[4:]
     assert found.left_out.num_rows == 1 and found.cold.sum() == 1 and found.cold[3]
     np.testing.assert_array_equal(found.vectors, np.delete(VECTORS, 3, axis=0))
+    for arguments, words in (
+        ({"item_ids": IDS[1:]}, "29 ids, but 30 vectors"),
+        ({"columns": {"title": IDS[1:]}}, "29 rows, but 30 items"),
+        ({"cold": np.arange(29) == 4}, r"shape \[29\], but there are 30 items"),
+    ):
+        with pytest.raises(UserError, match=words):
+            vector_set(vectors, **arguments, settings=settings)
 
 
 def test_fit_names_the_setting_that_drops_rows_that_are_not_finite(tmp_path):
