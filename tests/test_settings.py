@@ -74,8 +74,8 @@ def test_two_default_configs_share_nothing():
 
 def test_a_setting_is_set_by_its_full_name_or_by_its_own_where_that_is_the_only_one():
     config = quantizer.default_config()
-    set_by_name(config, "train.learning_rate", 1)
-    assert config.train.learning_rate == 1.0 and isinstance(config.train.learning_rate, float)
+    set_by_name(config, "train.weight_decay", 1)
+    assert config.train.weight_decay == 1.0 and isinstance(config.train.weight_decay, float)
     set_by_name(config, "codebook_size", [np.int32(8), 16, 8])
     assert config.model.codebook_size == (8, 16, 8) and {type(each) for each in config.model.codebook_size} == {int}
     set_by_name(config, "num_levels", np.int64(2))
