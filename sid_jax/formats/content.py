@@ -17,11 +17,14 @@ from sid_jax.data.tables import python_values
 from sid_jax.data.text.template import value_text
 from sid_jax.export.id_arrays import VOCABULARY_FILE
 from sid_jax.ids.table import IdTable
+from sid_jax.messages import Messages
 from sid_jax.tokens.vocabulary import Vocabulary
 
 # A history is split into training items, a validation target and a test target, so it needs at least three items.
 LEAST_INTERACTIONS = 3
 SPLITS = ("train", "valid", "test")
+# Number of rows after which the progress bar moves.
+_BETWEEN_UPDATES = 1024
 # For each text field of the tools, the names of columns that may have this text. The first column that exists is used.
 _TEXTS = {
     "title": ("title", "name"),
@@ -50,6 +53,7 @@ class Content:
     name: str
     out: Path
     first_id: int = 0
+    messages: Messages = dataclasses.field(default_factory=Messages.silent)
 
     @functools.cached_property
     def codes(self) -> list[list[int]]:
@@ -109,9 +113,12 @@ class Content:
         included, and only the last of the training targets is used.
         """
         users, places = self.targets(split, every=window is not None)
-        for user, place in zip(users.tolist(), places.tolist(), strict=True):
-            items = self.sequences[user]
-            yield user, items[max(0, place - (window or place)) : place], items[place]
+        with self.messages.progress(f"writing, rows of {split}", len(users), transient=True) as progress:
+            for row, (user, place) in enumerate(zip(users.tolist(), places.tolist(), strict=True)):
+                if row % _BETWEEN_UPDATES == 0:
+                    progress.move(row)
+                items = self.sequences[user]
+                yield user, items[max(0, place - (window or place)) : place], items[place]
 
     def targets(self, split: str, every: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Returns the leave-one-out targets of a split, user by user; see `examples`.

@@ -103,19 +103,19 @@ def convert(
     _check(table, to, histories)
     table = table if items is None else with_items(table, items)
     taken, left_out = enough_histories(histories, table, on_unknown)
-    content = Content(table, taken, folder.name, folder, vocabulary)
+    messages = messages or Messages.silent()
+    content = Content(table, taken, folder.name, folder, vocabulary, messages)
+    users = "" if taken is None else f" and the histories of {counted(len(taken), 'user')}"
+    messages.line(f"Writing {counted(len(table), 'item')}{users} in the format of {to}")
     with atomic_folder(folder) as partial:
         form.write(partial, content)
-    if messages is not None:
-        rows = [("items", f"{len(table):,}", f"IDs of {table.semantic_ids.shape[1]} codes")]
-        if taken is not None:
-            dropped = (
-                f"dropped {counted(left_out, 'user')} with fewer than {LEAST_INTERACTIONS} items" if left_out else ""
-            )
-            rows.append(("users", f"{len(taken):,}", dropped))
-        messages.closing(f"Written in the format of {to}", rows)
-        messages.line(f"The files are in {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
-        messages.line(f"Next: use these files with {to}; docs/formats.md describes each file")
+    rows = [("items", f"{len(table):,}", f"IDs of {table.semantic_ids.shape[1]} codes")]
+    if taken is not None:
+        dropped = f"dropped {counted(left_out, 'user')} with fewer than {LEAST_INTERACTIONS} items" if left_out else ""
+        rows.append(("users", f"{len(taken):,}", dropped))
+    messages.closing(f"Written in the format of {to}", rows)
+    messages.line(f"The files are in {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+    messages.line(f"Next: use these files with {to}; docs/formats.md describes each file")
     return folder
 
 

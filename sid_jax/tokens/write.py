@@ -27,6 +27,7 @@ from sid_jax.tokens.embeddings import level_slices, tally
 from sid_jax.tokens.grammars import GRAMMARS, check_grammars, grammar_text
 from sid_jax.tokens.vocabulary import DEFAULT_PATTERN, Vocabulary
 from sid_jax.whole_file import write_json
+from sid_jax.wording import counted
 
 TOKENS_FILE, ITEMS_FILE, EMBEDDINGS_FILE = "tokens.json", "items.parquet", "embeddings.safetensors"
 # Number of rows of the ID table in memory at a time.
@@ -61,18 +62,24 @@ def write_tokens(
     """
     refuse_taken(out, unless=TOKENS_FILE)
     check_grammars(grammars)
-    manifest = read_manifest(folder)
+    messages, manifest = messages or Messages.to_console(), read_manifest(folder)
     sizes, id_column = _described(manifest, folder)
     vocabulary = Vocabulary(sizes, first_id, pattern)
     codebooks, weights, scaling, info = read_codebooks(folder)
-    with partial_folder(out) as partial:
-        files = table_files(folder)
+    files = table_files(folder)
+    num_items = sum(map(_num_rows, files))
+    messages.line(f"Writing the tokens of {counted(num_items, 'item')}, their trie, and data for embeddings")
+    with messages.progress("writing, items", num_items, transient=True) as progress, partial_folder(out) as partial:
         # Several files go into one folder, since Parquet readers read a folder as one table.
         place = partial / ITEMS_FILE if len(files) > 1 or files[0].name != WHOLE_FILE else partial
         place.mkdir(exist_ok=True)
         names = {path: place.relative_to(partial) / path.name.replace("ids", "items", 1) for path in files}
-        written = [_write_items(partial / name, path, id_column, vocabulary) for path, name in names.items()]
-        semantic_ids = np.concatenate(written)
+        written: list[np.ndarray] = []
+        for path, name in names.items():
+            for semantic_ids in _write_items(partial / name, path, id_column, vocabulary):
+                written.append(semantic_ids)
+                progress.move(sum(map(len, written)))
+        semantic_ids = np.concatenate(written or [np.empty((0, len(sizes)), code_type(sizes))])
         model = model_from_weights(codebooks, weights, scaling, info)
         write_trie(partial, semantic_ids, sizes)
         for kind in grammars:
@@ -91,7 +98,6 @@ def write_tokens(
         write_json(partial / TOKENS_FILE, description)
         publish_once(partial, out)
     first, last = vocabulary.levels[0][0], vocabulary.levels[-1][-1]
-    messages = messages or Messages.to_console()
     numbers = f"{first} to {last}, token ids {first_id:,} to {first_id + len(vocabulary) - 1:,}"
     items = f"{len(semantic_ids):,}", f"{len(sizes)} tokens each"
     messages.closing("Tokens", [("tokens", f"{len(vocabulary):,}", numbers), ("items", *items)])
@@ -109,9 +115,15 @@ def _described(manifest: dict[str, Any], folder: Path) -> tuple[tuple[int, ...],
         ) from error
 
 
-def _write_items(path: Path, source: Path, id_column: str, vocabulary: Vocabulary) -> np.ndarray:
-    """Writes the tokens of the items of one ID table file, and returns their Semantic IDs `[n, L]`."""
-    found = [np.empty((0, len(vocabulary.sizes)), code_type(vocabulary.sizes))]
+def _num_rows(path: Path) -> int:
+    try:
+        return pq.read_metadata(path).num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} cannot be read ({reason(error)}); export again") from error
+
+
+def _write_items(path: Path, source: Path, id_column: str, vocabulary: Vocabulary) -> Iterator[np.ndarray]:
+    """Writes the tokens of the items of one ID table file in blocks; yields the Semantic IDs `[n, L]` of each block."""
     try:
         id_type = pq.read_schema(source).field(id_column).type
     except (pa.ArrowException, KeyError, OSError) as error:
@@ -122,8 +134,7 @@ def _write_items(path: Path, source: Path, id_column: str, vocabulary: Vocabular
             numbers = vocabulary.token_ids(semantic_ids)
             columns = [ids, vocabulary.texts(semantic_ids), number_lists(numbers)]
             writer.write_table(pa.table(columns, schema=schema))
-            found.append(semantic_ids.astype(found[0].dtype))
-    return np.concatenate(found)
+            yield semantic_ids.astype(code_type(vocabulary.sizes))
 
 
 def _rows(path: Path, id_column: str, num_levels: int) -> Iterator[tuple[pa.Array, np.ndarray]]:
