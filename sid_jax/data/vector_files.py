@@ -224,7 +224,7 @@ def _write(parts: VectorParts, path: Path, option: str) -> np.ndarray:
 
 
 def _ids(parts: VectorParts) -> np.ndarray:
-    if parts.ids_are_row_numbers and parts.num_items == parts.num_rows:
+    if parts.ids_are_row_numbers and parts.consecutive:
         return np.arange(parts.num_items)
     return _joined([ids for number in range(len(parts.parts)) for ids in parts.ids(number, _ROWS_A_BLOCK)])
 

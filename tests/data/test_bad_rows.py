@@ -15,7 +15,8 @@ from rich.console import Console
 
 from sid_jax.bulk import encode
 from sid_jax.bulk.run import export_files
-from sid_jax.data.vector_files import read_vector_files
+from sid_jax.data.parts.vector_parts import list_parts
+from sid_jax.data.vector_files import read_vector_files, treat_bad_rows
 from sid_jax.errors import UserError
 from sid_jax.export.artifact import load_export
 from sid_jax.export.run import export
@@ -122,6 +123,36 @@ def test_a_row_of_only_nan_may_be_valid_and_is_then_not_bad(row_group_size, tmp_
     assert found.left_out.rows == (3,)
 
     assert read_vector_files(str(path), on_bad_rows="drop").left_out.rows == (1, 3)
+
+
+@pytest.mark.parametrize("bad_file", [0, 1, 2])
+@pytest.mark.parametrize("resident_bytes", [None, 100])
+def test_a_file_of_only_bad_rows_does_not_shift_the_row_numbers(bad_file, resident_bytes, tmp_path):
+    vectors = np.arange(18, dtype=np.float32).reshape(9, 2)
+    vectors[3 * bad_file : 3 * bad_file + 3] = np.inf
+    for number in range(3):
+        np.save(tmp_path / f"{number}.npy", vectors[3 * number : 3 * number + 3])
+    kept = np.flatnonzero(np.isfinite(vectors[:, 0]))
+    for _ in range(2):
+        found = read_vector_files(
+            str(tmp_path), on_bad_rows="drop", resident_bytes=resident_bytes, cache_dir=str(tmp_path / "cache")
+        )
+        assert found.ids.tolist() == kept.tolist()
+        np.testing.assert_array_equal(found.vectors, vectors[kept])
+
+
+@pytest.mark.parametrize("bad_part", [0, 1, 2])
+def test_a_range_of_only_bad_rows_does_not_shift_the_row_numbers(bad_part, tmp_path):
+    vectors = np.arange(18, dtype=np.float32).reshape(9, 2)
+    vectors[3 * bad_part : 3 * bad_part + 3] = np.nan
+    np.save(tmp_path / "a.npy", vectors)
+    parts, left_out = treat_bad_rows(list_parts([str(tmp_path / "a.npy")], rows=3), "drop")
+    kept = np.flatnonzero(np.isfinite(vectors[:, 0]))
+    assert parts.consecutive == (bad_part == 2)
+    assert parts.mapped() is None
+    ids = [each for number in range(len(parts.parts)) for block in parts.ids(number, 2) for each in block.to_pylist()]
+    assert ids == kept.tolist()
+    assert len(left_out.rows) == 3
 
 
 def test_of_good_rows_nothing_is_said_and_none_is_left_out(tmp_path, capsys):

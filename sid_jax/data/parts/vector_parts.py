@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -64,6 +65,13 @@ class VectorParts:
     def num_items(self) -> int:
         """N, the number of rows that are not dropped."""
         return self.num_rows - sum(len(part.left_out) for part in self.parts)
+
+    @property
+    def consecutive(self) -> bool:
+        """Whether the items are the first N rows of all files together, because no earlier row is dropped."""
+        starts = itertools.accumulate((part.num_rows for part in self.parts), initial=0)
+        gapless = all(part.first_item == start for part, start in zip(self.parts, starts, strict=False))
+        return gapless and self.num_items == self.num_rows
 
     def under(self, layout: Layout) -> VectorParts:
         """Returns the same rows, whose vectors now consist of the item parts of `layout`, such as text and image.
@@ -157,9 +165,10 @@ class VectorParts:
     def mapped(self) -> np.ndarray | None:
         """Returns all vectors, memory-mapped, if they are one file of contiguous float32; otherwise None."""
         paths = {part.path for part in self.parts}
-        if len(paths) > 1 or self.num_items < self.num_rows:
+        if len(paths) > 1 or not self.consecutive:
             return None
-        return _kind(self.parts[0]).mapped(Path(paths.pop()))
+        vectors = _kind(self.parts[0]).mapped(Path(paths.pop()))
+        return None if vectors is None or len(vectors) > self.num_rows else vectors
 
 
 def list_parts(
