@@ -86,7 +86,7 @@ def _error(points: np.ndarray) -> float:
 _AXES_SHOWN = (8, 16, 32, 64)
 # Maximum number of Lloyd iterations with each of these numbers of axes. The iterations need not converge, since their
 # result only initializes the k-means with more axes.
-_ITERATIONS_SHOWN = 25
+_ITERATIONS_SHOWN = 10
 
 
 # Number of points per block when codes are assigned on CPUs.
@@ -181,7 +181,7 @@ def kmeans(points: jax.Array, num_clusters: int, num_iterations: int, key: jax.A
     few principal axes, and refined with more and more axes. In many dimensions, k-means stays near its initialization,
     which should therefore use the directions of largest variance, not directions that separate single points.
 
-    There are `num_iterations` Lloyd iterations with all features, and at most 25 with each smaller number of axes. With
+    There are `num_iterations` Lloyd iterations with all features, and at most 10 with each smaller number of axes. With
     a key, centroids are initialized by k-means++ with all features.
     """
     if key is not None:
