@@ -51,7 +51,7 @@ from sid_jax.recommend.models.catalog import catalog_of
 from sid_jax.recommend.training import blend as blend_fit
 from sid_jax.recommend.training import step as recommender_step
 from sid_jax.training import corpus, evaluate, precision_choice, processes, state, step
-from sid_jax.training.recipe import Recipe
+from sid_jax.training.recipe import Recipe, init_optimizer
 from sid_jax.training.schedules import Durations
 from sid_jax.training.sharding import abstract_on_every_device, all_devices
 
@@ -131,6 +131,7 @@ def test_training_of_the_quantizer(kind):
         relations = Relations(pairs, np.ones((N, 3), np.float32))
         lower(corpus._draw_for_steps, 0, pairs, codes(2, 8), codes(2))
     lower(step.train_steps, recipe, begun, array(N, D), relations, num_steps=2, mesh=mesh)
+    lower(init_optimizer, recipe, begun.params)
     if kind in ("ste", "parts"):
         lower(step.train_on_batches, recipe, begun, array(2, 8, D), mesh=mesh)
         lower(evaluate._measure, recipe, begun, array(16, D), mesh=mesh)
@@ -226,7 +227,7 @@ def test_a_recommender(kind, monkeypatch):
     config, model, candidates, examples = recommender(kind)
     mesh, catalog = all_devices(), catalog_of(candidates, candidates.known)
     recipe = recommender_step.Recipe.of(config, 24, model)
-    shapes = jax.eval_shape(lambda: recommender_step.make_state(model, recipe.optimizer, averaged=True))
+    shapes = jax.eval_shape(lambda: recommender_step.make_state(model, recipe.init_optimizer, averaged=True))
     begun, catalog = (abstract_on_every_device(each, mesh) for each in (shapes, catalog))
     lower(recommender_step.train_steps, recipe, begun, examples, catalog, num_steps=2, mesh=mesh)
     graphdef, params = nnx.split(model)
@@ -264,7 +265,7 @@ def test_joint_training(estimator):
     recipe = JointRecipe.of(config, recommended, settings, graphdef, 40)
     shapes = jax.eval_shape(
         lambda: JointState(
-            recommender_step.make_state(built, recommended.optimizer),
+            recommender_step.make_state(built, recommended.init_optimizer),
             params,
             statistics,
             recipe.optimizer.init(params),

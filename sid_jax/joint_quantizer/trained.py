@@ -36,7 +36,7 @@ def with_model(settings: ConfigDict, data: VectorSet, model: RQVAE) -> TrainedRu
     """
     durations = Durations.of(settings.train, data.num_trained)
     recipe = Recipe.of(settings, durations, model)
-    state = make_state(model, recipe.optimizer)
+    state = make_state(model, recipe.init_optimizer)
     return TrainedRun(settings, data, recipe, state, durations.num_steps)
 
 

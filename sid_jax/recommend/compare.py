@@ -215,7 +215,7 @@ def _time_a_call(config: ConfigDict, task: Task) -> tuple[float, float]:
     model = build_model(config, task.candidates)
     recipe = Recipe.of(config, len(jax.tree.leaves(examples)[0]), model)
     catalog = catalog_of(task.candidates, task.known)
-    state, examples, catalog = on_every_device((make_state(model, recipe.optimizer), examples, catalog), mesh)
+    state, examples, catalog = on_every_device((make_state(model, recipe.init_optimizer), examples, catalog), mesh)
     seconds = []
     for _ in range(2):
         began = time.monotonic()

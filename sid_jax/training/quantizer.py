@@ -179,7 +179,7 @@ class _QuantizerJob(Job[TrainState]):
 
     def begin(self) -> TrainState:
         def make() -> TrainState:
-            return make_state(begin(self.config, self._data.vectors, self._layout), self.recipe.optimizer)
+            return make_state(begin(self.config, self._data.vectors, self._layout), self.recipe.init_optimizer)
 
         return on_every_device(from_first(make, self.abstract_state()), self.mesh)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, Self
 
 import jax
@@ -54,10 +55,20 @@ class BaseRecipe:
         """The optimizer of the parameters."""
         return make_optimizer(self.settings, self.learning_rate)
 
+    def init_optimizer(self, params: nnx.State) -> optax.OptState:
+        """Returns the optimizer's state at step 0."""
+        return init_optimizer(self, params)
+
     @property
     def learning_rate(self) -> Schedule:
         """The learning rate as a function of the step."""
         return learning_rate_schedule(self.settings, self.lengths)
+
+
+@functools.partial(jax.jit, static_argnames="recipe")
+def init_optimizer(recipe: Any, params: nnx.State) -> optax.OptState:
+    """Returns the state of `recipe.optimizer` at step 0, from one program instead of one per shape of a parameter."""
+    return recipe.optimizer.init(params)
 
 
 @dataclasses.dataclass(frozen=True)

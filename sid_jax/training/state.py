@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -133,11 +134,14 @@ def _start_as_pca(model: RQVAE, vectors: np.ndarray) -> None:
     decoding.kernel[...] = jnp.asarray(kernel.T)
 
 
-def make_state(model: RQVAE, optimizer: optax.GradientTransformation) -> TrainState:
-    """Returns the training state at step 0 for an initialized model."""
+def make_state(model: RQVAE, init_optimizer: Callable[[nnx.State], optax.OptState]) -> TrainState:
+    """Returns the training state at step 0 for an initialized model.
+
+    `init_optimizer` returns the optimizer's state from the parameters, as `BaseRecipe.init_optimizer` does.
+    """
     params, statistics = nnx.state(model, nnx.Param, ...)
     taken = tuple(jnp.zeros(size, jnp.int32) for size in model.quantizer.codebook_sizes)
-    return TrainState(jnp.zeros((), jnp.int32), params, statistics, optimizer.init(params), taken)
+    return TrainState(jnp.zeros((), jnp.int32), params, statistics, init_optimizer(params), taken)
 
 
 def abstract_model(config: ConfigDict, num_features: int, layout: Layout | None = None) -> RQVAE:
@@ -154,5 +158,5 @@ def abstract_state(
     layout: Layout | None = None,
 ) -> TrainState:
     """Returns the shapes, dtypes and shardings of a run's state, which is replicated on every device of the mesh."""
-    shapes = jax.eval_shape(lambda: make_state(abstract_model(config, num_features, layout), optimizer))
+    shapes = jax.eval_shape(lambda: make_state(abstract_model(config, num_features, layout), optimizer.init))
     return abstract_on_every_device(shapes, mesh)

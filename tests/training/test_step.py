@@ -29,7 +29,7 @@ def mesh_of(num_devices):
 def setup(config, corpus):
     durations = Durations.of(config.train, len(corpus))
     recipe = Recipe.of(config, durations, abstract_model(config, corpus.shape[1]))
-    return recipe, make_state(begin(config, corpus), recipe.optimizer)
+    return recipe, make_state(begin(config, corpus), recipe.init_optimizer)
 
 
 def take_steps(config, corpus, num_devices, num_steps=100, relations=None):

@@ -53,6 +53,7 @@ from sid_jax.streams import stream_key
 from sid_jax.training.checkpoints import CHECKPOINTS_FOLDER, Checkpoints
 from sid_jax.training.optimizer import reset_moments
 from sid_jax.training.processes import agreed, from_first, refuse_several
+from sid_jax.training.recipe import init_optimizer
 from sid_jax.training.restore import TrainedRun
 from sid_jax.training.run_loop import Evaluated, Job, refuse_divergence, run
 from sid_jax.training.sharding import abstract_on_every_device, all_devices, on_every_device, refuse_uneven_batches
@@ -182,10 +183,12 @@ class _JointJob(Job[JointState]):
     def _start(self) -> JointState:
         _, quantizer, statistics = parts(self._tokenizer.model)
         return JointState(
-            recommender=make_state(build_model(self.config, self._task.candidates), self._recipe.recommender.optimizer),
+            recommender=make_state(
+                build_model(self.config, self._task.candidates), self._recipe.recommender.init_optimizer
+            ),
             quantizer=quantizer,
             statistics=statistics,
-            opt_state=self._recipe.optimizer.init(quantizer),
+            opt_state=init_optimizer(self._recipe, quantizer),
             codes=jnp.asarray(self._task.table.semantic_ids),
         )
 

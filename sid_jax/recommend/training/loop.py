@@ -163,7 +163,7 @@ class _RecommenderJob(Job[TrainState]):
         return on_every_device(dataclasses.replace(self._begun, average=average), self.mesh)
 
     def _state_of(self, model: nnx.Module) -> TrainState:
-        return make_state(model, self._recipe.optimizer, averaged=self.config.train.average_epochs > 0)
+        return make_state(model, self._recipe.init_optimizer, averaged=self.config.train.average_epochs > 0)
 
     def opening(self) -> str:
         return opening(self.config, self._task)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -54,12 +55,17 @@ class Recipe(BaseRecipe):
         return cls.make(config, Lengths.of(config.train, num_examples), model)
 
 
-def make_state(model: nnx.Module, optimizer: optax.GradientTransformation, *, averaged: bool = False) -> TrainState:
-    """Returns the state at step 0, with an average of the parameters if `averaged` is True."""
+def make_state(
+    model: nnx.Module, init_optimizer: Callable[[nnx.State], optax.OptState], *, averaged: bool = False
+) -> TrainState:
+    """Returns the state at step 0, with an average of the parameters if `averaged` is True.
+
+    `init_optimizer` returns the optimizer's state from the parameters, as `BaseRecipe.init_optimizer` does.
+    """
     params = nnx.state(model, nnx.Param)
     # The zeros have no effect, since the first step replaces them by the new parameters.
     average = jax.tree.map(jnp.zeros_like, params) if averaged else None
-    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), average)
+    return TrainState(jnp.zeros((), jnp.int32), params, init_optimizer(params), average)
 
 
 def train_step(recipe: Recipe, state: TrainState, batch: Any, catalog: Catalog) -> tuple[TrainState, Metrics]:

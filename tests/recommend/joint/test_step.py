@@ -75,7 +75,7 @@ def begun(joint_config, tmp_path):
     recommender = Recipe.of(joint_config, len(examples.inputs), model)
     graphdef, quantizer, statistics = parts(run.model)
     recipe = JointRecipe.of(joint_config, recommender, run.config, graphdef, most_items(examples, 8))
-    started = make_state(model, recommender.optimizer)
+    started = make_state(model, recommender.init_optimizer)
     state = JointState(started, quantizer, statistics, recipe.optimizer.init(quantizer), codes)
     examples, vectors = jax.tree.map(jnp.asarray, examples), jnp.asarray(run.data.vectors)
     batch = jax.tree.map(lambda leaf: leaf[:8], examples)
