@@ -130,7 +130,7 @@ def test_training_of_the_quantizer(kind):
         pairs = Partners.of(sparse.csr_array(np.eye(N)[np.arange(N) ^ 1]))
         relations = Relations(pairs, np.ones((N, 3), np.float32))
         lower(corpus._draw_for_steps, 0, pairs, codes(2, 8), codes(2))
-    lower(step.train_steps, recipe, begun, array(N, D), relations, num_steps=2, mesh=mesh)
+    lower(step.train_steps, recipe, begun, array(N, D), relations, codes(N), num_steps=2, mesh=mesh)
     lower(init_optimizer, recipe, begun.params)
     if kind in ("ste", "parts"):
         lower(step.train_on_batches, recipe, begun, array(2, 8, D), mesh=mesh)

@@ -58,6 +58,8 @@ class ResidentCorpus:
     def __init__(self, vectors: np.ndarray, relations: Relations | None, mesh: Mesh):
         self._mesh = mesh
         self._vectors, self._relations = on_every_device((vectors, relations), mesh)
+        # The number and the order of the latest epoch.
+        self._order: tuple[int, jax.Array] | None = None
 
     def __enter__(self) -> ResidentCorpus:
         return self
@@ -67,7 +69,15 @@ class ResidentCorpus:
 
     def train_steps(self, recipe: Recipe, state: TrainState, step: int, num_steps: int) -> tuple[TrainState, Metrics]:
         """Takes `num_steps` steps; `step` is the state's step. Returns the result of `training.step.train_steps`."""
-        return train_steps(recipe, state, self._vectors, self._relations, num_steps=num_steps, mesh=self._mesh)
+        order = self._order_of(step // recipe.lengths.steps_per_epoch, recipe)
+        return train_steps(recipe, state, self._vectors, self._relations, order, num_steps=num_steps, mesh=self._mesh)
+
+    def _order_of(self, epoch: int, recipe: Recipe) -> jax.Array:
+        if self._order is None or self._order[0] != epoch:
+            length = recipe.lengths.steps_per_epoch * recipe.batch_size
+            order = _epoch_order(recipe.seed, jnp.int32(epoch), len(self._vectors), length)
+            self._order = epoch, on_every_device(order, self._mesh)
+        return self._order[1]
 
 
 class StreamedCorpus:

@@ -101,6 +101,7 @@ def scan_steps(
     batch_size: int,
     num_steps: int,
     mesh: Mesh,
+    order: jax.Array | None = None,
 ) -> tuple[Any, Any]:
     """Calls `take_step` `num_steps` times with `lax.scan`; for use inside a jitted function.
 
@@ -112,6 +113,8 @@ def scan_steps(
       batch_size: B.
       num_steps: number of steps.
       mesh: the devices; each batch is sharded over the axis "data".
+      order: the `epoch_order` of the first step's epoch; None computes it here. Drawing the order of a million examples
+        takes as long as 25 steps.
 
     Returns:
       The last state, and the metrics with a leading axis of `num_steps`, all replicated on every device.
@@ -130,5 +133,6 @@ def scan_steps(
         state, metrics = take_step(state, jax.lax.with_sharding_constraint(examples, shared_out))
         return (state, order), metrics
 
-    (state, _), metrics = jax.lax.scan(one_step, (state, order_of(state.step)), None, length=num_steps)
+    order = order_of(state.step) if order is None else order
+    (state, _), metrics = jax.lax.scan(one_step, (state, order), None, length=num_steps)
     return jax.lax.with_sharding_constraint((state, metrics), NamedSharding(mesh, PartitionSpec()))

@@ -164,6 +164,7 @@ def train_steps(
     state: TrainState,
     vectors: jax.Array,
     relations: Relations | None = None,
+    order: jax.Array | None = None,
     *,
     num_steps: int,
     mesh: Mesh,
@@ -174,7 +175,7 @@ def train_steps(
       recipe, state: the recipe of the run and the current state, which is donated.
       vectors: `[N, D]`, the corpus, on every device.
       relations: co-occurrences of the items, on every device; None if no loss uses them.
-      num_steps, mesh: see `scan_steps`.
+      order, num_steps, mesh: see `scan_steps`.
 
     Returns:
       The state, and the metrics with a leading axis of `num_steps`, except `counts`, which are summed over the steps.
@@ -192,6 +193,7 @@ def train_steps(
         batch_size=recipe.batch_size,
         num_steps=num_steps,
         mesh=mesh,
+        order=order,
     )
     return state, _sum_counts(metrics)
 
