@@ -275,7 +275,7 @@ _IDS: Declaration = {
 _TRAIN: Declaration = {
     "num_epochs": Setting(
         AUTO,
-        "Number of epochs. auto: 24 for up to 50,000 items. For a larger number N of items, auto is smaller, in "
+        "Number of epochs. auto: 24 for up to 80,000 items. For a larger number N of items, auto is smaller, in "
         "proportion to N^(-3/4). A run with auto has at least 60 steps. With auto, other settings in epochs are scaled "
         "in the same proportion.",
         range=POSITIVE,
@@ -371,9 +371,12 @@ _TRAIN: Declaration = {
         0.9, "Share of the run after which no code is reset, so that reset codes can converge.", range=SHARE
     ),
     "settle_share": Setting(
-        0.25,
-        "Share of the run, at its end, with a frozen encoder. Only the codebooks and the decoder are trained then.",
+        AUTO,
+        "Share of the run, at its end, with a frozen encoder. Only the codebooks and the decoder are trained then. "
+        "auto: 0.25 for up to 100,000 items, and 0.4 for more.",
         range=SHARE,
+        any_type=True,
+        words=(AUTO,),
     ),
     "log_every_steps": Setting(
         100,

@@ -40,8 +40,8 @@ class OneOf:
 
 # Maps the name of a setting, such as "train.learning_rate", to its candidate values.
 Space = Mapping[str, Between | OneOf]
-# The candidate learning rates of `default_space` if the config's own learning rate is "auto".
-_RATES = OneOf(AUTO, 2e-3, 5e-3, 1e-2, 2e-2)
+# The candidate learning rates and settling shares of `default_space` if the config's own value is "auto".
+_RATES, _SHARES = OneOf(AUTO, 2e-3, 5e-3, 1e-2, 2e-2), OneOf(AUTO, 0.1, 0.2, 0.3, 0.4)
 
 
 def load_space(config_file: str, config: ConfigDict, given: Mapping[str, Any]) -> Space:
@@ -101,7 +101,7 @@ def default_space(config: ConfigDict) -> Space:
         "model.latent_dimension": Between(max(1, model.latent_dimension // 2), 2 * model.latent_dimension),
         "model.commitment_weight": _around(model.commitment_weight, 4),
         "model.codebook_weight": _around(model.codebook_weight, 4),
-        "train.settle_share": Between(0.1, 0.4),
+        "train.settle_share": _SHARES if train.settle_share == AUTO else Between(0.1, 0.4),
     }
     if model.quantization_method == "gumbel_softmax":
         # With annealing, an initial temperature below the minimum has no effect. From a very high initial temperature,

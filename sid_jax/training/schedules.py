@@ -17,7 +17,10 @@ Schedule = Callable[[jax.Array], jax.Array]
 # With `train.num_epochs="auto"`: the number of epochs for a small catalog, the maximum number of items of a small
 # catalog (docs/scale.md has the measurements), and the minimum number of steps of a run. The minimum gives more epochs
 # to a catalog of a few hundred items, whose epochs have only one or two steps.
-_AUTO_EPOCHS, _SMALL_CATALOG, _FEWEST_STEPS = 24, 50_000, 60
+_AUTO_EPOCHS, _SMALL_CATALOG, _FEWEST_STEPS = 24, 80_000, 60
+# With `train.settle_share="auto"`: the shares for a small and for a large catalog, and the maximum number of items of
+# a small catalog (docs/experiments.md has the measurements).
+_SMALL_SHARE, _LARGE_SHARE, _SMALL_TO_SETTLE = 0.25, 0.4, 100_000
 # With `train.learning_rate="auto"`: the peak learning rate of a short run, and the maximum number of steps of a short
 # run (docs/experiments.md has the measurements).
 _AUTO_RATE, _SHORT_RUN = 1e-2, 800
@@ -35,13 +38,24 @@ def frozen(section: ConfigDict, *names: str) -> FrozenConfigDict:
 def num_epochs_of(train: ConfigDict, num_examples: int) -> float:
     """Returns `train.num_epochs`. If the setting is "auto", the number is derived from the number N of examples.
 
-    With "auto", the number of examples seen in training is proportional to N up to N = 50,000, and to N^(1/4) above.
-    Training on a million items therefore takes about twice as long as on 50,000. A run has at least 60 steps.
+    With "auto", the number of examples seen in training is proportional to N up to N = 80,000, and to N^(1/4) above.
+    Training on a million items therefore takes about twice as long as on 80,000. A run has at least 60 steps.
     """
     if train.num_epochs != AUTO:
         return train.num_epochs
     epochs = _AUTO_EPOCHS * min(1.0, (_SMALL_CATALOG / num_examples) ** (3 / 4))
     return max(epochs, _FEWEST_STEPS / -(-num_examples // train.batch_size))
+
+
+def settle_share_of(train: ConfigDict, num_items: int) -> float:
+    """Returns `train.settle_share`. If the setting is "auto", it is 0.25 for up to 100,000 items, and 0.4 for more.
+
+    Steps with a frozen encoder take less time. They have no augmentation, so the network memorizes a small catalog in
+    these steps, and reconstructs new items worse.
+    """
+    if train.settle_share != AUTO:
+        return train.settle_share
+    return _SMALL_SHARE if num_items <= _SMALL_TO_SETTLE else _LARGE_SHARE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +114,7 @@ class Durations(Lengths):
     def of(cls, train: ConfigDict, num_examples: int, most_steps_a_call: int | None = None) -> Durations:
         """Returns the durations of a run over `num_examples` items; see `Lengths.of`."""
         lengths = Lengths.of(train, num_examples, most_steps_a_call)
-        settle_from = round((1 - train.settle_share) * lengths.num_steps)
+        settle_from = round((1 - settle_share_of(train, num_examples)) * lengths.num_steps)
         if train.precision != "float32":
             # The steps with a frozen encoder use float32. The precision can change only between two compiled calls, so
             # the first of these steps must be the first step of a call.

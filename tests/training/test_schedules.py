@@ -116,11 +116,20 @@ def test_epochs_become_steps_in_one_place():
 
 
 def test_a_larger_catalog_is_seen_in_fewer_epochs():
-    # A run has 24 epochs for up to 50,000 items. With 16 times as many items, it has an eighth of the epochs, and so
+    # A run has 24 epochs for up to 80,000 items. With 16 times as many items, it has an eighth of the epochs, and so
     # twice as many steps.
-    for num_items, epochs in ((1000, 24), (50_000, 24), (800_000, 3), (500_000_000, 0.024)):
+    for num_items, epochs in ((1000, 24), (80_000, 24), (1_280_000, 3), (800_000_000, 0.024)):
         lengths = durations(config_of(num_epochs="auto"), num_items)
         assert lengths.num_steps == pytest.approx(epochs * lengths.steps_per_epoch, abs=0.5)
+
+
+def test_in_a_large_catalog_the_encoder_is_frozen_earlier():
+    config = config_of(num_epochs=1, settle_share="auto", batch_size=100)
+    settings = ((1000, "auto", 0.25), (100_000, "auto", 0.25), (100_001, "auto", 0.4), (200_000, 0.1, 0.1))
+    for num_items, setting, share in settings:
+        config.train.settle_share = setting
+        lengths = durations(config, num_items)
+        assert lengths.settle_from_step == round((1 - share) * lengths.num_steps)
 
 
 def test_no_evaluation_is_shortly_before_the_last_one():
@@ -142,14 +151,15 @@ def test_a_run_of_auto_has_at_least_60_steps():
 
 def test_settings_in_epochs_are_24ths_of_a_run_of_auto():
     config = config_of(num_epochs="auto", warmup_epochs=2.4, eval_every_epochs=8.0, revive_every_epochs=1.0)
-    config.train.log_every_steps = 25
-    lengths = durations(config, 800_000)
+    config.train.update({"log_every_steps": 25, "batch_size": 160})
+    lengths = durations(config, 1_280_000)
     assert lengths.num_steps == 24_000 and lengths.revive_every_steps == 1000
     assert (lengths.warmup_steps, lengths.eval_every_steps) == (2400, 8000)
     # The temperature has 24 values, one per unit of 1,000 steps. The last value is the minimum.
     config.train.annealing_schedule = "linear"
     falling = temperature_schedule(config.model, config.train, lengths)
     assert falling(jnp.int32(999)) == 2.0 > falling(jnp.int32(1000)) and falling(jnp.int32(23_999)) == np.float32(0.05)
+    config.train.batch_size = 100
     small = durations(config, 5000)
     config.train.num_epochs = 24
     assert small.warmup_steps == 120 and small == durations(config, 5000)
