@@ -388,7 +388,8 @@ _TRAIN: Declaration = {
         15.0,
         "Number of epochs between evaluations. An evaluation computes the codes of all training items, and R^2 on at "
         "most 65,536 of them. Each evaluation saves a checkpoint. The last evaluation is at the end of the run. An "
-        "evaluation is omitted if the rest of the run is shorter than half of this number of epochs.",
+        "evaluation is omitted if the rest of the run is shorter than half of this number of epochs. If `num_epochs` "
+        "is auto and evaluations would be less than two epochs apart, checkpoints before the end have no evaluation.",
         range=POSITIVE,
     ),
     "best_metric": Setting(

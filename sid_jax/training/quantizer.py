@@ -22,6 +22,7 @@ from sid_jax.messages import Messages
 from sid_jax.metrics.codes import max_distinct_rate, perplexity_of_counts, usage_of_counts
 from sid_jax.metrics.crowding import crowding_line
 from sid_jax.paths import typed
+from sid_jax.settings import AUTO
 from sid_jax.training.augmentation import with_augmentation
 from sid_jax.training.checkpoints import open_checkpoints
 from sid_jax.training.corpus import ResidentCorpus, StreamedCorpus, durations_of, open_corpus
@@ -182,6 +183,13 @@ class _QuantizerJob(Job[TrainState]):
             return make_state(begin(self.config, self._data.vectors, self._layout), self.recipe.init_optimizer)
 
         return on_every_device(from_first(make, self.abstract_state()), self.mesh)
+
+    def evaluates(self, step: int) -> bool:
+        # An evaluation of all items takes about as long as training on a quarter of them. A run with less than two
+        # epochs between evaluations is only evaluated at its end; "auto" does this for more than about a million items.
+        lengths = self.lengths
+        rare = self.config.train.num_epochs != AUTO or lengths.eval_every_steps >= 2 * lengths.steps_per_epoch
+        return step == lengths.num_steps or (rare and super().evaluates(step))
 
     def opening(self) -> str:
         num_items, num_features = self._data.vectors.shape

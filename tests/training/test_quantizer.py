@@ -15,7 +15,8 @@ from rich.console import Console
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 from sid_jax.messages import Messages
-from sid_jax.training import quantizer
+from sid_jax.training import quantizer, schedules
+from sid_jax.training.checkpoints import Checkpoints
 from sid_jax.training.corpus import ResidentCorpus
 from sid_jax.training.recipe import Recipe
 from sid_jax.training.records import read_records
@@ -68,6 +69,23 @@ def test_in_mixed_precision_codes_are_as_good_and_those_of_training_are_those_of
     assert measured["bfloat16"]["r2"] == pytest.approx(measured["float32"]["r2"], abs=0.02)
     run = restore_run(tmp_path / "bfloat16")
     assert {leaf.dtype for leaf in jax.tree.leaves(run.state.params)} == {np.dtype(np.float32)}
+
+
+def test_a_large_catalog_is_only_evaluated_at_the_end_but_saved_before(config, tmp_path, console, monkeypatch):
+    # With a "small catalog" of 10 items, these 300 items get 1.9 epochs, which are 9 steps.
+    monkeypatch.setattr(schedules, "_SMALL_CATALOG", 10)
+    monkeypatch.setattr(schedules, "_FEWEST_STEPS", 1)
+    config.train.update({"num_epochs": "auto", "log_every_steps": 1})
+    saved, original = [], Checkpoints.save
+
+    def save(self, step, state, metrics):
+        saved.append((step, metrics is not None))
+        original(self, step, state, metrics)
+
+    monkeypatch.setattr(Checkpoints, "save", save)
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
+    assert [row["step"] for row in read_records(tmp_path / "run", "eval")] == [9]
+    assert saved == [(2, False), (4, False), (6, False), (8, False), (9, True)]
 
 
 def interrupt_after(monkeypatch, num_calls, number=signal.SIGTERM):
