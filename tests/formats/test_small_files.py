@@ -22,9 +22,11 @@ from sid_jax.data.tfrecord import crc32c, read_tfrecords, write_tfrecords
 from sid_jax.errors import UserError
 from sid_jax.evaluate import read_labels
 from sid_jax.export.id_tables import parse_id_source, read_id_table
+from sid_jax.formats import content
 from sid_jax.formats.convert import FORMATS, convert
 from sid_jax.formats.inputs import read_table
 from sid_jax.ids.table import IdTable
+from sid_jax.messages import Messages, ProgressDisplay
 from tests.formats.catalogs import by_item
 
 TABLE = IdTable(
@@ -240,6 +242,18 @@ def test_unknown_items_may_be_left_out_and_a_taken_folder_is_refused(tmp_path: P
     assert json_of(folder / "D.inter.json") == {"0": [0, 1, 0]}
     with pytest.raises(UserError, match="exists and is not empty"):
         convert(TABLE, "lcrec", tmp_path / "D")
+
+
+def test_the_first_line_says_what_is_written_and_progress_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    lines: list[Any] = []
+    moves: list[int] = []
+    monkeypatch.setattr(content, "_BETWEEN_UPDATES", 1)
+    monkeypatch.setattr(ProgressDisplay, "move", lambda self, completed, shown="": moves.append(completed))
+    messages = Messages(lambda renderable, markup: lines.append(renderable), None)
+    convert(TABLE, "minionerec", tmp_path / "D", histories=TAKEN, messages=messages)
+    assert lines[0] == f"Writing {len(TABLE)} items and the histories of 2 users in the format of minionerec"
+    # Of four items, one is a training target; of three items, none is. Both users have a validation and a test target.
+    assert moves == [0, 0, 1, 0, 1]
 
 
 def test_items_come_from_a_file(tmp_path: Path):

@@ -80,6 +80,7 @@ def test_the_command_and_its_mistakes(made, tmp_path):
     export = made / "exports" / "relocate"
     result = run("-m", "sid_jax", "tokens", export, f"--out={tmp_path / 'out'}", "--pattern=[{level}|{code}]")
     assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("Writing the tokens of 300 items, their trie, and data for embeddings\n")
     assert re.search(r"tokens +│ +28 │ \[1\|0\] to \[3\|15\]", result.stdout)
     assert re.search(r"items +│ +300 │ 3 tokens each", result.stdout)
     assert json.loads((tmp_path / "out" / "tokens.json").read_text())["first_id"] == 0
