@@ -10,14 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sid_jax.ids.relocate import Rows
+from sid_jax.ids.relocate import Full, Rows, Search
 from sid_jax.models.rqvae import RQVAE
-from sid_jax.quantize.beam import beam_codes
+from sid_jax.quantize.beam import beam_codes, completed_codes
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import assign_codes, sum_codewords
 
-# Number of tuples per call, which limits the memory of the activations.
+# Numbers of tuples, prefixes and vectors per call, which limit the memory of the activations.
 _TUPLES_A_CALL = 2**12
+_PREFIXES_A_CALL = 2**14
+_VECTORS_A_CALL = 2**11
 
 
 class CodeAlternatives:
@@ -30,73 +32,112 @@ class CodeAlternatives:
 
     def __init__(self, model: RQVAE, vectors: Rows):
         self._model, self._vectors = model, vectors
+        # An item takes part in several rounds of a search. Its latent vector is computed in the first one.
+        latent_dimension = model.quantizer.codebooks[0].shape[1]
+        self._latents = np.empty((len(vectors), latent_dimension), np.float32)
+        self._encoded = np.zeros(len(vectors), bool)
 
     def tuples(
-        self, rows: np.ndarray, own: np.ndarray, first_codes: np.ndarray, width: int
+        self, rows: np.ndarray, own: np.ndarray, first_codes: np.ndarray, search: Search, full: Full
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns the nearest tuples under each item's given first code, with approximate costs; see `Alternatives`."""
+        """Returns the nearest free tuples under each item's given first code, with approximate costs.
 
-        def search(vectors: jax.Array, own: jax.Array, first_codes: jax.Array) -> tuple[jax.Array, ...]:
-            return _search(self._model, vectors, own, first_codes, width)
+        Among all tuples of the nearest prefixes, only free tuples are compared; see `Alternatives`.
+        """
+        if len(self._model.quantizer.codebook_sizes) == 1:
+            # A first code of a single level is a whole tuple, which has no alternatives.
+            return first_codes[:, None, None], np.full((len(rows), 1), np.inf, np.float32), np.zeros(len(rows))
+        size, model = _PREFIXES_A_CALL // search.prefixes, self._model
 
-        tuples, costs, own_costs = self._in_parts(search, _TUPLES_A_CALL * 4 // width, rows, own, first_codes)
+        def prefixes_of(*given: np.ndarray) -> tuple[jax.Array, ...]:
+            return _nearest_prefixes(model, *map(jax.device_put, given), search.prefixes)
+
+        def tuples_of(*near: np.ndarray) -> tuple[jax.Array, ...]:
+            return _nearest_free(model, *map(jax.device_put, (*near, full(near[1]))), search.tuples)
+
+        latents = self._latents_of(rows)
+        *near, own_costs = _in_parts(prefixes_of, size, latents, own, first_codes)
+        tuples, costs = _in_parts(tuples_of, size, latents, *near)
         return tuples, costs, own_costs
+
+    def _latents_of(self, rows: np.ndarray) -> np.ndarray:
+        new = rows[~self._encoded[rows]]
+        if len(new):
+            encoded = _in_parts(lambda rows: (_encode(self._model, self._on_device(rows)),), _VECTORS_A_CALL, new)
+            self._latents[new], self._encoded[new] = encoded[0], True
+        return self._latents[rows]
 
     def costs(self, rows: np.ndarray, tuples: np.ndarray) -> np.ndarray:
         """Returns the squared reconstruction errors of tuples."""
-        size = _TUPLES_A_CALL // tuples.shape[1]
-        return self._in_parts(lambda *given: (_errors(self._model, *given),), size, rows, tuples)[0]
+
+        def errors_of(rows: np.ndarray, tuples: np.ndarray) -> tuple[jax.Array]:
+            return (_errors(self._model, self._on_device(rows), jax.device_put(tuples)),)
+
+        return _in_parts(errors_of, _TUPLES_A_CALL // tuples.shape[1], rows, tuples)[0]
 
     def first_codes(self, rows: np.ndarray) -> np.ndarray:
         """Returns each latent vector's squared error for each first code, if the later codes are chosen greedily."""
-        size = _TUPLES_A_CALL // self._model.quantizer.codebook_sizes[0]
-        return self._in_parts(lambda vectors: (_compare_first_codes(self._model, vectors),), size, rows)[0]
 
-    def _in_parts(
-        self, function: Callable[..., tuple[jax.Array, ...]], size: int, rows: np.ndarray, *arrays: np.ndarray
-    ) -> list[np.ndarray]:
-        """Calls a function on the vectors of at most `size` rows at a time, and concatenates the results."""
-        size = max(1, size)
-        parts: list[list[np.ndarray]] = []
-        waiting: collections.deque[tuple[int, tuple[jax.Array, ...]]] = collections.deque()
+        def errors_of(rows: np.ndarray) -> tuple[jax.Array]:
+            return (_compare_first_codes(self._model, self._on_device(rows)),)
 
-        def finish() -> None:
-            count, found = waiting.popleft()
-            parts.append([np.asarray(part)[:count] for part in found])
+        return _in_parts(errors_of, _TUPLES_A_CALL // self._model.quantizer.codebook_sizes[0], rows)[0]
 
-        first = 0
-        while first < len(rows):
-            # There are two batch sizes, so that only two programs are compiled. The last rows use the smaller size,
-            # with padding.
-            step = size if len(rows) - first >= size else max(1, size // 8)
-            chosen = [each[first : first + step] for each in (rows, *arrays)]
-            missing = step - len(chosen[0])
-            padded = [np.pad(each, [(0, missing), *[(0, 0)] * (each.ndim - 1)], mode="edge") for each in chosen]
-            # `jnp.asarray` would compile a conversion for each shape.
-            found = function(jax.device_put(self._vectors[padded[0]]), *map(jax.device_put, padded[1:]))
-            waiting.append((step - missing, found))
-            first += step
-            # The next call's vectors are read while the device computes this call.
-            if len(waiting) > 1:
-                finish()
-        while waiting:
+    def _on_device(self, rows: np.ndarray) -> jax.Array:
+        # `jnp.asarray` would compile a conversion for each shape.
+        return jax.device_put(self._vectors[rows])
+
+
+def _in_parts(function: Callable[..., tuple[jax.Array, ...]], size: int, *arrays: np.ndarray) -> list[np.ndarray]:
+    """Calls a function on at most `size` rows of arrays at a time, and concatenates the results."""
+    size = max(1, size)
+    parts: list[list[np.ndarray]] = []
+    waiting: collections.deque[tuple[int, tuple[jax.Array, ...]]] = collections.deque()
+
+    def finish() -> None:
+        count, found = waiting.popleft()
+        parts.append([np.asarray(part)[:count] for part in found])
+
+    first = 0
+    while first < len(arrays[0]):
+        # There are two batch sizes, so that only two programs are compiled. The last rows use the smaller size, with
+        # padding.
+        step = size if len(arrays[0]) - first >= size else max(1, size // 8)
+        chosen = [each[first : first + step] for each in arrays]
+        missing = step - len(chosen[0])
+        padded = [np.pad(each, [(0, missing), *[(0, 0)] * (each.ndim - 1)], mode="edge") for each in chosen]
+        waiting.append((step - missing, function(*padded)))
+        first += step
+        # The next call's inputs are prepared while the device computes this call.
+        if len(waiting) > 1:
             finish()
-        return [np.concatenate(part) for part in zip(*parts, strict=True)]
+    while waiting:
+        finish()
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+
+@jax.jit
+def _encode(model: RQVAE, vectors: jax.Array) -> jax.Array:
+    return model.encode(vectors)
 
 
 @functools.partial(jax.jit, static_argnames="width")
-def _search(
-    model: RQVAE, vectors: jax.Array, own: jax.Array, first_codes: jax.Array, width: int
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _nearest_prefixes(
+    model: RQVAE, latents: jax.Array, own: jax.Array, first_codes: jax.Array, width: int
+) -> tuple[jax.Array, ...]:
+    """Returns prefixes under the first codes, their squared distances to the latents, and the own tuples' costs."""
     first, *others = model.quantizer.codebooks
-    latents = model.encode(vectors)
     own_costs = squared_error(latents, model.quantizer.lookup(own))
-    residuals = latents - first[first_codes]
-    if not others:
-        return first_codes[:, None, None], jnp.sum(jnp.square(residuals), axis=-1)[:, None], own_costs
-    rest, costs = beam_codes(residuals, others, width)
+    rest, distances = beam_codes(latents - first[first_codes], others[:-1], width)
     leading = jnp.broadcast_to(first_codes[:, None, None], (*rest.shape[:2], 1))
-    return jnp.concatenate([leading, rest], axis=-1), costs, own_costs
+    return jnp.concatenate([leading, rest], axis=-1), distances, own_costs
+
+
+@functools.partial(jax.jit, static_argnames="count")
+def _nearest_free(
+    model: RQVAE, latents: jax.Array, prefixes: jax.Array, distances: jax.Array, full: jax.Array, count: int
+) -> tuple[jax.Array, jax.Array]:
+    return completed_codes(latents, model.quantizer.codebooks, prefixes, distances, full, count)
 
 
 @jax.jit

@@ -9,26 +9,41 @@ after all other items are placed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from sid_jax.errors import UserError
 from sid_jax.ids.matching import deferred_acceptance, first_in_group
 
-# Numbers of alternative tuples per item in the first and in the last round of the search for free tuples. The number is
-# multiplied by 4 after each round. A round includes only the items that found no free tuple in earlier rounds.
-_FIRST_WIDTH, _LAST_WIDTH = 5, 80
-# For each item, the number of free alternatives for which the exact cost is computed.
-_JUDGED = 2
-# Number of alternative tuples, over all items, that are processed together, which limits memory for any N.
-_TUPLES_AT_ONCE = 2**21
+# Number of prefixes, over all items, that are processed together, which limits memory for any N.
+_PREFIXES_AT_ONCE = 2**21
 # Each sorted run of added tuples is longer than the next run by more than this factor (see `Occupancy`).
 _RUN_RATIO = 4
 # Up to this number of possible tuples, the key of a tuple (`tuple_keys`) is its position in lexicographic order. With
 # more, the key is a hash.
 _LARGEST = 2**62
+
+
+class Search(NamedTuple):
+    """One round of the search for free tuples.
+
+    Attributes:
+      prefixes: number of prefixes of L - 1 codes per item under which free tuples are searched.
+      tuples: number of free tuples per item among which the round chooses.
+      exact: whether the round compares the exact costs of these tuples, or else the approximate costs.
+    """
+
+    prefixes: int
+    tuples: int
+    exact: bool = False
+
+
+# The rounds of the search. A round includes only the items that found no tuple in earlier rounds, since all their
+# alternatives were full or went to other items. In catalogs with few collisions, nearly all items find a tuple in the
+# first round. Only this round computes exact costs, which take more time than the rest of the search.
+_ROUNDS = (Search(16, 2, exact=True), *[Search(16, 2)] * 3, *[Search(32, 16)] * 3)
 
 
 class Rows(Protocol):
@@ -40,17 +55,22 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
 
 
+# Returns for prefixes `[..., L - 1]` a mask `[..., K]` bool of the last codes that complete a full tuple.
+Full = Callable[[np.ndarray], np.ndarray]
+
+
 class Alternatives(Protocol):
     """Alternative code tuples of items, and their costs."""
 
     def tuples(
-        self, rows: np.ndarray, own: np.ndarray, first_codes: np.ndarray, width: int
+        self, rows: np.ndarray, own: np.ndarray, first_codes: np.ndarray, search: Search, full: Full
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns tuples under the first codes `[M]` for the items `rows` `[M]`, whose own tuples are `own` `[M, L]`.
+        """Finds free tuples for the items `rows` `[M]`, whose own tuples are `own` `[M, L]`.
 
         Returns:
-          `[M, C, L]` int32, about `width` distinct tuples per item, which may include the item's own; their approximate
-          costs, `[M, C]` float32; and the approximate cost of the item's own tuple, `[M]` float32.
+          `[M, C, L]` int32, distinct tuples under the first codes `[M]`, at most `search.tuples` per item; their
+          approximate costs, `[M, C]` float32, ascending, infinite for a tuple that is full; and the approximate cost
+          of the item's own tuple, `[M]` float32.
         """
 
     def costs(self, rows: np.ndarray, tuples: np.ndarray) -> np.ndarray:
@@ -127,7 +147,7 @@ def other_first_codes(rows: np.ndarray, ids: np.ndarray, free: np.ndarray, alter
       alternatives: gives the cost of each first code.
     """
     free, rank, chosen = free.copy(), _rank(ids), np.empty(len(rows), np.int32)
-    at_once = max(1, _TUPLES_AT_ONCE // len(free))
+    at_once = max(1, _PREFIXES_AT_ONCE // len(free))
     by_rank = np.argsort(rank)
     for part in (by_rank[first : first + at_once] for first in range(0, len(rows), at_once)):
         costs = np.where(free > 0, alternatives.first_codes(rows[part]).astype(np.float64), np.inf)
@@ -179,37 +199,38 @@ class Placing:
     def _find_places(self, rows: np.ndarray, first_codes: np.ndarray, some_stay: bool) -> np.ndarray:
         # Ties between items are broken by their ids. Only the ids of crowded items are read.
         self._rank[rows] = _rank(self._ids[rows])
-        width = _FIRST_WIDTH
-        while width <= _LAST_WIDTH and len(rows):
-            parts = self._parts(rows, first_codes, _TUPLES_AT_ONCE // width, whole_buckets=some_stay)
-            rows = np.concatenate([self._place(part, first_codes[part], width, some_stay) for part in parts])
-            width, some_stay = 4 * width, False
+        for search in _ROUNDS:
+            if len(rows):
+                parts = self._parts(rows, first_codes, _PREFIXES_AT_ONCE // search.prefixes, whole_buckets=some_stay)
+                rows = np.concatenate([self._place(part, first_codes[part], search, some_stay) for part in parts])
+            some_stay = False
         return self._fill_up(rows, first_codes[rows]) if len(rows) else rows
 
-    def _place(self, rows: np.ndarray, first_codes: np.ndarray, width: int, some_stay: bool) -> np.ndarray:
-        """Moves rows to free tuples, except rows that keep their tuple; returns the rows that found no free tuple."""
-        codes, costs, own_costs = self._alternatives.tuples(rows, self.codes[rows], first_codes, width)
-        keys = tuple_keys(codes, self._sizes)
-        room = self._room(keys)
-        # An item's own tuple is never an alternative. Which items keep their tuple is decided separately, and these
-        # items are already counted in the occupancy.
-        can_have = (room > 0) & (keys != self.keys[rows, None])
-        costs = np.where(can_have, costs - own_costs[:, None].astype(np.float64), np.inf)
+    def _place(self, rows: np.ndarray, first_codes: np.ndarray, search: Search, some_stay: bool) -> np.ndarray:
+        """Moves rows to free tuples, except rows that keep their tuple; returns the rows that found no free tuple.
+
+        An item's own tuple is full, and therefore never an alternative: the items that keep it are already counted.
+        """
+        codes, costs, own_costs = self._alternatives.tuples(rows, self.codes[rows], first_codes, search, self._full)
+        costs = costs.astype(np.float64) - own_costs[:, None]
         if some_stay:
             may_stay = self._staying[self._bucket[rows]]
-            moving = ~first_in_group(self.keys[rows], costs.min(axis=1), self._rank[rows], may_stay)
-            rows, codes, keys, room, costs = (each[moving] for each in (rows, codes, keys, room, costs))
+            moving = ~first_in_group(self.keys[rows], costs[:, 0], self._rank[rows], may_stay)
+            rows, codes, costs = rows[moving], codes[moving], costs[moving]
         if not len(rows):
             return rows
-        # Exact costs are computed only for the best alternatives.
-        best = np.argsort(costs, axis=1, kind="stable")[:, :_JUDGED]
-        keys, room, costs = (np.take_along_axis(each, best, axis=1) for each in (keys, room, costs))
-        codes = np.take_along_axis(codes, best[..., None], axis=1)
-        costs = np.where(np.isfinite(costs), self._alternatives.costs(rows, codes).astype(np.float64), np.inf)
-        chosen = deferred_acceptance(keys, costs, room, self._rank[rows])
+        if search.exact:
+            costs = np.where(np.isfinite(costs), self._alternatives.costs(rows, codes).astype(np.float64), np.inf)
+        keys = tuple_keys(codes, self._sizes)
+        chosen = deferred_acceptance(keys, costs, self._room(keys), self._rank[rows])
         found = np.flatnonzero(chosen >= 0)
         self._move(rows[found], codes[found, chosen[found]])
         return rows[chosen < 0]
+
+    def _full(self, prefixes: np.ndarray) -> np.ndarray:
+        names, where = np.unique(prefix_keys(prefixes, self._sizes), return_inverse=True)
+        taken = self._occupancy.count_under(names, self._sizes[-1]) >= self._capacity
+        return taken[where.reshape(prefixes.shape[:-1])]
 
     def _parts(
         self, rows: np.ndarray, first_codes: np.ndarray, most: int, *, whole_buckets: bool
@@ -231,8 +252,8 @@ class Placing:
     def _fill_up(self, rows: np.ndarray, first_codes: np.ndarray) -> np.ndarray:
         """Gives rows the next free tuples after their own, in cyclic lexicographic order within the first code.
 
-        This is needed if a tuple has more items than the widest beam has alternatives. Returns the rows whose first
-        code is full.
+        This is needed if a tuple has more items than the rounds of the search have alternatives. Returns the rows whose
+        first code is full.
         """
         wanted = self.codes[rows]
         wanted[:, 0] = first_codes
@@ -290,7 +311,8 @@ def _following(code: np.ndarray, sizes: Sequence[int], count: int) -> Iterator[n
     fixed = 1
     while math.prod(sizes[fixed:]) > _LARGEST:
         fixed += 1
-    total, own = math.prod(sizes[fixed:]), int(tuple_keys(code[None, fixed:], sizes[fixed:])[0])
+    total = math.prod(sizes[fixed:])
+    own = int(tuple_keys(code[None, fixed:], sizes[fixed:])[0]) if fixed < len(sizes) else 0
     for first in range(0, total, max(count, 4096)):
         numbers = (own + np.arange(first, min(first + max(count, 4096), total))) % total
         codes = np.repeat(code[None], len(numbers), axis=0)
@@ -302,19 +324,25 @@ def _following(code: np.ndarray, sizes: Sequence[int], count: int) -> Iterator[n
 def tuple_keys(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
     """Returns a key for each tuple `[..., L]`: `[...]` int64, its position in lexicographic order.
 
-    If there are too many tuples for int64, the key is a hash. In the rare case that two tuples have the same hash, a
-    free tuple appears occupied.
+    If there are too many tuples for int64, the prefix is represented by a hash. In the rare case that two prefixes have
+    the same hash, a free tuple appears occupied. In both cases, the key is the key of the prefix times the number of
+    codes of the last level, plus the last code.
     """
-    keys = np.zeros(codes.shape[:-1], np.uint64)
-    levels = np.moveaxis(codes, -1, 0)
+    return prefix_keys(codes[..., :-1], sizes) * sizes[-1] + codes[..., -1]
+
+
+def prefix_keys(prefixes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """Returns the keys of prefixes of L - 1 codes, `[..., L - 1]`, for levels of L sizes: `[...]` int64."""
+    keys = np.zeros(prefixes.shape[:-1], np.uint64)
+    levels = np.moveaxis(prefixes, -1, 0).astype(np.uint64)
     if math.prod(sizes) <= _LARGEST:
-        for level, size in zip(levels, sizes, strict=True):
-            keys = keys * np.uint64(size) + level.astype(np.uint64)
+        for level, size in zip(levels, sizes[:-1], strict=True):
+            keys = keys * np.uint64(size) + level
         return keys.view(np.int64)
     for level in levels:
-        keys = (keys ^ level.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+        keys = (keys ^ level) * np.uint64(0x9E3779B97F4A7C15)
         keys ^= keys >> np.uint64(29)
-    return keys.view(np.int64)
+    return (keys % np.uint64(_LARGEST // sizes[-1])).view(np.int64)
 
 
 class Occupancy:
@@ -335,6 +363,17 @@ class Occupancy:
         for run in self._added:
             found = found + _look_up(*run, keys)
         return found
+
+    def count_under(self, prefixes: np.ndarray, size: int) -> np.ndarray:
+        """Returns the numbers of items `[M, size]` of the `size` tuples of each prefix, by the prefixes' keys `[M]`."""
+        counts = np.zeros((len(prefixes), size), np.int64)
+        for names, numbers in (self._known, *self._added):
+            first, end = np.searchsorted(names, [prefixes * size, (prefixes + 1) * size])
+            lengths = end - first
+            rows = np.repeat(np.arange(len(prefixes)), lengths)
+            found = np.arange(len(rows)) + np.repeat(first - np.cumsum(lengths) + lengths, lengths)
+            counts[rows, names[found] % size] += numbers[found]
+        return counts
 
     def add(self, keys: np.ndarray, counts: np.ndarray | None = None) -> None:
         """Adds `counts` `[M]` items to the tuples with these keys `[M]`; by default, one item to each tuple."""

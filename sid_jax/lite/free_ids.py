@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -10,18 +11,19 @@ import numpy as np
 
 from .model import Model
 
-# `_WIDTHS` are the beam widths of successive searches among the tuples that begin with the same first code. `_JUDGED`
-# is the number of nearest free tuples whose decoded vectors are compared with the item's vector.
-_WIDTHS, _JUDGED = (5, 20, 80), 2
+# The searches that an append makes, see `sid_jax.ids.relocate`. Each is a number of prefixes of L - 1 codes that begin
+# with the same first code, and the number of their nearest free tuples whose decoded vectors are compared with the
+# item's vector.
+_SEARCHES = ((16, 2), (32, 1))
 
 
 def free_tuple(model: Model, vector: np.ndarray, taken: Counter[tuple[int, ...]], capacity: int) -> tuple[int, ...]:
     """Returns the item's own codes if they are free, or else a nearby code tuple that is free.
 
     Tuples under the item's own first code are tried first, in the order of their distance to the latent vector. Of the
-    two nearest free tuples, the one whose decoded vector is nearer to `vector` is returned. If the beam search finds no
-    free tuple, all tuples under the first code are tried in numerical order, starting at the item's own later codes. If
-    the first code has no free tuple, the other first codes are tried, the nearest first.
+    two nearest free tuples, the one whose decoded vector is nearer to `vector` is returned. If no tuple near the latent
+    vector is free, all tuples under the first code are tried in numerical order, starting at the item's own later
+    codes. If the first code has no free tuple, the other first codes are tried, the nearest first.
 
     Args:
       model: the export's model.
@@ -49,9 +51,9 @@ def free_tuple(model: Model, vector: np.ndarray, taken: Counter[tuple[int, ...]]
 def _near(
     model: Model, vector: np.ndarray, left_over: np.ndarray, first: int, taken: Counter[tuple[int, ...]], capacity: int
 ) -> tuple[int, ...] | None:
-    for width in _WIDTHS:
-        found = [(first, *each) for each in _beam(left_over, model.codebooks[1:], width)]
-        free = [each for each in found if taken[each] < capacity][:_JUDGED]
+    for num_prefixes, num_judged in _SEARCHES:
+        near = ((first, *each) for each in _nearest(left_over, model.codebooks[1:], num_prefixes))
+        free = list(itertools.islice((each for each in near if taken[each] < capacity), num_judged))
         if free:
             return free[int(np.argmin(_errors(model, vector, np.array(free))))]
     return None
@@ -79,17 +81,26 @@ def _first_codes(model: Model, latent: np.ndarray, own: int) -> Iterator[int]:
     yield from (code for code in order if code != own)
 
 
-def _beam(latent: np.ndarray, codebooks: list[np.ndarray], width: int) -> list[tuple[int, ...]]:
-    """Returns up to `width` code tuples near a latent vector `[Z]`, found by beam search, the nearest first."""
-    tuples: list[tuple[int, ...]] = [()]
+def _nearest(latent: np.ndarray, codebooks: list[np.ndarray], num_prefixes: int) -> Iterator[tuple[int, ...]]:
+    """Yields the code tuples that begin with the prefixes nearest to a latent vector `[Z]`, the nearest first.
+
+    The prefixes have one code for each codebook except the last, and are found by beam search.
+    """
+    if not codebooks:
+        yield ()
+        return
+    prefixes: list[tuple[int, ...]] = [()]
     left_over = latent[None]
-    for codebook in codebooks:
+    for codebook in codebooks[:-1]:
         distances = _distances(left_over, codebook)
-        best = np.argsort(distances, axis=None, kind="stable")[:width]
+        best = np.argsort(distances, axis=None, kind="stable")[:num_prefixes]
         parents, codes = np.unravel_index(best, distances.shape)
-        tuples = [(*tuples[parent], code) for parent, code in zip(parents.tolist(), codes.tolist(), strict=True)]
+        prefixes = [(*prefixes[parent], code) for parent, code in zip(parents.tolist(), codes.tolist(), strict=True)]
         left_over = left_over[parents] - codebook[codes]
-    return tuples
+    distances = _distances(left_over, codebooks[-1])
+    for place in np.argsort(distances, axis=None, kind="stable").tolist():
+        parent, code = divmod(place, distances.shape[1])
+        yield (*prefixes[parent], code)
 
 
 def _distances(left_over: np.ndarray, codebook: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,8 @@ import numpy as np
 
 from sid_jax.quantize.nearest import Codebooks, largest_few
 
+# Code tuples `[B, C, L]` int32, and their squared distances `[B, C]` float32.
+Codes = tuple[jax.Array, jax.Array]
 # Up to this width, repeated argmax is faster than sorting.
 _FEW = 8
 # Number of vectors that are processed together. Their intermediate arrays must fit into a core's cache.
@@ -27,7 +29,7 @@ def beam_codes(latents: jax.Array, codebooks: Codebooks, width: int) -> tuple[ja
 
     Args:
       latents: `[B, Z]`.
-      codebooks: L arrays `[K, Z]`, or one `[L, K, Z]`.
+      codebooks: L arrays `[K, Z]`, or one `[L, K, Z]`; with none, the only tuple is empty.
       width: beam width, the number of tuples that are kept at each level and returned; static.
 
     Returns:
@@ -35,25 +37,75 @@ def beam_codes(latents: jax.Array, codebooks: Codebooks, width: int) -> tuple[ja
         vector to the sum of the tuple's codewords. C is the width, or the number of possible tuples if that is smaller.
     """
     latents = latents.astype(jnp.float32)
+    distances = jnp.sum(jnp.square(latents), axis=-1, keepdims=True)
+    if not len(codebooks):
+        return jnp.zeros((len(latents), 1, 0), jnp.int32), distances
     stacked = jnp.concatenate([codebook.astype(jnp.float32) for codebook in codebooks])
     # The distance of a tuple is a sum of inner products, which are computed once: |x - c1 - c2|^2 =
     # |x|^2 + (|c1|^2 - 2 x.c1) + (|c2|^2 - 2 x.c2) + 2 c1.c2. The search then needs only additions.
     between = 2 * _product(stacked, stacked)
     inner = jnp.diagonal(between)[None] / 2 - 2 * _product(latents, stacked)
-    distances = jnp.sum(jnp.square(latents), axis=-1, keepdims=True)
     walk = functools.partial(_walk, between=between, sizes=[len(codebook) for codebook in codebooks], width=width)
-    rows = len(latents)
+    return _by_chunks(walk, (inner, distances))
+
+
+@functools.partial(jax.jit, static_argnames="count")
+def completed_codes(
+    latents: jax.Array,
+    codebooks: Codebooks,
+    prefixes: jax.Array,
+    distances: jax.Array,
+    excluded: jax.Array,
+    count: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the nearest code tuples among all that complete the given prefixes, except excluded ones.
+
+    Args:
+      latents: `[B, Z]`.
+      codebooks: L arrays `[K, Z]`, or one `[L, K, Z]`; K of the last level.
+      prefixes: `[B, C, L - 1]` int32, the first codes of the tuples, distinct within a row.
+      distances: `[B, C]`, the squared distances from each vector to the sums of the prefixes' codewords.
+      excluded: `[B, C, K]` bool, where a prefix and a last code are an excluded tuple.
+      count: number of tuples to return; static.
+
+    Returns:
+      Code tuples `[B, n, L]` int32, nearest first, and the squared distances `[B, n]` float32 from each vector to the
+        sum of the tuple's codewords, infinite for an excluded tuple. n is `count`, or C * K if that is smaller.
+    """
+    latents = latents.astype(jnp.float32)
+    *earlier, last = [codebook.astype(jnp.float32) for codebook in codebooks]
+    alone = jnp.sum(jnp.square(last), axis=-1)[None] - 2 * _product(latents, last)
+    between = [2 * _product(codebook, last) for codebook in earlier]
+
+    def complete(given: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+        prefixes, distances, alone, excluded = given
+        longer = distances[..., None] + alone[:, None]
+        for level, products in enumerate(between):
+            longer += products[prefixes[..., level]]
+        scores, parents, code = _best(jnp.where(excluded, -jnp.inf, -longer), count)
+        codes = jnp.take_along_axis(prefixes, parents[..., None], axis=1)
+        return jnp.concatenate([codes, code[..., None]], axis=-1), jnp.maximum(-scores, 0.0)
+
+    return _by_chunks(complete, (prefixes, distances, alone, excluded))
+
+
+def _by_chunks(function: Callable[[tuple[jax.Array, ...]], Codes], arrays: tuple[jax.Array, ...]) -> Codes:
+    """Calls a function on a few rows of arrays `[B, ...]` at a time, so that its intermediate arrays fit a cache."""
+    rows = len(arrays[0])
     chunks = -(-rows // _ROWS_TOGETHER)
     if chunks < 2:
-        return walk((inner, distances))
-    padding = ((0, chunks * _ROWS_TOGETHER - rows), (0, 0))
-    given = [jnp.pad(each, padding).reshape(chunks, _ROWS_TOGETHER, -1) for each in (inner, distances)]
-    codes, distances = jax.lax.map(walk, tuple(given))
+        return function(arrays)
+    padding = chunks * _ROWS_TOGETHER - rows
+    given = [
+        jnp.pad(each, [(0, padding), *[(0, 0)] * (each.ndim - 1)]).reshape(chunks, _ROWS_TOGETHER, *each.shape[1:])
+        for each in arrays
+    ]
+    codes, distances = jax.lax.map(function, tuple(given))
     return codes.reshape(-1, *codes.shape[2:])[:rows], distances.reshape(-1, distances.shape[-1])[:rows]
 
 
 def _walk(
-    given: tuple[jax.Array, jax.Array], between: jax.Array, sizes: Sequence[int], width: int
+    given: tuple[jax.Array, ...], between: jax.Array, sizes: Sequence[int], width: int
 ) -> tuple[jax.Array, jax.Array]:
     """Runs the beam search on precomputed terms of the squared distances of vectors x to sums of codewords c.
 

@@ -51,11 +51,13 @@ class Evaluation:
         r2_by_part: for vectors with parts, r2 of each part by its name, over the items that have the part;
         agreement: the share of items whose `codes` equal those of a training forward pass with the noise of the last
           step.
+      errors: the squared errors in `r2`, summed over all features, `[N]` float32; of the sample if there is one.
       spread: the squared distance to the mean in `r2`, summed over the same items and all features.
     """
 
     codes: np.ndarray
     metrics: dict[str, Any]
+    errors: np.ndarray
     spread: float
 
 
@@ -82,11 +84,13 @@ def evaluate(
     measured = vectors if sample is None else take_rows(vectors, sample)
     sums: np.ndarray = np.zeros(3)
     errors: np.ndarray = np.zeros(1)
+    errors_of_items = np.empty(len(measured), np.float32)
     measure = functools.partial(_measure, recipe, state, mesh=mesh)
     for start, (block_codes, block_errors, *figures) in _in_blocks(measure, mesh, measured):
         if sample is None:
             codes[start : start + len(block_codes)] = block_codes
-        # Errors are summed block by block, and only the codes are stored per item, so memory hardly grows with N.
+        errors_of_items[start : start + len(block_codes)] = block_errors.sum(axis=1)
+        # Errors of parts are summed block by block, so that memory hardly grows with N.
         errors = errors + block_errors.sum(axis=0, dtype=np.float64)
         sums += [figure.sum(dtype=np.float64) for figure in figures]
     error, (cosine, near_ties, agreement) = float(errors.sum()), sums.tolist()
@@ -103,7 +107,7 @@ def evaluate(
         "near_ties": near_ties / len(measured),
         "agreement": agreement / len(measured),
     }
-    return Evaluation(codes, metrics, float(spreads.sum()))
+    return Evaluation(codes, metrics, errors_of_items, float(spreads.sum()))
 
 
 def measured_rows(num_items: int, seed: int) -> np.ndarray | None:
@@ -174,8 +178,9 @@ def r2_of_other_codes(
     rows = np.flatnonzero((codes != evaluation.codes).any(axis=1))
     if not len(rows):
         return evaluation.metrics["r2"]
-    some, size = take_rows(vectors, rows), min(_ITEMS_A_CALL, len(vectors))
-    old, new = (_error_of_codes(recipe, state, some, each[rows], mesh, size) for each in (evaluation.codes, codes))
+    size = min(_ITEMS_A_CALL, len(vectors))
+    new = _error_of_codes(recipe, state, take_rows(vectors, rows), codes[rows], mesh, size)
+    old = float(evaluation.errors[rows].sum(dtype=np.float64))
     return evaluation.metrics["r2"] - (new - old) / (evaluation.spread or 1.0)
 
 

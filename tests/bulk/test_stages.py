@@ -44,7 +44,7 @@ def written(job):
 def _small_pieces(monkeypatch):
     monkeypatch.setattr(groups, "_ITEMS_A_GROUP", 60)
     monkeypatch.setattr(encode, "_ITEMS_A_CPU", 4)
-    monkeypatch.setattr(relocate_module, "_TUPLES_AT_ONCE", 256)
+    monkeypatch.setattr(relocate_module, "_PREFIXES_AT_ONCE", 256)
 
 
 @pytest.mark.parametrize(

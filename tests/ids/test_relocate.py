@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sid_jax.errors import UserError
 from sid_jax.ids import relocate as relocate_module
-from sid_jax.ids.relocate import Occupancy, Placing, relocate
+from sid_jax.ids.relocate import Occupancy, Placing, prefix_keys, relocate, tuple_keys
 
 
 def numbered(sizes):
@@ -23,12 +23,14 @@ class Line:
     def __init__(self, positions, sizes):
         self.positions, self.sizes, self.all = positions, sizes, numbered(sizes)
 
-    def tuples(self, rows, own, first_codes, width):
+    def tuples(self, rows, own, first_codes, search, full):
         distances = np.square(self.positions[rows, None] - np.arange(len(self.all)))
-        under = np.where(self.all[:, 0] == first_codes[:, None], distances, np.inf)
-        nearest = np.argsort(under, axis=1, kind="stable")[:, : min(width, math.prod(self.sizes[1:]))]
+        size = self.sizes[-1]
+        taken = full(self.all[::size, :-1]).reshape(-1)
+        under = np.where((self.all[:, 0] == first_codes[:, None]) & ~taken, distances, np.inf)
+        nearest = np.argsort(under, axis=1, kind="stable")[:, : min(search.tuples, math.prod(self.sizes[1:]))]
         own_costs = distances[np.arange(len(rows)), np.ravel_multi_index(own.T, self.sizes)]
-        return self.all[nearest], np.take_along_axis(distances, nearest, axis=1), own_costs
+        return self.all[nearest], np.take_along_axis(under, nearest, axis=1), own_costs
 
     def costs(self, rows, tuples):
         return np.square(self.positions[rows, None] - np.ravel_multi_index(np.moveaxis(tuples, -1, 0), self.sizes))
@@ -82,20 +84,20 @@ def test_as_many_items_as_places_and_one_more():
 
 
 @pytest.mark.parametrize("sizes", [(8, 1024), (256,) * 9, (3000,)])
-def test_more_items_alike_than_the_widest_beam_has_tuples(sizes):
+def test_more_items_alike_than_the_search_has_tuples(sizes):
     """One case has more tuples than int64 can number, and one has a single level."""
     codes = np.ones((3000, len(sizes)), np.int32)
 
     class Few:
-        def tuples(self, rows, own, first_codes, width):
-            found = np.repeat(own[:, None], min(width, 50 if len(sizes) > 1 else 1), axis=1)
+        def tuples(self, rows, own, first_codes, search, full):
+            found = np.repeat(own[:, None], 50 if len(sizes) > 1 else 1, axis=1)
             found[..., 0] = first_codes[:, None]
             found[..., 1:][..., -1:] = np.arange(found.shape[1])[:, None]
-            return (
-                found,
-                np.broadcast_to(np.arange(found.shape[1], dtype=np.float32), found.shape[:2]),
-                np.zeros(len(rows)),
-            )
+            taken = np.take_along_axis(full(found[:, 0, :-1]), found[..., -1], axis=1)
+            costs = np.where(taken, np.inf, np.arange(found.shape[1], dtype=np.float32))
+            nearest = np.argsort(costs, axis=1, kind="stable")[:, : search.tuples]
+            found = np.take_along_axis(found, nearest[..., None], axis=1)
+            return found, np.take_along_axis(costs, nearest, axis=1), np.zeros(len(rows))
 
         def costs(self, rows, tuples):
             return tuples[..., -1].astype(np.float32)
@@ -130,7 +132,7 @@ def test_the_items_of_some_first_codes_come_out_as_among_all(num_items, seed, at
     codes = codes.copy()
     codes[:, 2] //= 3
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(relocate_module, "_TUPLES_AT_ONCE", 128 * at_once)
+        patch.setattr(relocate_module, "_PREFIXES_AT_ONCE", 32 * at_once)
         together = Placing(codes, ids, sizes, Line(positions, sizes), 1)
         leaving = together.settle()
         for part in ([0], [1, 3], [2]):
@@ -161,3 +163,18 @@ def test_items_are_counted_however_they_are_added(known, added):
         occupancy.add(np.array(keys, np.int64))
         expected += np.bincount(keys, minlength=31)
         assert occupancy.count(np.arange(31)).tolist() == expected.tolist()
+        # 31 is prime. With an additional key that no item has, the keys are 8 prefixes of 4 tuples.
+        under = occupancy.count_under(np.array([7, 0, 3]), 4)
+        assert under.tolist() == np.append(expected, 0).reshape(8, 4)[[7, 0, 3]].tolist()
+
+
+@pytest.mark.parametrize("sizes", [(5,), (4, 3), (256,) * 7, (256,) * 8, (3000,) * 9])
+def test_a_key_is_the_key_of_the_prefix_and_the_last_code(sizes):
+    codes = np.random.default_rng(0).integers(0, sizes, (500, len(sizes))).astype(np.int32)
+    keys, prefixes = tuple_keys(codes, sizes), prefix_keys(codes[:, :-1], sizes)
+    assert keys.dtype == prefixes.dtype == np.int64 and (keys >= 0).all()
+    np.testing.assert_array_equal(keys // sizes[-1], prefixes)
+    np.testing.assert_array_equal(keys % sizes[-1], codes[:, -1])
+    assert len(np.unique(keys)) == len(np.unique(codes, axis=0))
+    if math.prod(sizes) < 2**62:
+        np.testing.assert_array_equal(keys, np.ravel_multi_index(codes.T, sizes))

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from sid_jax.quantize.beam import beam_codes
+from sid_jax.quantize.beam import beam_codes, completed_codes
 from sid_jax.quantize.nearest import assign_codes, sum_codewords
 
 
@@ -53,3 +53,37 @@ def test_a_beam_is_the_same_however_many_vectors_are_searched_for(width):
         np.testing.assert_array_equal(codes[part], some)
         np.testing.assert_allclose(distances[part], near, rtol=1e-5)
     assert codes.shape == (600, width, 3) and (np.diff(distances, axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 8, 9, 30])
+@pytest.mark.parametrize("num_vectors", [20, 300])
+def test_completed_codes_are_the_nearest_of_all_that_are_not_excluded(space, num_vectors, count):
+    latents, books = space
+    latents = jax.numpy.tile(latents, (num_vectors // 20, 1)) + np.arange(num_vectors)[:, None] / num_vectors
+    prefixes, distances = beam_codes(latents, books[:-1], 4)
+    random = np.random.default_rng(count)
+    excluded = random.random((num_vectors, 4, 3)) < 0.5
+    codes, found = completed_codes(latents, books, prefixes, distances, excluded, count)
+    assert codes.shape == (num_vectors, min(count, 12), 3) and codes.dtype == np.int32
+    every = np.stack(
+        [np.repeat(prefixes, 3, axis=1)[..., level] for level in range(2)] + [np.tile(np.arange(3), (num_vectors, 4))],
+        axis=-1,
+    )
+    exact = np.square(np.asarray(latents)[:, None] - np.asarray(sum_codewords(every, books))).sum(axis=-1)
+    exact = np.where(excluded.reshape(num_vectors, -1), np.inf, exact)
+    np.testing.assert_allclose(found, np.sort(exact, axis=1)[:, :count], rtol=1e-4, atol=1e-5)
+    sums = np.asarray(sum_codewords(codes, books))
+    again = np.square(np.asarray(latents)[:, None] - sums).sum(axis=-1)
+    np.testing.assert_allclose(np.where(np.isfinite(found), again, np.inf), found, rtol=1e-4, atol=1e-4)
+    for row, near in zip(np.asarray(codes), np.isfinite(found), strict=True):
+        assert len(np.unique(row[near], axis=0)) == near.sum()
+
+
+def test_a_single_level_is_completed_without_prefixes(space):
+    latents, (book, *_) = space
+    prefixes, distances = beam_codes(latents, [], 4)
+    assert prefixes.shape == (20, 1, 0)
+    codes, found = completed_codes(latents, [book], prefixes, distances, np.zeros((20, 1, 4), bool), 4)
+    wanted, near = beam_codes(latents, [book], 4)
+    np.testing.assert_array_equal(codes, wanted)
+    np.testing.assert_allclose(found, near, rtol=1e-5, atol=1e-6)
