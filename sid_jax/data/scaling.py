@@ -19,6 +19,8 @@ from sid_jax.data.layout import Layout
 from sid_jax.errors import UserError
 
 STANDARDIZE = ("global", "feature", "none")
+# Number of rows per block in which moments are computed: a block in float64 must fit into a CPU's cache.
+_ROWS_A_BLOCK = 1024
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["mean", "scale"], meta_fields=["unit_norm", "layout"])
@@ -179,20 +181,28 @@ def moments(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns each feature's mean, its variance and the number of items that have it, each `[D]` float64.
 
-    Two passes are used, since a single pass would lose small variances to rounding. With a layout, items that lack a
-    part do not count for the part's features; for a part that no item has, all three results are 0.
+    The sums of squared differences from the means of blocks are merged (Chan, Golub and LeVeque, Updating Formulae and
+    a Pairwise Algorithm for Computing Sample Variances, 1979), so a single pass loses no small variances to rounding.
+    With a layout, items that lack a part do not count for the part's features; for a part that no item has, all three
+    results are 0.
     """
-    total = np.nansum if layout is not None else np.sum
-    blocks = functools.partial(_prepared_blocks, vectors, unit_norm, layout)
-    counts = sum(np.isfinite(block).sum(axis=0) for block in blocks()) if layout is not None else len(vectors)
-    counts = np.broadcast_to(np.asarray(counts, np.float64), vectors.shape[1:])
-    mean = sum(total(block, axis=0) for block in blocks()) / np.maximum(counts, 1)
-    variance = sum(total((block - mean) ** 2, axis=0) for block in blocks()) / np.maximum(counts, 1)
-    return np.asarray(mean), np.asarray(variance), counts
+    counts, mean, squares = np.zeros((3, vectors.shape[1]))
+    for block in _prepared_blocks(vectors, unit_norm, layout):
+        has = np.isfinite(block).sum(axis=0) if layout is not None else len(block)
+        total = np.nansum(block, axis=0) if layout is not None else block.sum(axis=0)
+        of_block = total / np.maximum(has, 1)
+        centered = block - of_block
+        if layout is not None:
+            centered = np.nan_to_num(centered)
+        away, together = of_block - mean, np.maximum(counts + has, 1)
+        squares += np.einsum("nd,nd->d", centered, centered) + away**2 * counts * has / together
+        mean += away * has / together
+        counts += has
+    return mean, squares / np.maximum(counts, 1), counts
 
 
 def _prepared_blocks(vectors: np.ndarray, unit_norm: bool, layout: Layout | None) -> Iterator[np.ndarray]:
-    for _, block in in_blocks(vectors):
+    for _, block in in_blocks(vectors, _ROWS_A_BLOCK):
         if layout is None:
             yield _prepared(block, unit_norm)
         else:
@@ -204,5 +214,6 @@ def _prepared(block: np.ndarray, unit_norm: bool) -> np.ndarray:
     block = np.asarray(block, dtype=np.float64)
     if not unit_norm:
         return block
-    lengths = np.linalg.norm(block, axis=1, keepdims=True)
+    # `np.linalg.norm` would write two temporary arrays of the size of the block.
+    lengths = np.sqrt(np.einsum("nd,nd->n", block, block))[:, None]
     return block / np.where(lengths > 0, lengths, 1)

@@ -8,7 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sid_jax.data.scaling import STANDARDIZE, Scaling, apply_scaling, fit_scaling, invert_scaling, normalize
+from sid_jax.data import scaling as scaling_module
+from sid_jax.data.layout import ItemPart, Layout
+from sid_jax.data.scaling import (
+    STANDARDIZE,
+    Scaling,
+    apply_scaling,
+    fit_scaling,
+    invert_scaling,
+    moments,
+    normalize,
+)
 from sid_jax.errors import UserError
 
 VECTORS = np.array([[0, 2], [4, 2], [2, 8]], dtype=np.float32)
@@ -63,6 +73,33 @@ def test_sums_are_float64():
     assert abs(vectors.mean(axis=0) - 1000.1).min() > 1
     scaling = fit_scaling(vectors, unit_norm=False, center=True, standardize="none")
     assert scaling.mean.tolist() == [np.float32(1000.1)] * 2
+
+
+@pytest.mark.parametrize("num_items", [1, 4, 5, 23])
+def test_moments_of_blocks_are_those_of_all_items(monkeypatch, num_items):
+    monkeypatch.setattr(scaling_module, "_ROWS_A_BLOCK", 4)
+    vectors = np.random.default_rng(num_items).normal([5, -1, 1e4], [1, 0.1, 1e-2], (num_items, 3)).astype(np.float32)
+    mean, variance, counts = moments(vectors, False)
+    exact = vectors.astype(np.float64)
+    np.testing.assert_allclose(mean, exact.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(variance, exact.var(axis=0), rtol=1e-9, atol=1e-18)
+    assert counts.tolist() == [num_items] * 3
+    unit = exact / np.linalg.norm(exact, axis=1, keepdims=True)
+    np.testing.assert_allclose(moments(vectors, True)[1], unit.var(axis=0), rtol=1e-9, atol=1e-18)
+
+
+def test_moments_of_parts_are_those_of_the_items_that_have_them(monkeypatch):
+    monkeypatch.setattr(scaling_module, "_ROWS_A_BLOCK", 4)
+    layout = Layout((ItemPart("one", 2, 1.0, False), ItemPart("two", 2), ItemPart("none", 1)))
+    vectors = np.random.default_rng(0).normal(3, 1, (23, 5)).astype(np.float32)
+    # The first block has no items with the first part.
+    vectors[:9, :2] = vectors[5:15, 2:4] = vectors[:, 4] = np.nan
+    mean, variance, counts = moments(vectors, True, layout)
+    one, two = vectors[9:, :2].astype(np.float64), np.delete(vectors[:, 2:4], slice(5, 15), axis=0).astype(np.float64)
+    two /= np.linalg.norm(two, axis=1, keepdims=True)
+    np.testing.assert_allclose(mean, [*one.mean(axis=0), *two.mean(axis=0), 0], rtol=1e-12)
+    np.testing.assert_allclose(variance, [*one.var(axis=0), *two.var(axis=0), 0], rtol=1e-9)
+    assert counts.tolist() == [14, 14, 13, 13, 0]
 
 
 @pytest.mark.parametrize("standardize", STANDARDIZE)
