@@ -46,6 +46,7 @@ _NEIGHBORS = 10
 _MOST_ASKED = 20_000
 # Number of features of co-occurrence vectors, the default of `data.collaborative_dimension`.
 _TOGETHER_FEATURES = 64
+_SOURCES_OF_IDS = "of --vectors: --id_column or --vector_ids; of an array of IDs: item_ids.parquet in its folder"
 
 
 def evaluate_ids(
@@ -113,7 +114,7 @@ def evaluate_ids(
                 lambda row: f"{vectors}: row {row} (counted from 0): item {shown(data.ids.tolist()[row])}",
                 data.ids.tolist(),
             )
-        table = table.align(data.ids[kept], option="--on_unknown=drop")
+        table = table.align(data.ids[kept], option="--on_unknown=drop", sources=_SOURCES_OF_IDS)
         rows = np.asarray(data.vectors, np.float32)[kept]
     figures = measure(
         table,
