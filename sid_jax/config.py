@@ -160,8 +160,9 @@ _DATA: Declaration = {
 _MODEL: Declaration = {
     "num_levels": Setting(
         AUTO,
-        "Number L of levels; before IDs are made unique, an ID has L codes. auto: 3 for up to 40,000 items, 4 for "
-        "up to 10 million, 5 for more. With 256 codes per level, there are then at least 400 code tuples per item.",
+        "Number L of levels; before IDs are made unique, an ID has L codes. auto: 3 for up to 40,000 items. For more "
+        "items, 4 (5 for more than 10 million), and further levels if more than about a tenth of the items would share "
+        "their codes, estimated on a sample.",
         range=(1, 64),
         any_type=True,
         words=(AUTO,),

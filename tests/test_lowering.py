@@ -50,7 +50,7 @@ from sid_jax.recommend.models import build_model
 from sid_jax.recommend.models.catalog import catalog_of
 from sid_jax.recommend.training import blend as blend_fit
 from sid_jax.recommend.training import step as recommender_step
-from sid_jax.training import corpus, evaluate, precision_choice, processes, state, step
+from sid_jax.training import corpus, evaluate, level_choice, precision_choice, processes, state, step
 from sid_jax.training.recipe import Recipe, init_optimizer
 from sid_jax.training.schedules import Durations
 from sid_jax.training.sharding import abstract_on_every_device, all_devices
@@ -145,6 +145,8 @@ def test_the_start_of_a_training():
     lower(state._encode, quantizer()[1], array(N, D))
     lower(state._inputs, quantizer((), LAYOUT)[1], array(N, D))
     lower(state._apply_scaling, Scaling(True, array(D), array(D)), array(N, D))
+    lower(level_choice._project, Scaling(True, array(D), array(D)), array(N, D), array(D, 4))
+    lower(level_choice._quantize, array(N, 4), array(6, 4))
     for mixed in (True, False):
         lower(precision_choice._products, [(array(8, D), array(D, 3))], mixed=mixed)
     lower(corpus._epoch_order, 0, codes(), N, 64)

@@ -18,13 +18,14 @@ from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 from sid_jax.export.artifact import Export, load_export
 from sid_jax.joint_quantizer.trained import plain_model, set_as_exported
+from sid_jax.messages import Messages
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.paths import as_path
 from sid_jax.settings import fill, set_by_name
 from sid_jax.tokenizer import SemanticIdTokenizer
 from sid_jax.training.checkpoints import CHECKPOINTS_FOLDER
+from sid_jax.training.level_choice import with_levels
 from sid_jax.training.restore import restore_model
-from sid_jax.training.sizes import with_sizes
 from sid_jax.training.state import begin
 
 
@@ -104,7 +105,7 @@ def start_from(source: Any, settings: Mapping[str, Any]) -> tuple[RQVAE, Origin]
         set_by_name(config, name, value)
     check_config(config)
     data = vector_set(source, settings=config.data)
-    config = with_sizes(config, len(data.vectors))
+    config = with_levels(config, data, None, Messages.silent())
     return _taken_up(config, begin(config, data.vectors, data.layout), data.about_parts)
 
 

@@ -126,7 +126,7 @@ def lloyd(points: jax.Array, centroids: jax.Array, num_iterations: int) -> jax.A
     """
 
     def iterate(_: int, centroids: jax.Array) -> jax.Array:
-        codes = _codes_in_blocks(points, centroids)
+        codes = assign_in_blocks(points, centroids)
         means, counts = cluster_means(points, codes, centroids.shape[0])
         empty = counts == 0
         # The errors are sorted only if a cluster is empty, since sorting takes as long as the rest of an iteration.
@@ -153,7 +153,7 @@ def cluster_means(points: jax.Array, codes: jax.Array, num_clusters: int) -> tup
     return sums / jnp.maximum(counts, 1.0)[:, None], counts
 
 
-def _codes_in_blocks(points: jax.Array, centroids: jax.Array) -> jax.Array:
+def assign_in_blocks(points: jax.Array, centroids: jax.Array) -> jax.Array:
     """Returns `nearest_codes` of points `[N, Z]`, on CPUs block by block, so that the scores stay in the cache."""
     num_points, size = points.shape
     if jax.default_backend() != "cpu" or num_points <= _ITEMS_A_BLOCK:
@@ -205,11 +205,11 @@ def _with_more_axes(view: jax.Array, more: jax.Array, centroids: jax.Array, num_
     num_clusters = len(centroids)
 
     def iterate(_: int, centroids: jax.Array) -> jax.Array:
-        means, counts = cluster_means(view, _codes_in_blocks(view, centroids), num_clusters)
+        means, counts = cluster_means(view, assign_in_blocks(view, centroids), num_clusters)
         return jnp.where(counts[:, None] > 0, means, centroids)
 
     centroids = jax.lax.fori_loop(0, num_iterations, iterate, centroids)
-    return cluster_means(more, _codes_in_blocks(view, centroids), num_clusters)[0]
+    return cluster_means(more, assign_in_blocks(view, centroids), num_clusters)[0]
 
 
 def _along_longest_axes(points: jax.Array) -> list[jax.Array]:
@@ -253,4 +253,4 @@ def residual_kmeans(
 
 @jax.jit
 def _residuals(points: jax.Array, codebook: jax.Array) -> jax.Array:
-    return points - codebook[_codes_in_blocks(points, codebook)]
+    return points - codebook[assign_in_blocks(points, codebook)]

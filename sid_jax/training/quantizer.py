@@ -27,6 +27,7 @@ from sid_jax.training.augmentation import with_augmentation
 from sid_jax.training.checkpoints import open_checkpoints
 from sid_jax.training.corpus import ResidentCorpus, StreamedCorpus, durations_of, open_corpus
 from sid_jax.training.evaluate import Evaluation, evaluate, measured_rows
+from sid_jax.training.level_choice import with_levels
 from sid_jax.training.precision_choice import with_precision
 from sid_jax.training.processes import agreed, from_first, is_first, noticing_loss
 from sid_jax.training.recipe import Recipe
@@ -34,7 +35,6 @@ from sid_jax.training.records import check_wandb
 from sid_jax.training.restore import TrainedRun
 from sid_jax.training.run_loop import Evaluated, Job, best_of, refuse_divergence, run
 from sid_jax.training.sharding import all_devices, on_every_device, refuse_uneven_batches
-from sid_jax.training.sizes import with_sizes
 from sid_jax.training.state import TrainState, abstract_model, abstract_state, begin, level_sizes, make_state
 from sid_jax.training.summary import evaluation_text, show_samples, show_summary, steps_text
 from sid_jax.training.workdir import claimed_workdir
@@ -110,7 +110,8 @@ def train_quantizer(
     with agreed():
         check_config(config)
         trained, mesh = data.trained(), all_devices()
-        config = with_augmentation(with_sizes(config, len(trained.ids)), len(trained.ids))
+        config = with_augmentation(config, len(trained.ids))
+        config = with_levels(config, trained, workdir, messages)
         config = with_precision(config, trained.vectors.shape[1], workdir, messages)
         _refuse_too_few_items(config, trained)
         most = _max_distinct_rate(trained)

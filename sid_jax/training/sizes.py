@@ -9,10 +9,11 @@ from ml_collections import ConfigDict
 from sid_jax.settings import AUTO
 
 # Minimum number of possible code tuples per item, with 256 codes per level. Items are spread unevenly over the tuples.
-# With fewer tuples, more than a tenth of the items would be relocated. The ID of a relocated item describes the item
-# less well than the item's code tuple does (docs/scale.md).
+# With fewer tuples, more than a tenth of the items would be relocated, also in catalogs without dense clusters. The ID
+# of a relocated item describes the item less well than the item's code tuple does (docs/scale.md). For catalogs with
+# dense clusters, `level_choice` adds levels.
 _TUPLES_PER_ITEM = 400
-_FEWEST_LEVELS = 3
+FEWEST_LEVELS = 3
 _MOST_CODES = 256
 # Minimum number of items per code of a level. Each codeword is then the mean of several residuals.
 _ITEMS_PER_CODE = 8
@@ -50,4 +51,4 @@ def _codes(num_items: int, num_levels: int) -> int:
 
 def _levels(num_items: int) -> int:
     needed = math.log(_TUPLES_PER_ITEM * num_items) / math.log(_MOST_CODES)
-    return max(_FEWEST_LEVELS, math.ceil(needed))
+    return max(FEWEST_LEVELS, math.ceil(needed))
