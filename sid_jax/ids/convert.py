@@ -233,9 +233,11 @@ def _matched(
         raise UserError(f"the columns have item {twice.as_py()!r} more than once; give one row per item")
     have, wanted = comparable(keys, ids)
     rows = pc.index_in(wanted, value_set=have)
+    if len(ids) and not len(keys):
+        raise UserError(f"the {where} has no values; give a value for at least one item")
     if len(ids) and rows.null_count == len(ids):
         raise UserError(
-            f"no item id of the {where}, such as {shown(keys[0].as_py() if len(keys) else None)}, is in the ID table, "
+            f"no item id of the {where}, such as {shown(keys[0].as_py())}, is in the ID table, "
             f"which has items such as {shown(ids[0].as_py())}; give the ids of the ID table in the first column, or in "
             "the column item_id"
         )

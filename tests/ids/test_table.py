@@ -309,6 +309,7 @@ def test_columns_that_do_not_fit_are_refused():
         ({"year": [1], "title": ["A"]}, "sku", "no column 'sku' with item ids; the columns are year, title"),
         ({"year": [1.5], "title": ["A"]}, None, "must all be whole numbers or all be text, not double"),
         ({"year": {"a": 1, "b": "x"}}, None, "column 'year' cannot be written to a table"),
+        ({"year": {}}, None, "the column 'year' has no values; give a value for at least one item"),
     ):
         with pytest.raises(UserError, match=words) as caught:
             table.with_columns(columns, id_column=id_column)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sid_jax.errors import UserError
-from sid_jax.ids.unique import append_suffix
+from sid_jax.ids.unique import append_suffix, extend_ids
 
 
 def test_every_item_gets_the_token_and_a_bucket_is_numbered_by_id():
@@ -45,3 +45,11 @@ def test_two_items_with_one_id_are_refused(ids):
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"\(3,\)"):
         append_suffix(np.zeros((2, 3), np.int32), np.arange(3))
+
+
+@pytest.mark.parametrize(("capacity", "words"), [(1, "1 of 4 IDs of 2 levels"), (2, "5 of 8 places .2 for each ID")])
+def test_more_new_items_than_places_are_refused(capacity, words):
+    published = np.array([[0, 0], [0, 1], [1, 0]], np.int32)
+    new = np.zeros((6, 2), np.int32)
+    with pytest.raises(UserError, match=f"number of new items is 6, but only {words}"):
+        extend_ids("relocate", new, np.arange(6), (2, 2), None, published, capacity=capacity)
