@@ -16,10 +16,11 @@ from sid_jax.quantize.beam import beam_codes, completed_codes
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import assign_codes, sum_codewords
 
-# Numbers of tuples, prefixes and vectors per call, which limit the memory of the activations.
+# Numbers of decoded tuples, of vectors, of prefixes, and of tuples that complete prefixes per call. They limit the
+# memory of intermediate arrays for any number of codes.
 _TUPLES_A_CALL = 2**12
-_PREFIXES_A_CALL = 2**14
 _VECTORS_A_CALL = 2**11
+_PREFIXES_A_CALL, _COMPLETED_A_CALL = 2**14, 2**22
 
 
 class CodeAlternatives:
@@ -44,10 +45,11 @@ class CodeAlternatives:
 
         Among all tuples of the nearest prefixes, only free tuples are compared; see `Alternatives`.
         """
-        if len(self._model.quantizer.codebook_sizes) == 1:
+        model, sizes = self._model, self._model.quantizer.codebook_sizes
+        if len(sizes) == 1:
             # A first code of a single level is a whole tuple, which has no alternatives.
             return first_codes[:, None, None], np.full((len(rows), 1), np.inf, np.float32), np.zeros(len(rows))
-        size, model = _PREFIXES_A_CALL // search.prefixes, self._model
+        size = min(_PREFIXES_A_CALL, _COMPLETED_A_CALL // sizes[-1]) // search.prefixes
 
         def prefixes_of(*given: np.ndarray) -> tuple[jax.Array, ...]:
             return _nearest_prefixes(model, *map(jax.device_put, given), search.prefixes)

@@ -366,13 +366,13 @@ class Occupancy:
 
     def count_under(self, prefixes: np.ndarray, size: int) -> np.ndarray:
         """Returns the numbers of items `[M, size]` of the `size` tuples of each prefix, by the prefixes' keys `[M]`."""
-        counts = np.zeros((len(prefixes), size), np.int64)
+        counts = np.zeros((len(prefixes), size), np.int32)
         for names, numbers in (self._known, *self._added):
             first, end = np.searchsorted(names, [prefixes * size, (prefixes + 1) * size])
             lengths = end - first
             rows = np.repeat(np.arange(len(prefixes)), lengths)
             found = np.arange(len(rows)) + np.repeat(first - np.cumsum(lengths) + lengths, lengths)
-            counts[rows, names[found] % size] += numbers[found]
+            counts[rows, names[found] % size] += numbers[found].astype(np.int32)
         return counts
 
     def add(self, keys: np.ndarray, counts: np.ndarray | None = None) -> None:

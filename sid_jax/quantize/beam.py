@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from sid_jax.quantize.nearest import Codebooks, largest_few
+from sid_jax.quantize.nearest import Codebooks, largest_few, sum_codewords
 
 # Code tuples `[B, C, L]` int32, and their squared distances `[B, C]` float32.
 Codes = tuple[jax.Array, jax.Array]
 # Up to this width, repeated argmax is faster than sorting.
 _FEW = 8
+# Up to this number of codes per level, inner products of codewords are computed for all pairs of levels.
+_FEW_CODES = 1024
 # Number of vectors that are processed together. Their intermediate arrays must fit into a core's cache.
 _ROWS_TOGETHER = 256
 
@@ -40,13 +40,21 @@ def beam_codes(latents: jax.Array, codebooks: Codebooks, width: int) -> tuple[ja
     distances = jnp.sum(jnp.square(latents), axis=-1, keepdims=True)
     if not len(codebooks):
         return jnp.zeros((len(latents), 1, 0), jnp.int32), distances
-    stacked = jnp.concatenate([codebook.astype(jnp.float32) for codebook in codebooks])
-    # The distance of a tuple is a sum of inner products, which are computed once: |x - c1 - c2|^2 =
-    # |x|^2 + (|c1|^2 - 2 x.c1) + (|c2|^2 - 2 x.c2) + 2 c1.c2. The search then needs only additions.
-    between = 2 * _product(stacked, stacked)
-    inner = jnp.diagonal(between)[None] / 2 - 2 * _product(latents, stacked)
-    walk = functools.partial(_walk, between=between, sizes=[len(codebook) for codebook in codebooks], width=width)
-    return _by_chunks(walk, (inner, distances))
+    codebooks = [codebook.astype(jnp.float32) for codebook in codebooks]
+    alone = [_alone(latents, codebook) for codebook in codebooks]
+    between = [_between(codebooks[:level], codebook) for level, codebook in enumerate(codebooks)]
+
+    def walk(given: tuple[jax.Array, ...]) -> Codes:
+        distances, *alone = given
+        codes = jnp.zeros((len(distances), 1, 0), jnp.int32)
+        for level, codebook in enumerate(codebooks):
+            longer = distances[..., None] + alone[level][:, None]
+            if level:
+                longer += _cross_terms(codes, codebooks[:level], codebook, between[level])
+            codes, distances = _extended(codes, longer, width)
+        return codes, distances
+
+    return _by_chunks(walk, (distances, *alone))
 
 
 @functools.partial(jax.jit, static_argnames="count")
@@ -74,19 +82,48 @@ def completed_codes(
     """
     latents = latents.astype(jnp.float32)
     *earlier, last = [codebook.astype(jnp.float32) for codebook in codebooks]
-    alone = jnp.sum(jnp.square(last), axis=-1)[None] - 2 * _product(latents, last)
-    between = [2 * _product(codebook, last) for codebook in earlier]
+    between = _between(earlier, last)
 
-    def complete(given: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+    def complete(given: tuple[jax.Array, ...]) -> Codes:
         prefixes, distances, alone, excluded = given
         longer = distances[..., None] + alone[:, None]
-        for level, products in enumerate(between):
-            longer += products[prefixes[..., level]]
-        scores, parents, code = _best(jnp.where(excluded, -jnp.inf, -longer), count)
-        codes = jnp.take_along_axis(prefixes, parents[..., None], axis=1)
-        return jnp.concatenate([codes, code[..., None]], axis=-1), jnp.maximum(-scores, 0.0)
+        if earlier:
+            longer += _cross_terms(prefixes, earlier, last, between)
+        return _extended(prefixes, jnp.where(excluded, jnp.inf, longer), count)
 
-    return _by_chunks(complete, (prefixes, distances, alone, excluded))
+    return _by_chunks(complete, (prefixes, distances, _alone(latents, last), excluded))
+
+
+# The distance of a tuple is a sum of inner products: |x - c1 - c2|^2 = |x|^2 + (|c1|^2 - 2 x.c1) + (|c2|^2 - 2 x.c2)
+# + 2 c1.c2. The terms of one vector and one codeword are computed once, and so are the products of codewords if there
+# are few codes. The search then needs only additions.
+def _alone(latents: jax.Array, codebook: jax.Array) -> jax.Array:
+    """Returns `|c|^2 - 2 x.c` for vectors x `[B, Z]` and codewords c `[K, Z]`: `[B, K]`."""
+    return jnp.sum(jnp.square(codebook), axis=-1)[None] - 2 * _product(latents, codebook)
+
+
+def _between(earlier: Sequence[jax.Array], codebook: jax.Array) -> list[jax.Array] | None:
+    """Returns `2 c.c'` for codewords c of each earlier level and c' of a codebook; None if there are many codes."""
+    if max([len(codebook), *map(len, earlier)]) > _FEW_CODES:
+        return None
+    return [2 * _product(each, codebook) for each in earlier]
+
+
+def _cross_terms(
+    codes: jax.Array, earlier: Sequence[jax.Array], codebook: jax.Array, between: list[jax.Array] | None
+) -> jax.Array:
+    """Returns `2 s.c` for the sums s of the codewords of prefixes `[B, C, l]` and codewords c: `[B, C, K]`."""
+    if between is None:
+        return 2 * _product(sum_codewords(codes, earlier), codebook)
+    first, *others = [products[codes[..., level]] for level, products in enumerate(between)]
+    return functools.reduce(jnp.add, others, first)
+
+
+def _extended(codes: jax.Array, distances: jax.Array, width: int) -> Codes:
+    """Returns the `width` nearest of the prefixes `[B, C, l]` plus one code, whose distances are `[B, C, K]`."""
+    scores, parents, code = _best(-distances, width)
+    codes = jnp.take_along_axis(codes, parents[..., None], axis=1)
+    return jnp.concatenate([codes, code[..., None]], axis=-1), jnp.maximum(-scores, 0.0)
 
 
 def _by_chunks(function: Callable[[tuple[jax.Array, ...]], Codes], arrays: tuple[jax.Array, ...]) -> Codes:
@@ -102,28 +139,6 @@ def _by_chunks(function: Callable[[tuple[jax.Array, ...]], Codes], arrays: tuple
     ]
     codes, distances = jax.lax.map(function, tuple(given))
     return codes.reshape(-1, *codes.shape[2:])[:rows], distances.reshape(-1, distances.shape[-1])[:rows]
-
-
-def _walk(
-    given: tuple[jax.Array, ...], between: jax.Array, sizes: Sequence[int], width: int
-) -> tuple[jax.Array, jax.Array]:
-    """Runs the beam search on precomputed terms of the squared distances of vectors x to sums of codewords c.
-
-    `given` has `|c|^2 - 2 x.c` for all codes, `[B, sum K]`, and `|x|^2`, `[B, 1]`. `between` has `2 c.c'` for all pairs
-    of codewords c and c', `[sum K, sum K]`.
-    """
-    alone, distances = given
-    codes = jnp.zeros((len(alone), 1, 0), jnp.int32)
-    levels = [slice(*pair) for pair in itertools.pairwise(np.cumsum([0, *sizes]).tolist())]
-    for number, level in enumerate(levels):
-        longer = distances[..., None] + alone[:, None, level]
-        for earlier in range(number):
-            longer += between[levels[earlier], level][codes[..., earlier]]
-        scores, parents, code = _best(-longer, width)
-        codes = jnp.take_along_axis(codes, parents[..., None], axis=1)
-        codes = jnp.concatenate([codes, code[..., None]], axis=-1)
-        distances = -scores
-    return codes, jnp.maximum(distances, 0.0)
 
 
 def _best(scores: jax.Array, width: int) -> tuple[jax.Array, jax.Array, jax.Array]:

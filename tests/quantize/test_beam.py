@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from sid_jax.quantize import beam
 from sid_jax.quantize.beam import beam_codes, completed_codes
 from sid_jax.quantize.nearest import assign_codes, sum_codewords
 
@@ -38,6 +39,25 @@ def test_a_beam_of_one_is_the_greedy_walk_and_a_wider_one_is_no_worse(space):
     np.testing.assert_array_equal(narrow[:, 0], assign_codes(latents, books))
     _, near = beam_codes(latents, books, 8)
     assert (np.asarray(near[:, 0]) <= np.asarray(far[:, 0]) + 1e-5).all() and (near[:, 0] < far[:, 0] - 1e-3).any()
+
+
+@pytest.mark.parametrize("search", ["beam", "completed"])
+def test_products_of_many_codewords_are_not_computed_for_all_pairs(monkeypatch, space, search):
+    latents, books = space
+
+    def found():
+        jax.clear_caches()
+        if search == "beam":
+            return beam_codes(latents, books, 7)
+        prefixes, distances = beam_codes(latents, books[:-1], 7)
+        return completed_codes(latents, books, prefixes, distances, np.zeros((20, 7, 3), bool), 7)
+
+    codes, distances = found()
+    monkeypatch.setattr(beam, "_FEW_CODES", 2)
+    again, near = found()
+    np.testing.assert_array_equal(again, codes)
+    np.testing.assert_allclose(near, distances, rtol=1e-4, atol=1e-5)
+    jax.clear_caches()
 
 
 @pytest.mark.parametrize("width", [1, 5, 8, 9, 40])
