@@ -38,6 +38,8 @@ setup(
         "absl-py>=2.1",
         "array_record>=0.5.1",
         "bokeh>=3.7",
+        # JAX serializes programs for `--stablehlo` with flatbuffers, but does not declare this dependency.
+        "flatbuffers",
         "flax>=0.12.0",
         # Orbax also depends on fsspec.
         "fsspec>=2024.10",

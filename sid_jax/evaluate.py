@@ -46,7 +46,10 @@ _NEIGHBORS = 10
 _MOST_ASKED = 20_000
 # Number of features of co-occurrence vectors, the default of `data.collaborative_dimension`.
 _TOGETHER_FEATURES = 64
-_SOURCES_OF_IDS = "of --vectors: --id_column or --vector_ids; of an array of IDs: item_ids.parquet in its folder"
+_WHERE_IDS_ARE_SET = (
+    "--id_column or --vector_ids sets the ids of --vectors, and item_ids.parquet in the folder of --ids sets those of "
+    "an array"
+)
 
 
 def evaluate_ids(
@@ -114,7 +117,7 @@ def evaluate_ids(
                 lambda row: f"{vectors}: row {row} (counted from 0): item {shown(data.ids.tolist()[row])}",
                 data.ids.tolist(),
             )
-        table = table.align(data.ids[kept], option="--on_unknown=drop", sources=_SOURCES_OF_IDS)
+        table = table.align(data.ids[kept], option="--on_unknown=drop", remedy=_WHERE_IDS_ARE_SET)
         rows = np.asarray(data.vectors, np.float32)[kept]
     figures = measure(
         table,

@@ -163,7 +163,11 @@ WRONG_FILES: dict[str, tuple[Files, str]] = {
     ),
     "ids for one of two files": (
         both(npy(VECTORS[:3]), npy(VECTORS[:3], "b.npy"), ids_path="all/a.npy"),
-        "1 files of ids are given, but 2 vector files have no ids",
+        "1 file of ids for 2 vector files without ids; give one file of ids per vector file without ids",
+    ),
+    "ids for a file that has ids": (
+        both(parquet(["a", "b", "c"], LISTS), ids_path="all/ids.txt"),
+        "a.parquet: has ids of its own; omit the file of ids",
     ),
     "ids of two types": (
         both(parquet(["a", "b", "c"], LISTS), parquet([1, 2, 3], LISTS, "b.parquet")),

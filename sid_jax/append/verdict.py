@@ -136,7 +136,7 @@ def verdict(
         "due_since": min((each["version"] for each in reasons), default=None),
         "checks": checks,
         "standing": reasons,
-        "remedy": _remedy({each["cause"] for each in reasons}, num_items, lost, remedy) if reasons else None,
+        "remedy": _remedy(standing, num_items, lost, remedy) if reasons else None,
         "r2_to_gain": lost,
         "ids_to_change": num_items,
         "new_items_until_due": None if reasons else _until_due(drift, num_items),
@@ -239,12 +239,20 @@ def _until_due(drift: Mapping[str, Any], num_items: int) -> int | None:
     return max(1, round(old * share / (1 - share)) - since["num_items"])
 
 
-def _remedy(causes: set[str], num_items: int, lost: float | None, settings: str) -> str:
+def _remedy(standing: Mapping[str, Mapping[str, Any]], num_items: int, lost: float | None, settings: str) -> str:
     gain = f"regains at most {lost:.3f} of the catalog's R^2, and " if lost is not None and lost > 0 else ""
     effects = f"Retraining {gain}changes up to {num_items:,} IDs (nearly all, even with --align_to)"
-    if _CROWDED in causes:
+    causes = {each["cause"] for each in standing.values()}
+    if _CROWDED not in causes:
+        return f"The new items differ from the training items. Retrain on all items with the same settings. {effects}"
+    # New items that the model was not trained on share few of its codes, so they also collide with each other.
+    if _DRIFT in causes and "fill" not in standing:
         return (
-            "There are too few codes for the items, so the same settings will not help. Retrain on all items, for "
-            f"example with {settings}. {effects}"
+            "The new items differ from the training items, which may be the only reason why many of their IDs differ "
+            "from their codes. Retrain on all items with the same settings. If the training then warns of too few "
+            f"codes, retrain with more, for example with {settings}. {effects}"
         )
-    return f"The new items differ from the training items. Retrain on all items with the same settings. {effects}"
+    return (
+        "There are too few codes for the items, so the same settings will not help. Retrain on all items, for example "
+        f"with {settings}. {effects}"
+    )

@@ -168,7 +168,12 @@ def some_unknown(ids: np.ndarray, known: np.ndarray) -> list[str]:
     return list(map(str, np.delete(ids, known)[:_MOST_COMPARED].tolist()))
 
 
-def likely_cause(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray) -> str:
+def likely_cause(
+    unknown: Sequence[str],
+    found: np.ndarray,
+    item_ids: np.ndarray,
+    remedy: str = "set the column or the file that has the catalog's ids",
+) -> str:
     """Returns the likely reason why ids are not in a catalog, and a remedy; "" if no reason is found.
 
     A single unknown id counts as an id of another kind only if it is a number and the catalog's ids are text, or the
@@ -178,6 +183,7 @@ def likely_cause(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray
       unknown: distinct ids that are not in the catalog, as text, at least one.
       found: `[n]` catalog rows of the ids that were found.
       item_ids: `[N]` ids of the catalog, int64 or object (str).
+      remedy: the remedy for ids of another kind.
     """
     ids = item_ids.tolist()
     if not ids:
@@ -195,10 +201,7 @@ def likely_cause(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray
     differ = f" ({kinds[0]}; the catalog has {kinds[1]})" if kinds[0] != kinds[1] else ""
     if len(unknown) == 1 and not differ:
         return ""
-    return (
-        f"no id matches, so these seem to be ids of another kind{differ}: set the column or the file that has the "
-        "catalog's ids"
-    )
+    return f"no id matches, so these seem to be ids of another kind{differ}: {remedy}"
 
 
 def _other_base(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray) -> str:

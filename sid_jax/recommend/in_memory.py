@@ -81,7 +81,7 @@ def _content(config: ConfigDict, table: IdTable, vectors: Any, cold: np.ndarray)
     """Returns the items' content vectors `[N, D]`, of length 1; None if they are not used or not available."""
     item_ids = table.item_ids
     if vectors is None:
-        return content_of(config, item_ids, cold)
+        return content_of(config, item_ids, cold, remedy="give `fit`")
     if not uses_content(config, bool(cold.any())):
         return None
     own_ids = is_table(vectors) or isinstance(vectors, (Mapping, str, Path))

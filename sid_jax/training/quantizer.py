@@ -34,6 +34,7 @@ from sid_jax.training.recipe import Recipe
 from sid_jax.training.records import check_wandb
 from sid_jax.training.restore import TrainedRun
 from sid_jax.training.run_loop import Evaluated, Job, best_of, refuse_divergence, run
+from sid_jax.training.schedules import peak_learning_rate, settle_share_of
 from sid_jax.training.sharding import all_devices, on_every_device, refuse_uneven_batches
 from sid_jax.training.state import TrainState, abstract_model, abstract_state, begin, level_sizes, make_state
 from sid_jax.training.summary import evaluation_text, show_samples, show_summary, steps_text
@@ -109,7 +110,7 @@ def train_quantizer(
     messages = (messages or Messages.to_console()) if is_first() else Messages.silent()
     with agreed():
         check_config(config)
-        trained, mesh = data.trained(), all_devices()
+        trained, mesh, asked = data.trained(), all_devices(), config
         config = with_augmentation(config, len(trained.ids))
         config = with_levels(config, trained, workdir, messages)
         config = with_precision(config, trained.vectors.shape[1], workdir, messages)
@@ -133,6 +134,8 @@ def train_quantizer(
         messages.warn(str(data.left_out))
     _warn_of_zeros(data, messages)
     job = _QuantizerJob(config, trained, most, mesh)
+    if derived := _derived_settings(asked, job):
+        messages.line(f"Settings derived from the number of items: {derived}")
     _warn_of_noise_at_the_end(job.recipe, messages)
     with claim, open_checkpoints(workdir, config.train) as checkpoints:
         ended = run(job, checkpoints, workdir=workdir, messages=messages)
@@ -162,6 +165,7 @@ class _QuantizerJob(Job[TrainState]):
 
     def __init__(self, config: ConfigDict, data: VectorSet, most: float, mesh: Mesh):
         self._num_features, self._layout = data.vectors.shape[1], data.layout
+        self.num_items = len(data.ids)
         durations = durations_of(config.train, data.vectors.shape)
         super().__init__(config, mesh, durations)
         self._data, self._most, self._measured = data, most, measured_rows(len(data.ids), config.seed)
@@ -222,6 +226,19 @@ class _QuantizerJob(Job[TrainState]):
         with agreed():
             refuse_divergence(self.evaluation.metrics["r2"], step, "reconstruction")
         return Evaluated(state, self.evaluation.metrics, evaluation_text(row, self.evaluation.metrics))
+
+
+def _derived_settings(asked: ConfigDict, job: _QuantizerJob) -> str:
+    """Returns the names and values of the settings that are "auto" in the config `asked`, as text."""
+    model, train = job.config.model, job.config.train
+    derived = {
+        "model.num_levels": (asked.model.num_levels, model.num_levels),
+        "model.codebook_size": (asked.model.codebook_size, model.codebook_size),
+        "train.augmentation": (asked.train.augmentation, train.augmentation),
+        "train.settle_share": (asked.train.settle_share, settle_share_of(train, job.num_items)),
+        "train.learning_rate": (asked.train.learning_rate, peak_learning_rate(train, job.lengths.num_steps)),
+    }
+    return ", ".join(f"{name}={value:.3g}" for name, (setting, value) in derived.items() if setting == AUTO)
 
 
 def _refuse_too_few_items(config: ConfigDict, data: VectorSet) -> None:

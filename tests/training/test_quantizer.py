@@ -54,6 +54,16 @@ def test_a_run_writes_its_settings_metrics_and_checkpoints_and_tells_a_person(co
     assert f"sid-jax export --workdir={workdir}" in told
 
 
+def test_settings_that_are_derived_from_the_number_of_items_are_told(config, tmp_path, console):
+    with config.ignore_type():
+        config.train.num_epochs = 2
+        config.train.augmentation = config.train.settle_share = config.model.codebook_size = "auto"
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
+    told = " ".join(console.export_text().split())
+    assert "number of items: model.codebook_size=32, train.augmentation=0.15, train.settle_share=0.25" in told
+    assert "model.num_levels=" not in told
+
+
 def test_in_mixed_precision_codes_are_as_good_and_those_of_training_are_those_of_export(config, tmp_path, console):
     config.model.quantization_method = "gumbel_softmax"
     # The last part of a run in mixed precision has float32 precision. With this share, it would start at step 75. The

@@ -334,6 +334,14 @@ def test_a_crowded_table_is_told_from_items_that_have_changed(tmp_path):
     drifted = verdict(drift_of(r2=0.4), 1000)
     assert {each["cause"] for each in drifted["standing"]} == {"drift"}
     assert "with the same settings" in drifted["remedy"] and "up to 1,000 IDs" in drifted["remedy"]
+    assert "too few codes" not in drifted["remedy"]
+    # Items of unseen kinds share few codes, so they collide with each other even if there are enough codes.
+    both = verdict(drift_of(r2=0.4, moved=0.85), 1000, remedy="--config.model.num_levels=5")
+    assert {each["cause"] for each in both["standing"]} == {"drift", "crowded"}
+    assert "with the same settings. If the training then warns of too few codes" in both["remedy"]
+    assert "num_levels=5" in both["remedy"] and "will not help" not in both["remedy"]
+    # If nearly all IDs are in use, there are too few codes in any case.
+    assert "will not help" in verdict(drift_of(r2=0.4, fill=0.95), 1000)["remedy"]
     # A single new item does not make retraining due.
     assert not verdict(drift_of(r2=0.0, moved=1.0, num_new=1), 1000)["retraining_is_due"]
     # The R² of 100 new items is 0.1 below that of training items, which lowers the R² of a catalog of 1,000 items by
@@ -353,7 +361,7 @@ def test_reasons_in_manifests_of_earlier_versions_of_the_package_still_count():
     judged = verdict(drift_of(), 1000, number=5, before={"retraining_is_due": True, "checks": checks})
     assert judged["due_since"] == 4
     assert [(each["name"], each["cause"]) for each in judged["standing"]] == [("new_moved", "crowded"), ("x", "drift")]
-    assert "the same settings will not help" in judged["remedy"]
+    assert "too few codes" in judged["remedy"]
     # Manifests of somewhat later versions of the package have texts and causes, but no names of checks. A check that is
     # due again is listed once, with the first version of the export in which it was due.
     before = {**checks[0], "cause": "crowded", "version": 3, "due": True}

@@ -18,6 +18,7 @@ from sid_jax.data.parts.files import IdReader, id_offsets
 from sid_jax.data.parts.part import Columns, Kind, Look, Part
 from sid_jax.data.parts.tables import Arrow, Parquet
 from sid_jax.errors import UserError
+from sid_jax.wording import counted
 
 # Maximum number of rows of a part. Only a row group of a Parquet file, which is not split, may have more rows.
 _ROWS_A_PART = 2**18
@@ -229,10 +230,12 @@ def _look(path: File, columns: Columns, rows: int) -> Look:
 def _match_ids(looks: dict[File, Look], ids_paths: Sequence[str]) -> dict[File, str]:
     """Returns the file of ids for each file without ids of its own; an empty dict if ids are row numbers."""
     without = [path for path, look in looks.items() if not look.has_ids]
+    if ids_paths and looks and not without:
+        raise UserError(f"{next(iter(looks))}: has ids of its own; omit the file of ids, {ids_paths[0]}")
     if ids_paths and len(ids_paths) != len(without):
         raise UserError(
-            f"{len(ids_paths)} files of ids are given, but {len(without)} vector files have no ids; give one file of "
-            "ids per vector file without ids"
+            f"{counted(len(ids_paths), 'file')} of ids for {counted(len(without), 'vector file')} without ids; give "
+            "one file of ids per vector file without ids"
         )
     if without and not ids_paths and len(without) < len(looks):
         other = next(path for path, look in looks.items() if look.has_ids)

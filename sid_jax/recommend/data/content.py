@@ -11,19 +11,33 @@ from sid_jax.data.scaling import apply_scaling, dense_vectors, fit_scaling
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 from sid_jax.ids.convert import comparable
+from sid_jax.messages import LOGGER
 from sid_jax.recommend.config import GENERATIVE, OF_CONTENT
 from sid_jax.recommend.data.quantizer import BAD_ROWS_OPTION, quantizer_config
 
 
-def content_of(config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray) -> np.ndarray | None:
+def content_of(
+    config: ConfigDict,
+    item_ids: np.ndarray,
+    cold: np.ndarray,
+    remedy: str = "set --config.quantizer.data.path to",
+) -> np.ndarray | None:
     """Loads the content vectors with `load_content` if the model, the scores of cold items or the test need them.
 
-    Returns None if nothing needs vectors, or if the config names no vectors and the test does not need them.
+    Returns None if nothing needs vectors, or if the config names no vectors and the test does not need them. In the
+    second case, a warning says how to name them: `remedy`, followed by "the vectors".
 
     Raises:
       UserError: if the test needs vectors and the config names none, or if an item has no vector.
     """
-    if not needs_content(config) and not (uses_content(config, bool(cold.any())) and names_content(config)):
+    wanted = uses_content(config, bool(cold.any()))
+    if not needs_content(config) and not (wanted and names_content(config)):
+        if wanted:
+            LOGGER.warning(
+                "the recommender uses no content vectors of the items; for better recommendations, %s the vectors from "
+                "which the IDs were made",
+                remedy,
+            )
         return None
     return load_content(config, item_ids, cold)
 
