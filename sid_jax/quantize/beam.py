@@ -49,9 +49,8 @@ def beam_codes(latents: jax.Array, codebooks: Codebooks, width: int) -> tuple[ja
         codes = jnp.zeros((len(distances), 1, 0), jnp.int32)
         for level, codebook in enumerate(codebooks):
             longer = distances[..., None] + alone[level][:, None]
-            if level:
-                longer += _cross_terms(codes, codebooks[:level], codebook, between[level])
-            codes, distances = _extended(codes, longer, width)
+            longer = _with_cross_terms(longer, codes, codebooks[:level], codebook, between[level])
+            codes, distances = _extended(codes, -longer, width)
         return codes, distances
 
     return _by_chunks(walk, (distances, *alone))
@@ -86,10 +85,8 @@ def completed_codes(
 
     def complete(given: tuple[jax.Array, ...]) -> Codes:
         prefixes, distances, alone, excluded = given
-        longer = distances[..., None] + alone[:, None]
-        if earlier:
-            longer += _cross_terms(prefixes, earlier, last, between)
-        return _extended(prefixes, jnp.where(excluded, jnp.inf, longer), count)
+        longer = _with_cross_terms(distances[..., None] + alone[:, None], prefixes, earlier, last, between)
+        return _extended(prefixes, jnp.where(excluded, -jnp.inf, -longer), count)
 
     return _by_chunks(complete, (prefixes, distances, _alone(latents, last), excluded))
 
@@ -109,19 +106,25 @@ def _between(earlier: Sequence[jax.Array], codebook: jax.Array) -> list[jax.Arra
     return [2 * _product(each, codebook) for each in earlier]
 
 
-def _cross_terms(
-    codes: jax.Array, earlier: Sequence[jax.Array], codebook: jax.Array, between: list[jax.Array] | None
+def _with_cross_terms(
+    distances: jax.Array,
+    codes: jax.Array,
+    earlier: Sequence[jax.Array],
+    codebook: jax.Array,
+    between: list[jax.Array] | None,
 ) -> jax.Array:
-    """Returns `2 s.c` for the sums s of the codewords of prefixes `[B, C, l]` and codewords c: `[B, C, K]`."""
-    if between is None:
-        return 2 * _product(sum_codewords(codes, earlier), codebook)
-    first, *others = [products[codes[..., level]] for level, products in enumerate(between)]
-    return functools.reduce(jnp.add, others, first)
+    """Returns distances `[B, C, K]` plus `2 s.c`, for the sums s of the codewords of prefixes `[B, C, l]`."""
+    if between is None and earlier:
+        return distances + 2 * _product(sum_codewords(codes, earlier), codebook)
+    # XLA computes a chain of additions faster than the sum of all terms, added to the distances.
+    for level, products in enumerate(between or ()):
+        distances += products[codes[..., level]]
+    return distances
 
 
-def _extended(codes: jax.Array, distances: jax.Array, width: int) -> Codes:
-    """Returns the `width` nearest of the prefixes `[B, C, l]` plus one code, whose distances are `[B, C, K]`."""
-    scores, parents, code = _best(-distances, width)
+def _extended(codes: jax.Array, scores: jax.Array, width: int) -> Codes:
+    """Returns the `width` nearest of prefixes `[B, C, l]` plus one code; `scores` `[B, C, K]` are minus distances."""
+    scores, parents, code = _best(scores, width)
     codes = jnp.take_along_axis(codes, parents[..., None], axis=1)
     return jnp.concatenate([codes, code[..., None]], axis=-1), jnp.maximum(-scores, 0.0)
 
