@@ -42,7 +42,7 @@ class Search(NamedTuple):
 
 # The rounds of the search. A round includes only the items that found no tuple in earlier rounds, since all their
 # alternatives were full or went to other items. In catalogs with few collisions, nearly all items find a tuple in the
-# first round. Only this round computes exact costs, which take more time than the rest of the search.
+# first round. Only this round computes exact costs, which take about as long as the search itself.
 _ROUNDS = (Search(16, 2, exact=True), *[Search(16, 2)] * 3, *[Search(32, 16)] * 3)
 
 

@@ -116,7 +116,6 @@ def _with_cross_terms(
     """Returns distances `[B, C, K]` plus `2 s.c`, for the sums s of the codewords of prefixes `[B, C, l]`."""
     if between is None and earlier:
         return distances + 2 * _product(sum_codewords(codes, earlier), codebook)
-    # XLA computes a chain of additions faster than the sum of all terms, added to the distances.
     for level, products in enumerate(between or ()):
         distances += products[codes[..., level]]
     return distances
