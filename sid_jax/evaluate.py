@@ -46,6 +46,8 @@ _NEIGHBORS = 10
 _MOST_ASKED = 20_000
 # Number of features of co-occurrence vectors, the default of `data.collaborative_dimension`.
 _TOGETHER_FEATURES = 64
+# Minimum share of the variance that first codes explain beyond chance. With less, the IDs seem to be of other items.
+_LEAST_EXPLAINED = 0.01
 _WHERE_IDS_ARE_SET = (
     "--id_column or --vector_ids sets the ids of --vectors, and item_ids.parquet in the folder of --ids sets those of "
     "an array"
@@ -127,6 +129,11 @@ def evaluate_ids(
         histories=None if histories is None else _histories(histories, table.item_ids, known, on_unknown, holdout),
         other=read_id_table(*parse_id_source(other)) if other else None,
     )
+    if rows is not None and figures["explained_beyond_chance"][0] < _LEAST_EXPLAINED:
+        LOGGER.warning(
+            "first codes explain hardly more of the vectors than random codes do; check that --ids and --vectors have "
+            "the same items under the same ids"
+        )
     messages = messages or Messages.to_console()
     _print(messages, table.name, figures)
     if path:

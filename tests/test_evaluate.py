@@ -149,3 +149,11 @@ def test_ids_of_another_kind_are_an_error_that_names_the_flags(tmp_path):
     pa.parquet.write_table(pa.table({"item_id": list("abcd")}), tmp_path / "item_ids.parquet")
     figures = evaluate_ids(str(tmp_path / "codes.npy"), vectors=str(tmp_path / "items.parquet"))
     assert figures["num_items"] == 4 and figures["explained_by_prefix"][-1] == pytest.approx(1)
+
+
+def test_ids_of_other_items_are_a_warning(folder, tmp_path, caplog):
+    vectors = np.load(folder / "items.npy")
+    codes = np.random.default_rng(0).integers(0, 8, (len(vectors), 3))
+    np.save(tmp_path / "codes.npy", codes)
+    evaluate_ids(str(tmp_path / "codes.npy"), vectors=str(folder / "items.npy"))
+    assert "first codes explain hardly more of the vectors than random codes do" in caplog.text
