@@ -53,7 +53,8 @@ def vector_set(
       item_ids: see `arrays.as_ids`; or a path, see `settings.ids_path`; None for the ids that come with the vectors, or
         for the row numbers if no ids come with them.
       columns: additional columns of the items, see `arrays.as_table`: one row per item, in the order of the items, or
-        in any order if there is a column `settings.id_column`.
+        in any order if there is a column `settings.id_column`. If `vectors` is a path, also names of columns of the
+        files, see `settings.columns`.
       histories: interaction histories, see `as_histories`, for IDs that also depend on co-occurrence; None for the
         histories that `settings.histories` names.
       cold: items that are excluded from training: `[N]` bool, item ids, or a path, see `settings.cold_items`.
@@ -73,6 +74,8 @@ def vector_set(
     from sid_jax.data.named_parts import add_parts
 
     from_path = isinstance(vectors, (str, Path))
+    if isinstance(columns, (str, list, tuple)) and all(isinstance(name, str) for name in columns):
+        settings, columns = _with_named_columns(settings, columns, from_path), None
     if from_path:
         data = _from_path(vectors, item_ids, settings, resident_bytes, bad_rows_option)
     elif are_parts(vectors):
@@ -179,6 +182,18 @@ def _from_path(
         return data
     ids = _ids(item_ids, _num_rows(data))
     return dataclasses.replace(data, ids=np.delete(ids, data.left_out.rows))
+
+
+def _with_named_columns(settings: ConfigDict, names: str | Sequence[str], from_path: bool) -> ConfigDict:
+    """Returns the `data` section with `columns` set to names of columns of the files of vectors."""
+    if not from_path:
+        raise UserError(
+            "columns are names, but the vectors are not in a file; give the columns with their values, as in "
+            "columns={'title': titles}"
+        )
+    settings = settings.copy_and_resolve_references()
+    settings.columns = names if isinstance(names, str) else ",".join(names)
+    return settings
 
 
 def _num_rows(data: VectorSet) -> int:

@@ -134,10 +134,10 @@ def train_quantizer(
         messages.warn(str(data.left_out))
     _warn_of_zeros(data, messages)
     job = _QuantizerJob(config, trained, most, mesh)
-    if derived := _derived_settings(asked, job):
-        messages.line(f"Settings derived from the number of items: {derived}")
     _warn_of_noise_at_the_end(job.recipe, messages)
     with claim, open_checkpoints(workdir, config.train) as checkpoints:
+        if derived := _derived_settings(asked, job):
+            messages.line(f"Settings derived from the number of items: {derived}")
         ended = run(job, checkpoints, workdir=workdir, messages=messages)
         if not ended.finished:
             return None

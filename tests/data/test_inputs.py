@@ -140,6 +140,18 @@ def test_histories_give_what_the_config_s_give(histories, settings, tmp_path):
     np.testing.assert_array_equal(found.vectors, of_files.vectors)
 
 
+def test_columns_of_a_file_are_named(settings, tmp_path):
+    table = pa.table({"item_id": IDS, "vector": list(VECTORS), "title": [f"title {each}" for each in IDS], "year": IDS})
+    pq.write_table(table, tmp_path / "items.parquet")
+    for names in (["title"], ("title", "year"), "title,year"):
+        found = vector_set(str(tmp_path / "items.parquet"), columns=names, settings=settings)
+        assert list(found.columns) == (["title"] if names == ["title"] else ["title", "year"])
+        assert found.columns["title"].to_pylist() == table["title"].to_pylist()
+    assert settings.columns == ""
+    with pytest.raises(UserError, match="columns are names, but the vectors are not in a file"):
+        vector_set(VECTORS, IDS, columns=["title"], settings=settings)
+
+
 def test_columns_come_in_the_items_order_or_by_their_ids(settings):
     titles = [f"title of {item}" for item in IDS]
     shuffled = np.random.default_rng(0).permutation(30)
