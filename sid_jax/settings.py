@@ -12,7 +12,7 @@ import difflib
 import math
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -225,6 +225,13 @@ def renamed_flag(argument: str) -> str:
     if not flag.lstrip("-").startswith("config.") or name not in RENAMED:
         return argument
     return f"{section}{dot}{_new_name(name)}{equals}{value}"
+
+
+def refuse_arguments_of_fit(names: Iterable[str]) -> None:
+    """Raises UserError if one of the names of settings is an argument of `fit` instead."""
+    for name in names:
+        if name in ("workdir", "verbose"):
+            raise UserError(f"{name} is an argument of fit(), not a setting; pass it to fit()")
 
 
 def choose(arg: str, methods: Sequence[str], options: Sequence[str]) -> tuple[str, set[str]]:

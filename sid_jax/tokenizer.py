@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sid_jax.errors import UserError
 from sid_jax.precision import in_32_bits
 from sid_jax.presets import preset as load_preset
-from sid_jax.settings import set_by_name
+from sid_jax.settings import refuse_arguments_of_fit, set_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,9 +55,8 @@ class SemanticIdTokenizer:
             raise UserError(f"preset is {preset!r}; it must be text, such as 'gumbel'; pass settings by name")
         name = f"{_DEFAULT_PRESET}:{preset}" if preset.split(",")[0] in (*_METHODS, "quick", "best") else preset
         config = load_preset(name)
+        refuse_arguments_of_fit(settings)
         for setting, value in settings.items():
-            if setting in ("workdir", "verbose"):
-                raise UserError(f"{setting} is an argument of fit(), not a setting; pass it to fit()")
             set_by_name(config, setting, value)
         check_config(config)
         self._config: ConfigDict = config

@@ -469,3 +469,10 @@ def test_vectors_may_have_ids_of_their_own_or_be_missing():
         Recommender(table(), **quick).fit(
             made_histories(), vectors={items[row]: VECTORS[row] for row in range(59)}, verbose=False
         )
+
+
+@pytest.mark.parametrize("name", ["verbose", "workdir"])
+def test_an_argument_of_fit_is_not_a_setting(name):
+    for kind in (Recommender, GenerativeRecommender):
+        with pytest.raises(UserError, match=f"{name} is an argument of fit\\(\\), not a setting; pass it to fit"):
+            kind(table(), **{name: False})

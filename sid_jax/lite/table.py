@@ -58,6 +58,23 @@ class Table:
             raise KeyError(f"no item has the id {item!r}{like}")
         return tuple(self.semantic_ids[self._rows[item]].tolist())
 
+    def item(self, semantic_id: Sequence[int]) -> int | str:
+        """Returns the id of the item with a Semantic ID.
+
+        Raises:
+          KeyError: if no item has the Semantic ID.
+          ValueError: if it is not L codes, or several items share it (`items` returns all of them).
+        """
+        codes, levels = tuple(map(int, semantic_id)), self.semantic_ids.shape[1]
+        if len(codes) != levels:
+            raise ValueError(f"{codes} has {len(codes)} codes, but a Semantic ID of this table has {levels}")
+        found = self.items(codes)
+        if not found:
+            raise KeyError(f"no item has the Semantic ID {codes}")
+        if len(found) > 1:
+            raise ValueError(f"{len(found)} items share the Semantic ID {codes}; `items` returns all of them")
+        return found[0]
+
     def items(self, prefix: Sequence[int]) -> list[int | str]:
         """Returns the items whose Semantic IDs begin with these codes, in the order of their Semantic IDs."""
         first, end = 0, len(self)

@@ -11,7 +11,7 @@ from sid_jax.errors import UserError
 from sid_jax.presets import QUANTIZER, RECOMMENDER_DATA
 from sid_jax.presets import preset as load_preset
 from sid_jax.recommend.config import check_config
-from sid_jax.settings import set_by_name
+from sid_jax.settings import refuse_arguments_of_fit, set_by_name
 
 _PRESET = "recommend"
 _IN_MEMORY = "in memory"
@@ -34,6 +34,7 @@ def config_of(preset: str, model: str, ids: str | None, settings: Mapping[str, A
       UserError: if there is no such preset or setting, if a value is not allowed, or if the preset names another model
         or is a preset of the quantizer.
     """
+    refuse_arguments_of_fit(settings)
     config = _config_of_preset(preset, model)
     for section in (config.data, config.quantizer.data):
         section.source, section.path = ("sequences" if section is config.data else "vectors"), ""

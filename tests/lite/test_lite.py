@@ -62,7 +62,13 @@ def test_an_item_leads_to_its_id_and_a_prefix_to_its_items(fitted):
     np.testing.assert_array_equal(read.table.semantic_ids, table.semantic_ids)
     item = table.item_ids[7]
     own = read.table.semantic_id(item)
-    assert own == table.semantic_id(item) and read.table.items(own) == [item]
+    assert own == table.semantic_id(item) and read.table.items(own) == [item] and read.table.item(list(own)) == item
+    with pytest.raises(ValueError, match="has 2 codes, but a Semantic ID of this table has 3"):
+        read.table.item(own[:2])
+    with pytest.raises(KeyError, match="no item has the Semantic ID"):
+        read.table.item((-1, *own[1:]))
+    with pytest.raises(ValueError, match="2 items share the Semantic ID"):
+        lite.Table(["a", "b"], np.zeros((2, 3), np.int32)).item((0, 0, 0))
     under = {
         each for each, codes in zip(table.item_ids, table.semantic_ids.tolist(), strict=True) if codes[0] == own[0]
     }
