@@ -422,7 +422,7 @@ def test_what_cannot_be_explained_is_said(scored, fitted):
         scored.explain(["sku-3"], "gone")
 
 
-def test_a_scorer_is_saved_with_its_content_and_scores_new_items_by_their_codes_and_vectors(scored, tmp_path):
+def test_a_scorer_is_saved_with_its_content_and_scores_new_items_by_their_codes_and_vectors(scored, tmp_path, caplog):
     folder = scored.save(tmp_path / "scorer")
     loaded = load(folder)
     assert type(loaded) is Recommender
@@ -430,6 +430,7 @@ def test_a_scorer_is_saved_with_its_content_and_scores_new_items_by_their_codes_
     assert loaded.recommend(history, k=9) == scored.recommend(history, k=9)
     newer = IdTable([*table().item_ids, "new"], np.concatenate([IDS, [[2, 7]]]).astype(np.int32), shared=True)
     with_new, before = load_recommender(folder, ids=newer), scored.recommend(history, k=9)
+    assert "1 new item has no content vectors; give `vectors`" in caplog.text
     everything = with_new.recommend(history, k=NUM_ITEMS + 1, exclude_seen=False)
     # The catalog is replaced in a copy, and the old recommender continues to serve.
     swapped = scored.with_catalog(newer)

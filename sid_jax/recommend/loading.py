@@ -8,6 +8,7 @@ from typing import Any
 from sid_jax.errors import UserError
 from sid_jax.paths import as_path
 from sid_jax.recommend.artifact import FOLDER, TrainedRecommender, read_recommender
+from sid_jax.wording import counted
 
 
 def read_trained(folder: str | Path, *, verify: bool) -> TrainedRecommender:
@@ -41,9 +42,17 @@ def renewed(
     """
     if ids is None and vectors is None:
         return trained
-    # This module is imported here, since loading a recommender without changes does not need Flax.
+    # These modules are imported here, since loading a recommender without changes needs neither Flax nor rich.
+    from sid_jax.messages import LOGGER
     from sid_jax.recommend.newer_table import with_content_of_files, with_newer_table
 
+    had_content = trained.candidates.content is not None
     if ids is not None:
         trained = with_newer_table(trained, ids)
-    return trained if vectors is None else with_content_of_files(trained, vectors, vector_ids, on_bad_rows)
+    if vectors is not None:
+        return with_content_of_files(trained, vectors, vector_ids, on_bad_rows)
+    num_new = len(trained.candidates.table) - trained.candidates.num_trained
+    if had_content and num_new > 0:
+        words = counted(num_new, "new item has", "new items have")
+        LOGGER.warning("%s no content vectors; give `vectors`, files with the vectors of all items", words)
+    return trained
