@@ -116,7 +116,8 @@ def _coordinates(
     scaling = fit_scaling(sample, **how, layout=data.layout)
     axes = np.eye(sample.shape[1], dtype=np.float32)
     if len(axes) > _AXES:
-        scaled = np.asarray(_project(scaling, sample, axes))
+        scaled = np.nan_to_num(np.asarray(apply_scaling(scaling, jnp.asarray(sample))))
+        # Subspace iteration needs no D x D matrix, and works for vectors of any rank.
         axes = rng.normal(size=(len(axes), _AXES)).astype(np.float32)
         for _ in range(_AXES_ITERATIONS):
             axes = np.linalg.qr(scaled.T @ (scaled @ axes))[0]

@@ -66,9 +66,9 @@ def test_a_run_that_is_resumed_keeps_its_levels(monkeypatch, tmp_path):
     assert chosen(catalog("clusters"), tmp_path).num_levels == 7
 
 
-def shares(vectors, num_levels=3, **data):
+def shares(vectors, num_levels=3):
     config = default_config()
-    config.data.update({"unit_norm": False, **data})
+    config.data.unit_norm = False
     with config.ignore_type():
         config.model.update({"codebook_size": 16, "num_levels": num_levels})
     return list(itertools.islice(collision_shares(config, vector_set(vectors, settings=config.data)), num_levels))
