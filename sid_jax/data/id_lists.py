@@ -172,7 +172,7 @@ def likely_cause(
     unknown: Sequence[str],
     found: np.ndarray,
     item_ids: np.ndarray,
-    remedy: str = "set the column or the file that has the catalog's ids",
+    remedy: str = "",
 ) -> str:
     """Returns the likely reason why ids are not in a catalog, and a remedy; "" if no reason is found.
 
@@ -183,7 +183,7 @@ def likely_cause(
       unknown: distinct ids that are not in the catalog, as text, at least one.
       found: `[n]` catalog rows of the ids that were found.
       item_ids: `[N]` ids of the catalog, int64 or object (str).
-      remedy: the remedy for ids of another kind.
+      remedy: the remedy for ids of another kind; by default, to set the column or the file of the catalog's ids.
     """
     ids = item_ids.tolist()
     if not ids:
@@ -201,6 +201,7 @@ def likely_cause(
     differ = f" ({kinds[0]}; the catalog has {kinds[1]})" if kinds[0] != kinds[1] else ""
     if len(unknown) == 1 and not differ:
         return ""
+    remedy = remedy or "set the column or the file that has the catalog's ids"
     return f"no id matches, so these seem to be ids of another kind{differ}: {remedy}"
 
 

@@ -270,14 +270,14 @@ class IdTable:
             check=False,
         )
 
-    def align(self, item_ids: np.ndarray, option: str = "", **remedy: str) -> IdTable:
+    def align(self, item_ids: np.ndarray, option: str = "", remedy: str = "") -> IdTable:
         """Returns the table restricted to the items of a catalog, in the catalog's order and with the catalog's ids.
 
         Args:
           item_ids: `[n]` integers or str, the catalog's ids. If one side (table or catalog) has integers and the other
             has text, ids are compared as text.
           option: the option that drops items without an ID, named in the error.
-          remedy: see `likely_cause`; optional.
+          remedy: see `likely_cause`.
 
         Raises:
           UserError: if an item of the catalog is not in the table.
@@ -288,7 +288,7 @@ class IdTable:
         if len(missing):
             first = item_ids.tolist()[missing[0]]
             unknown = [str(item_ids[row]) for row in missing[:1000].tolist()]
-            cause = likely_cause(unknown, rows[rows >= 0], self.item_ids, **remedy)
+            cause = likely_cause(unknown, rows[rows >= 0], self.item_ids, remedy)
             leaving = f", or drop them ({option})" if option else ""
             # If both sides have integer ids, one side may count from 0 and the other from 1.
             numbered = pa.types.is_integer(have.type) and pa.types.is_integer(wanted.type)

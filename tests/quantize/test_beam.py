@@ -54,6 +54,7 @@ def test_products_of_many_codewords_are_not_computed_for_all_pairs(monkeypatch, 
 
     codes, distances = found()
     monkeypatch.setattr(beam, "_FEW_CODES", 2)
+    assert beam._between(books[:1], books[1]) is None
     again, near = found()
     np.testing.assert_array_equal(again, codes)
     np.testing.assert_allclose(near, distances, rtol=1e-4, atol=1e-5)
