@@ -49,8 +49,8 @@ _TOGETHER_FEATURES = 64
 # Minimum share of the variance that first codes explain beyond chance. With less, the IDs seem to be of other items.
 _LEAST_EXPLAINED = 0.01
 _WHERE_IDS_ARE_SET = (
-    "--id_column or --vector_ids sets the ids of --vectors, and item_ids.parquet in the folder of --ids sets those of "
-    "an array"
+    "--id_column or --vector_ids sets the ids of --vectors, and item_ids.parquet or item_ids.txt in the folder "
+    "of --ids sets those of an array"
 )
 
 

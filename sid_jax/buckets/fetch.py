@@ -22,8 +22,8 @@ _LOGGER = logging.getLogger("sid_jax")
 MANIFEST, RUN_MANIFEST = "manifest.json", "workdir.json"
 # The file that marks a folder during its upload.
 UPLOADING = ".uploading"
-# The list of item ids in a folder whose other files refer to items by number; see `sid_jax.data.numbered`.
-_BESIDE = "item_ids.parquet"
+# Lists of item ids in a folder whose other files refer to items by number; see `sid_jax.data.numbered`.
+_BESIDE = ("item_ids.parquet", "item_ids.txt")
 # Copies of more than this number of bytes are announced, since they take a while.
 _ANNOUNCED_BYTES = 10**8
 _SECONDS_A_DAY = 86_400
@@ -74,8 +74,8 @@ def look(address: str) -> Found:
     if set(place.name) & set("*?["):
         return _folder(address, place.matching())
     if (file := place.file()) is not None:
-        beside = Place(address.rpartition("/")[0] + "/" + _BESIDE).file() if place.name != _BESIDE else None
-        files = {place.name: file, **({} if beside is None else {_BESIDE: beside})}
+        beside = {name: Place(f"{address.rpartition('/')[0]}/{name}").file() for name in _BESIDE}
+        files = {**{name: each for name, each in beside.items() if each is not None}, place.name: file}
         return Found(files, digest_of(files), is_folder=False)
     for name in (MANIFEST, RUN_MANIFEST):
         content = (place / name).read()
@@ -103,7 +103,7 @@ def streamed(address: str, kind: str, endings: Sequence[str]) -> list[RemoteFile
     """Returns the files with the ending `kind` at an address, to be read without a copy.
 
     Returns None if there are no such files, or if there are also files with another ending from `endings`. Files with
-    none of these endings are ignored, and so is `item_ids.parquet` beside a single file.
+    none of these endings are ignored, and so are lists of item ids beside a single file.
     """
     found = look(address)
     names = [name for name in found.files if found.is_folder or name == address.rpartition("/")[2]]

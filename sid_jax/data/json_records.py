@@ -45,8 +45,8 @@ def read_records(
 def read_object(path: Path, id_column: str = "item_id") -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields each record of a JSON file `{id: {name: value}}`, gzipped or not, with its number, from 1.
 
-    Ids are integers if all are whole numbers. If the folder has a list of ids, `item_ids.parquet`, these integers are
-    item numbers, and are replaced by the ids.
+    Ids are integers if all are whole numbers. If the folder has a list of ids (`sid_jax.data.numbered.LISTS`),
+    these integers are item numbers, and are replaced by the ids.
     """
     with reading(path, ".json", EOFError, zlib.error), open_plain(path) as file:
         content = json.loads(file.read())

@@ -10,10 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sid_jax.data.arrow_columns import ids_from_arrow
+from sid_jax.data.id_lists import numbers_if_whole, read_id_list
 from sid_jax.data.parts.part import reading
 from sid_jax.errors import UserError
 
 ITEM_IDS_FILE, USER_IDS_FILE = "item_ids.parquet", "user_ids.parquet"
+# Names of a list of item ids, in order of preference. `convert` writes the first one.
+LISTS = (ITEM_IDS_FILE, "item_ids.txt")
 # Subfolders in which MiniOneRec and GRID write files of item numbers; the list of ids is in the folder above them.
 _SUBFOLDERS = ("info", "training", "evaluation", "testing")
 
@@ -28,10 +31,9 @@ def list_beside(path: Path) -> Path | None:
 
     If the file is in one of the `_SUBFOLDERS`, and this folder has no list, the list in the folder above is used.
     """
-    file = path.parent / ITEM_IDS_FILE
-    if path.parent.name in _SUBFOLDERS and not file.is_file():
-        file = path.parent.parent / ITEM_IDS_FILE
-    return file if file.is_file() and file != path else None
+    folders = [path.parent, path.parent.parent] if path.parent.name in _SUBFOLDERS else [path.parent]
+    files = (folder / name for folder in folders for name in LISTS)
+    return next((file for file in files if file.is_file() and file != path), None)
 
 
 def ids_of_rows(path: Path, num_rows: int) -> np.ndarray:
@@ -81,9 +83,15 @@ def ids_of_numbers(path: Path, numbers: np.ndarray) -> np.ndarray:
 def read_list(file: Path) -> tuple[np.ndarray, bool]:
     """Reads a list of item ids: the ids `[N]`, and whether the list also has their numbers.
 
+    Args:
+      file: a Parquet file, or a UTF-8 text file with one id per line. Ids in a text file are integers if all are
+        whole numbers.
+
     Raises:
       UserError: if the file is damaged or has other columns, or its rows are not in the order of their numbers.
     """
+    if file.suffix == ".txt":
+        return numbers_if_whole(read_id_list(file)), False
     with reading(file, ".parquet"):
         parquet = pq.ParquetFile(file)
         names = parquet.schema_arrow.names

@@ -59,8 +59,8 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
           transposed, with a warning;
         - a .pt file with a tensor `[L, N]` or `[N, L]`, where N is the longer axis;
         - a file that `sid_jax.formats` writes for another tool.
-        A .csv, .json or .jsonl file may be gzipped. If the folder of the file has an `item_ids.parquet`, its ids
-        replace row numbers and item numbers; see `ids_of_rows` and `ids_of_numbers`.
+        A .csv, .json or .jsonl file may be gzipped. If the folder of the file has an `item_ids.parquet` or an
+        `item_ids.txt`, its ids replace row numbers and item numbers; see `ids_of_rows` and `ids_of_numbers`.
       offset: added to integer item ids, for example if the file numbers items from 0 and the catalog from 1.
 
     Returns:

@@ -111,6 +111,9 @@ def test_histories_and_id_tables_of_objects_are_read_with_the_list_of_ids_beside
     pq.write_table(pa.table({"number": [0, 1], "item_id": ["x", "y"]}), beside)
     write("memory://b/item_ids.parquet", beside.getvalue())
     assert read_id_table("memory://b/ids.json").item_ids.tolist() == ["x", "y"]
+    write("memory://c/ids.json", '{"0": [7, 1], "1": [7, 2]}')
+    write("memory://c/item_ids.txt", "v\nw\n")
+    assert read_id_table("memory://c/ids.json").item_ids.tolist() == ["v", "w"]
 
 
 def test_an_address_stays_an_address_in_the_record_of_a_run(bucket):

@@ -329,6 +329,17 @@ def test_a_list_of_ids_alone_gives_ids_to_codes(tmp_path: Path):
     assert read_id_table(tmp_path / "codes.json").item_ids.tolist() == [2, 0]
 
 
+@pytest.mark.parametrize(("lines", "ids"), [("x\ny\n\nz", ["x", "y", "z"]), ("7\n9\n8\n", [7, 9, 8])])
+def test_a_list_of_ids_may_be_a_text_file(tmp_path: Path, lines: str, ids: list):
+    np.save(tmp_path / "codes.npy", [[1, 2], [1, 3], [0, 5]])
+    beside = tmp_path / "item_ids.txt"
+    beside.write_text(lines)
+    assert read_id_table(tmp_path / "codes.npy").item_ids.tolist() == ids
+    beside.write_text("x\ny\n")
+    with pytest.raises(UserError, match=r"has 3 items, but .*item_ids\.txt has 2 ids"):
+        read_id_table(tmp_path / "codes.npy")
+
+
 @pytest.mark.parametrize(
     ("columns", "name", "message"),
     [
