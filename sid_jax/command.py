@@ -120,6 +120,8 @@ def _parse(argv: list[str], about: str, settings: Mapping[str, Setting]) -> list
         return flags.FLAGS(argv)
     except UserError as error:
         _leave(str(error))
+    except flags.UnrecognizedFlagError as error:
+        _leave(_unknown_field(argv, list(settings)) or f"{error}{_example(about)}")
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         _leave(_unknown_field(argv, list(settings)) or _missing_flag(str(error)) or _last_line(error))
     except Exception as error:  # A config file is a program, which may raise anything.
@@ -192,6 +194,12 @@ def _unknown_field(argv: Sequence[str], known: Sequence[str]) -> str | None:
         hint = f"; did you mean config.{close[0]}?" if close else ""
         return f"there is no setting config.{name}{hint}; the settings of this section are {', '.join(beside)}"
     return None
+
+
+def _example(about: str) -> str:
+    """Returns the first example in a command's help, as the end of an error message; "" if there is none."""
+    found = re.search(r"^ +(sid-jax .+)$", about, re.MULTILINE)
+    return f"; an example of this command is: {found[1]}" if found else ""
 
 
 def _missing_flag(message: str) -> str:

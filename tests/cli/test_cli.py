@@ -122,6 +122,7 @@ def test_a_preset_is_read_as_a_file_and_a_file_as_itself():
         (["train", "--workdir=w"], "--config"),
         (["export", "--workdir=w", "--out=o", "more"], "'more' is not a flag"),
         (["export", "--workdir=w"], "--out is missing"),
+        (["convert", "--ids=e", "--to=grid"], "flag 'ids'; an example of this command is: sid-jax convert exports/"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(words, complaint):
