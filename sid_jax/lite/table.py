@@ -7,6 +7,7 @@ import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 
@@ -47,16 +48,25 @@ class Table:
         """Returns N."""
         return len(self.item_ids)
 
-    def semantic_id(self, item: int | str) -> tuple[int, ...]:
-        """Returns an item's Semantic ID.
+    @overload
+    def semantic_id(self, item: int | str) -> tuple[int, ...]: ...
+    @overload
+    def semantic_id(self, item: list[Any] | tuple[Any, ...] | np.ndarray) -> np.ndarray: ...
+    def semantic_id(self, item: Any) -> tuple[int, ...] | np.ndarray:
+        """Returns the Semantic ID of one item as a tuple of L numbers, or the IDs of n items as `[n, L]` int32.
 
         Raises:
-          KeyError: if the item is not in the table.
+          KeyError: if an item is not in the table.
         """
+        if not isinstance(item, (list, tuple, np.ndarray)):
+            return tuple(self.semantic_ids[self._row(item)].tolist())
+        return self.semantic_ids[[self._row(each) for each in item]]
+
+    def _row(self, item: Any) -> int:
         if item not in self._rows:
             like = f"; ids of this table look like {self.item_ids[0]!r}" if len(self) else ""
             raise KeyError(f"no item has the id {item!r}{like}")
-        return tuple(self.semantic_ids[self._rows[item]].tolist())
+        return self._rows[item]
 
     def item(self, semantic_id: Sequence[int]) -> int | str:
         """Returns the id of the item with a Semantic ID.
