@@ -137,7 +137,7 @@ def train_quantizer(
     _warn_of_noise_at_the_end(job.recipe, messages)
     with claim, open_checkpoints(workdir, config.train) as checkpoints:
         if derived := _derived_settings(asked, job):
-            messages.line(f"Settings derived from the number of items: {derived}")
+            messages.line(f"Settings that are auto in the config: {derived}")
         ended = run(job, checkpoints, workdir=workdir, messages=messages)
         if not ended.finished:
             return None
@@ -154,9 +154,8 @@ def train_quantizer(
         if workdir:
             messages.line(f"The run is in {workdir}: run.json, checkpoints, metrics.jsonl, tensorboard")
         if workdir and not exported:
-            messages.line(
-                f"Next: sid-jax export --workdir={typed(workdir)} --out={shlex.quote(f'exports/{workdir.name}')}"
-            )
+            command = f"sid-jax export --workdir={typed(workdir)} --out={shlex.quote(f'exports/{workdir.name}')}"
+            messages.line(f"Next: {command} (--input=FILES exports other vectors)")
     return TrainedRun(config, data, job.recipe, state, step or ended.step, ended.records)
 
 

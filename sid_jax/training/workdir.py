@@ -24,11 +24,13 @@ RUN_FILE = "run.json"
 _PATHS = ("path", "ids_path", "cold_items", "cache_dir")
 
 # Settings that may change when a run is resumed. Files of the data may be moved, and read with other options, since the
-# fingerprint of the data is checked. `ids.*` matters only in export, and `train.wandb` does not affect training.
+# fingerprint of the data is checked. `data.columns` and `ids.*` matter only in export, and `train.wandb` does not affect
+# training.
 FREE_TO_CHANGE = (
     "data.path",
     "data.ids_path",
     "data.cold_items",
+    "data.columns",
     "data.on_bad_rows",
     "data.on_unknown",
     "data.cache_dir",

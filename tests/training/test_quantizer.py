@@ -9,6 +9,8 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -60,7 +62,7 @@ def test_settings_that_are_derived_from_the_number_of_items_are_told(config, tmp
         config.train.augmentation = config.train.settle_share = config.model.codebook_size = "auto"
     quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     told = " ".join(console.export_text().split())
-    assert "number of items: model.codebook_size=32, train.augmentation=0.15, train.settle_share=0.25" in told
+    assert "Settings that are auto in the config: model.codebook_size=32, train.augmentation=0.15, train.settle_share=0.25" in told
     assert "model.num_levels=" not in told
 
 
@@ -218,6 +220,19 @@ def test_other_data_in_an_old_workdir_is_refused_and_moved_data_is_not(config, c
         quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     with pytest.raises(UserError, match="have changed"):
         restore_run(tmp_path / "run")
+
+
+def test_columns_are_added_to_a_finished_run_without_a_step(config, corpus, tmp_path, console):
+    table = {"item_id": list(range(len(corpus))), "vector": list(corpus), "title": [f"t{row}" for row in range(300)]}
+    pq.write_table(pa.table(table), tmp_path / "items.parquet")
+    config.data.path, config.train.num_epochs = str(tmp_path / "items.parquet"), 2
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
+    state = restore_run(tmp_path / "run").state
+    config.data.columns = "title"
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
+    again = restore_run(tmp_path / "run")
+    assert again.data.columns["title"].to_pylist() == table["title"] and same_state(again.state, state)
+    assert len(read_records(tmp_path / "run", "eval")) == 1
 
 
 def test_a_folder_with_something_else_in_it_is_not_taken_for_a_workdir(config, tmp_path, console):
