@@ -24,7 +24,7 @@ RUN_FILE = "run.json"
 _PATHS = ("path", "ids_path", "cold_items", "cache_dir")
 
 # Settings that may change when a run is resumed. Files of the data may be moved, and read with other options, since the
-# fingerprint of the data is checked. `data.columns` and `ids.*` matter only in export, and `train.wandb` does not affect
+# fingerprint of the data is checked. `data.columns` and `ids.*` matter only in export. `train.wandb` does not affect
 # training.
 FREE_TO_CHANGE = (
     "data.path",

@@ -76,8 +76,8 @@ def test_an_item_leads_to_its_id_and_a_prefix_to_its_items(fitted):
     with pytest.raises(KeyError, match="no item has the id .*nobody.*; ids of this table look like "):
         read.table.semantic_id("nobody")
     several = table.item_ids[[5, 2, 5]]
-    for given in (several, several.tolist()):
-        np.testing.assert_array_equal(read.table.semantic_id(given), table.semantic_id(several))
+    for items in (several, several.tolist()):
+        np.testing.assert_array_equal(read.table.semantic_id(items), table.semantic_id(several))
     assert read.table.semantic_id([]).shape == (0, 3)
     with pytest.raises(KeyError, match="no item has the id .*nobody"):
         read.table.semantic_id([item, "nobody"])
