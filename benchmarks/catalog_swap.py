@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=12_101)
     parser.add_argument("--kind", choices=("scorer", "decoder"), default="scorer")
     arguments = parser.parse_args()
-    # The number of new items per night is 1/60 of the initial number of items.
+    # A night is one nightly update of the catalog. Each adds 1/60 of the initial number of items.
     number, new = arguments.items, arguments.items // 60
     drawn = np.random.default_rng(0).beta(1, 2, size=(number + _NIGHTS * new, 3))
     codes = (drawn * _SIZES).astype(np.int32)

@@ -122,10 +122,10 @@ _DATA: Declaration = {
     ),
     "text_encoder": Setting(
         "wordllama",
-        "Text encoder. wordllama is built in. The folder of a BERT model such as all-MiniLM-L6-v2, with "
-        "model.safetensors and tokenizer.json, selects this model, which runs in JAX and needs the [bert] extra; "
-        "FOLDER@bfloat16 runs it in mixed precision. The name of a sentence-transformers model needs the [text] extra. "
-        "`module:function` is your own function from a list of texts to an array [n, D].",
+        "Text encoder. wordllama: the built-in encoder. FOLDER: a BERT model such as all-MiniLM-L6-v2, in a folder "
+        "with model.safetensors and tokenizer.json; it runs in JAX and needs the [bert] extra. FOLDER@bfloat16: the "
+        "same in mixed precision. NAME: a sentence-transformers model, which needs the [text] extra. module:function: "
+        "your own function from a list of texts to an array [n, D].",
     ),
     "collaborative_dimension": Setting(
         64,
@@ -161,8 +161,8 @@ _MODEL: Declaration = {
     "num_levels": Setting(
         AUTO,
         "Number L of levels; before IDs are made unique, an ID has L codes. auto: 3 for up to 40,000 items. For more "
-        "items, 4 (5 for more than 10 million), and further levels if more than about a tenth of the items would share "
-        "their codes, estimated on a sample.",
+        "items, 4 (5 for more than 10 million). Levels are added if, by an estimate on a sample, more than about a "
+        "tenth of the items would share their codes.",
         range=(1, 64),
         any_type=True,
         words=(AUTO,),
@@ -219,8 +219,8 @@ _MODEL: Declaration = {
         0.01,
         "Gumbel-softmax: initial scale of the noise. Noise and temperature are in units of the squared distance "
         "between neighboring codewords. The noise is proportional to the temperature minus `model.min_temperature`, so "
-        "it ends at 0 if the temperature reaches the minimum. Without noise, the codes of the last step equal the "
-        "exported codes. diveq: length of the noise relative to the quantization error.",
+        "it ends at 0 if the temperature reaches the minimum. The codes of the last step then equal the exported "
+        "codes. diveq: length of the noise relative to the quantization error.",
         range=NOT_NEGATIVE,
     ),
     "ema_decay": Setting(
@@ -390,7 +390,8 @@ _TRAIN: Declaration = {
         "Number of epochs between evaluations. An evaluation computes the codes of all training items, and R^2 on at "
         "most 65,536 of them. Each evaluation saves a checkpoint. The last evaluation is at the end of the run. An "
         "evaluation is omitted if the rest of the run is shorter than half of this number of epochs. If `num_epochs` "
-        "is auto and evaluations would be less than two epochs apart, checkpoints before the end have no evaluation.",
+        "is auto and this interval is shorter than two epochs, checkpoints are saved at the same steps, but only the "
+        "last one is evaluated.",
         range=POSITIVE,
     ),
     "best_metric": Setting(
@@ -406,7 +407,8 @@ _TRAIN: Declaration = {
     "wandb": Setting("", "Weights & Biases project for the metrics (needs the [wandb] extra). Empty: none."),
     "keep_checkpoints": Setting(
         3,
-        "Number of checkpoints to keep: the latest one, and the best of the others. 1 has the same effect as 2.",
+        "Maximum number n of checkpoints to keep: the latest one and the n - 1 best ones, which may include the "
+        "latest. 1 has the same effect as 2.",
         range=ONE_OR_MORE,
     ),
 }
@@ -449,12 +451,12 @@ def _check_histories(config: ConfigDict) -> None:
         if not given:
             raise UserError(
                 f"config.model.{name} is {weight}, but config.data.histories.source is 'none'; set "
-                "config.data.histories.source, or leave the weight at 0"
+                "config.data.histories.source, or set the weight to 0"
             )
         if config.model.encoder == "identity":
             raise UserError(
-                f"config.model.{name} is {weight}, but config.model.encoder is 'identity': without an encoder the "
-                "loss has nothing to train; set another encoder, or leave the weight at 0"
+                f"config.model.{name} is {weight}, but config.model.encoder is 'identity': without an encoder, "
+                "the loss has nothing to train; set another encoder, or set the weight to 0"
             )
     if given and not weights and not config.data.collaborative_weight:
         raise UserError(

@@ -1,7 +1,7 @@
 """Distinct values and membership for large arrays, by sorting.
 
-Since NumPy 2.3, `np.unique` of integers (and so `np.isin`) hashes them, which takes twelve times as long as sorting if
-most values differ.
+Since NumPy 2.3, `np.unique` hashes integers, and so does `np.isin`, which calls it. If most values differ, hashing
+takes twelve times as long as sorting.
 """
 
 from __future__ import annotations

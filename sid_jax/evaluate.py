@@ -49,8 +49,8 @@ _TOGETHER_FEATURES = 64
 # Minimum share of the variance that first codes explain beyond chance. With less, the IDs seem to be of other items.
 _LEAST_EXPLAINED = 0.01
 _WHERE_IDS_ARE_SET = (
-    "--id_column or --vector_ids sets the ids of --vectors, and item_ids.parquet or item_ids.txt in the folder "
-    "of --ids sets those of an array"
+    "check the ids of --vectors (--id_column or --vector_ids) and, if --ids is an array, its item ids "
+    "(item_ids.parquet or item_ids.txt in the same folder)"
 )
 
 
@@ -129,10 +129,12 @@ def evaluate_ids(
         histories=None if histories is None else _histories(histories, table.item_ids, known, on_unknown, holdout),
         other=read_id_table(*parse_id_source(other)) if other else None,
     )
-    if rows is not None and figures["explained_beyond_chance"][0] < _LEAST_EXPLAINED:
+    # If every item has its own first code, chance explains all, and the metric is 0.
+    shared = figures["prefixes"][0]["in_use"] < figures["num_items"]
+    if rows is not None and shared and figures["explained_beyond_chance"][0] < _LEAST_EXPLAINED:
         LOGGER.warning(
-            "first codes explain hardly more of the vectors than random codes do; check that --ids and --vectors have "
-            "the same items under the same ids"
+            "the first codes of the IDs explain hardly more of the vectors than random codes would; check that --ids "
+            "and --vectors have the same items under the same ids"
         )
     messages = messages or Messages.to_console()
     _print(messages, table.name, figures)

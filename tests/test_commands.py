@@ -82,8 +82,9 @@ def test_training_with_an_export_writes_what_the_two_commands_write(tmp_path, ve
     # The folder of the export is checked before the training starts.
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "notes.txt").write_text("")
-    again = train(tmp_path / "other", *flags, f"--export={tmp_path / 'taken'}")
-    assert "taken" in refused(again) and not (tmp_path / "other" / "run").exists()
+    for folder in ("taken", "two"):
+        again = train(tmp_path / "other", *flags, f"--export={tmp_path / folder}")
+        assert f"{folder} exists and is not empty" in refused(again) and not (tmp_path / "other" / "run").exists()
 
 
 def test_export_of_no_run_is_refused(tmp_path):

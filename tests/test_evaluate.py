@@ -143,7 +143,7 @@ def test_ids_of_another_kind_are_an_error_that_names_the_flags(tmp_path):
     np.save(tmp_path / "codes.npy", np.arange(12).reshape(4, 3))
     vectors = pa.array(list(np.eye(4, dtype=np.float32)))
     pa.parquet.write_table(pa.table({"item_id": list("abcd"), "vector": vectors}), tmp_path / "items.parquet")
-    with pytest.raises(UserError, match=r"--id_column or --vector_ids sets .* item_ids\.parquet") as raised:
+    with pytest.raises(UserError, match=r"check the ids of --vectors .*--vector_ids.* item_ids\.txt") as raised:
         evaluate_ids(str(tmp_path / "codes.npy"), vectors=str(tmp_path / "items.parquet"))
     assert "4 of 4 items have no Semantic ID (the first one is 'a')" in str(raised.value)
     pa.parquet.write_table(pa.table({"item_id": list("abcd")}), tmp_path / "item_ids.parquet")
@@ -156,4 +156,4 @@ def test_ids_of_other_items_are_a_warning(folder, tmp_path, caplog):
     codes = np.random.default_rng(0).integers(0, 8, (len(vectors), 3))
     np.save(tmp_path / "codes.npy", codes)
     evaluate_ids(str(tmp_path / "codes.npy"), vectors=str(folder / "items.npy"))
-    assert "first codes explain hardly more of the vectors than random codes do" in caplog.text
+    assert "first codes of the IDs explain hardly more of the vectors than random codes would" in caplog.text

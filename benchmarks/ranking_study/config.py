@@ -37,13 +37,14 @@ SETTINGS: Declaration = {
     ),
     "runs": Setting(
         5,
-        "Number of runs. Each run has different cold items, and trains its own IDs and rankers.",
+        "Number of runs. Each run has different cold items and its own rankers, and its own IDs if `ids` is rqvae.",
         range=ONE_OR_MORE,
     ),
     "ids": Setting(
         TRAINED,
-        "rqvae: each run trains its IDs with the settings `quantizer`, without the cold items. Otherwise, the folder "
-        "of an export or another file of IDs. All runs use these IDs, which may depend on the cold items.",
+        "rqvae: each run trains its own IDs without its cold items, with the settings `quantizer`. Any other value: "
+        "the folder of an export, or another file of IDs, which all runs use. The quantizer of these IDs may have been "
+        "trained on items that are cold in a run.",
     ),
     "data": {
         "source": Setting(
@@ -57,19 +58,19 @@ SETTINGS: Declaration = {
         "liked_from": Setting(4.0, "Minimum number of stars of a like.", range=NOT_NEGATIVE),
         "until": Setting(
             1.0,
-            "Share of the ratings that is used, the earliest ones. To choose settings, "
-            "set less than 1, so that the last ratings stay unused.",
+            "Share of all ratings that is used, counted from the earliest. While you choose settings, use a value "
+            "below 1, so that the last ratings stay unused.",
             range=(0.01, 1),
         ),
         "train_share": Setting(
             0.8,
-            "Share of the used ratings for training, the earliest ones; the others are the test.",
+            "Share of the used ratings that is for training, counted from the earliest. The others are for the test.",
             range=(0.01, 0.99),
         ),
         "cold_share": Setting(
             0.2,
-            "Share of the items that are cold. Runs have different cold items as far as possible: with 0.2, each item "
-            "is cold in one of five runs.",
+            "Share of the items that are cold; items without training ratings are cold as well. Runs have different "
+            "cold items as far as possible: with 0.2, each item with training ratings is cold in one of five runs.",
             range=(0.01, 0.9),
         ),
         "window": Setting(
@@ -81,8 +82,9 @@ SETTINGS: Declaration = {
     "sides": {
         "kinds": Setting(
             ("sentencepiece", UNCUT, "prefix", "window", BASELINE),
-            "Item representations that are compared at each table size: kinds of `sid_jax.features`, or "
-            "sentencepiece-uncut: sentencepiece, but training does not cut IDs at random (see `cut_share`).",
+            "Item representations that are compared at each table size. Allowed are the kinds of `sid_jax.features`, "
+            "and sentencepiece-uncut, which is sentencepiece without random cuts of the IDs in training (see "
+            "`cut_share`).",
             choices=(*KINDS, UNCUT),
         ),
         "rows": Setting((250, 500, 1000), "Sizes of the embedding table, in rows."),

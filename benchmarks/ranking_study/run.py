@@ -51,7 +51,7 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
       console: where to print; standard output if None.
 
     Returns:
-      The results of each kind of features.
+      The results by item representation and number of table rows, then by slice of the test.
 
     Raises:
       UserError: if the config, the data or the workdir cannot be used.

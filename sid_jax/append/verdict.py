@@ -245,7 +245,7 @@ def _remedy(standing: Mapping[str, Mapping[str, Any]], num_items: int, lost: flo
     causes = {each["cause"] for each in standing.values()}
     if _CROWDED not in causes:
         return f"The new items differ from the training items. Retrain on all items with the same settings. {effects}"
-    # New items that the model was not trained on share few of its codes, so they also collide with each other.
+    # The model assigns only a few of its codes to items of new kinds, so these items also collide with each other.
     if _DRIFT in causes and "fill" not in standing:
         return (
             "The new items differ from the training items, which may be the only reason why many of their IDs differ "

@@ -66,8 +66,8 @@ def export_files(
 ) -> None:
     """Encodes the vectors in files with a run's model, and writes the export atomically.
 
-    The IDs are the same as with `sid_jax.export.run.export`. Memory does not grow with the number N of items: data of
-    size N is kept in files in the export's folder.
+    The IDs are the same as with `sid_jax.export.run.export`. Memory does not grow with the number N of items, except
+    with `align_to`: data of size N is kept in files in the export's folder.
 
     Args:
       workdir: the run's folder; the run's own data is not read.
@@ -196,6 +196,7 @@ def list_inputs(
     if model.layout is not None:
         parts = parts.under(model.layout)
     elif parts.num_features != wanted:
+        # Runs of earlier versions with histories recorded no layout.
         histories = data.get("histories", {}).get("source", "none") != "none" and data.get("collaborative_weight")
         hint = (
             "; the last of these features are computed from interaction histories, so give vectors that include them"

@@ -22,7 +22,9 @@ _TASKS = flags.DEFINE_list(
 )
 _MAX_HISTORY = flags.DEFINE_integer("max_history", 20, "Maximum number of items of a history; older items are dropped.")
 _MAX_TEXT = flags.DEFINE_integer("max_text", 500, "Maximum number of characters of a title or description.")
-_COPIES = flags.DEFINE_integer("copies", 1, "Number of training rows for each answer of a task with histories.")
+_COPIES = flags.DEFINE_integer(
+    "copies", 1, "Number of training rows for each answer, or for each user if the task is sequence."
+)
 _ITEM_DROPOUT = flags.DEFINE_float(
     "item_dropout",
     0.0,

@@ -31,8 +31,8 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run. An existing 
 _EXPORT = flags.DEFINE_string(
     "export",
     None,
-    "Folder of an export with a report that is written after training: new, empty, or written by the same command. "
-    "sid-jax export has more options.",
+    "Folder for an export and its report, written after training. It must be new, empty, or written by the same "
+    "command. sid-jax export has more options.",
 )
 
 
@@ -45,8 +45,8 @@ def _main(started: float) -> None:
     from sid_jax.training.quantizer import train
 
     processes.join()
-    out = None if _EXPORT.value is None else _export_folder(_EXPORT.value)
     with workdir_of(processes.shared(_WORKDIR.value)) as workdir:
+        out = None if _EXPORT.value is None else _export_folder(_EXPORT.value, workdir)
         trained = train(_CONFIG.value, workdir, started=started, exported=out is not None)
         if trained is not None and out is not None:
             _export(trained, workdir, out)
@@ -54,14 +54,18 @@ def _main(started: float) -> None:
         raise signals.training_stopped()
 
 
-def _export_folder(text: str) -> Path:
-    """Returns the folder of the export, after checking before the training that it can be written."""
+def _export_folder(text: str, workdir: Path) -> Path:
+    """Returns the folder of the export. It is called before the training, to reject early a folder that is in use."""
+    from sid_jax.export.atomic import refuse_taken
     from sid_jax.export.retry import earlier_request
     from sid_jax.training.processes import refuse_several
+    from sid_jax.training.workdir import has_run
 
     refuse_several("--export")
     out = output_folder(text)
-    earlier_request(out)
+    # An export that exists can be that of this command only if the run exists.
+    if earlier_request(out) is not None and not has_run(workdir):
+        refuse_taken(out)
     return out
 
 

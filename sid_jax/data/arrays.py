@@ -31,7 +31,7 @@ def as_vectors(vectors: Any, where: str) -> np.ndarray:
     Args:
       vectors: an array `[N, D]` of NumPy, JAX or PyTorch, of any float or integer dtype; an Arrow or pandas column of
         lists; an Arrow or pandas table of D numeric columns; or a sequence of N sequences or arrays. Contiguous
-        float32 arrays are not copied, and a memory map of contiguous float32 stays mapped.
+        float32 arrays are not copied. A memory map of contiguous float32 of mode "r" or "r+" stays mapped.
       where: name of the vectors in error messages.
 
     Raises:
@@ -59,11 +59,11 @@ def as_vectors(vectors: Any, where: str) -> np.ndarray:
 
 
 def as_ids(ids: Any, where: str) -> np.ndarray:
-    """Returns ids as `[n]` int64 or object (str); their values are unchanged.
+    """Returns ids as `[n]` int64 or object (str). UUIDs and bytes become text; other values are unchanged.
 
     Args:
       ids: strings, integers or UUIDs, all of one type, in an array of NumPy, JAX or PyTorch, an Arrow or pandas column
-        (also a categorical one), or a sequence. A UUID becomes text.
+        (also a categorical one), or a sequence.
       where: name of the ids in error messages.
 
     Raises:
@@ -92,7 +92,7 @@ def as_ordered_ids(ids: Any, where: str) -> np.ndarray:
 
 
 def ids_in_index(table: Any, id_column: str) -> Any | None:
-    """Returns the index of a pandas DataFrame if the index seems to hold ids, else None.
+    """Returns the index of a pandas DataFrame without a column `id_column` if the index seems to hold ids, else None.
 
     An index seems to hold ids if its values are text, or if its name is `id_column`.
     """
@@ -149,8 +149,8 @@ def _is_pandas(value: Any, *names: str) -> bool:
 def _in_arrow(value: Any, where: str) -> Any:
     """Converts Arrow data, and most pandas data, to an Arrow column or table.
 
-    Pandas data whose values have one NumPy dtype of numbers, pandas columns of objects, and all other data are returned
-    unchanged.
+    These are returned unchanged: pandas data with a single numeric NumPy dtype, pandas columns of dtype object, and
+    data that is neither Arrow nor pandas.
     """
     if isinstance(value, pa.Array):
         return pa.chunked_array([value])
@@ -210,7 +210,7 @@ def _is_number(dtype: np.dtype) -> bool:
 
 
 def _safely_mapped(array: np.ndarray) -> np.ndarray:
-    """Returns the array itself, or a copy in memory if it is a private memory map.
+    """Returns the array itself, or a copy in memory if it may be a private memory map.
 
     `blocks.in_blocks` releases the memory pages that it has read. Changes to a private map are only in these memory
     pages, not in the file, and would be lost.

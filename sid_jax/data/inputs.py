@@ -188,7 +188,7 @@ def _with_named_columns(settings: ConfigDict, names: str | Sequence[str], from_p
     """Returns the `data` section with `columns` set to names of columns of the files of vectors."""
     if not from_path:
         raise UserError(
-            "columns are names, but the vectors are not in a file; give the columns with their values, as in "
+            "columns are names, which needs a single path of vectors; give the columns with their values, as in "
             "columns={'title': titles}"
         )
     settings = settings.copy_and_resolve_references()

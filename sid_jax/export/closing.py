@@ -20,7 +20,7 @@ def export_rows(manifest: Mapping[str, Any]) -> list[Row]:
     if ids["scheme"] == "relocate":
         rows.append(("relocated items", f"{ids['moved']:.2%}", "their IDs differ from their codes"))
     if "r2" in metrics:
-        unique = f"{metrics['r2_unique']:.4f} from the unique IDs" if "r2_unique" in metrics else ""
+        unique = f"{metrics['r2_unique']:.4f} if decoded from the unique IDs" if "r2_unique" in metrics else ""
         rows.append(("reconstruction R^2", f"{metrics['r2']:.4f}", unique))
     if "r2_sampled" in metrics:
         whole = metrics["num_sampled"] == metrics["num_items"]
@@ -28,7 +28,7 @@ def export_rows(manifest: Mapping[str, Any]) -> list[Row]:
         rows.append(("reconstruction R^2", f"{metrics['r2_sampled']:.4f}", sample))
     if "r2_cold" in metrics:
         number = counted(manifest["data"]["num_cold"], "cold item")
-        rows.append(("R^2 of cold items", f"{metrics['r2_cold']:.4f}", f"of {number}; an estimate for new items"))
+        rows.append(("R^2 of cold items", f"{metrics['r2_cold']:.4f}", f"{number}; an estimate for new items"))
     return rows
 
 
@@ -44,10 +44,10 @@ def version_rows(manifest: Mapping[str, Any]) -> list[Row]:
         ("published IDs changed", f"{counts['moved']:,}", ""),
     ]
     if new:
-        compared = [f"{new['r2_unique']:.3f} from their IDs"]
-        compared += [f"{reference['r2']:.3f} for the training items"] if reference else []
+        compared = [f"{new['r2_unique']:.3f} if decoded from their IDs"]
+        compared += [f"training items {reference['r2']:.3f}"] if reference else []
         if reference and reference["r2_cold"] is not None:
-            compared.append(f"{reference['r2_cold']:.3f} for cold items")
+            compared.append(f"cold items {reference['r2_cold']:.3f}")
         distances, chances = (
             [f"{level[name]:.2f}" for level in new["code_shift"]] for name in ("distance", "by_chance")
         )

@@ -35,7 +35,7 @@ from sid_jax.ids.convert import is_text
 # OpenOneRec writes <s_a_12>, RecTokens <item_L0_C12>.
 _TOKEN = re.compile(r"<(?:[A-Za-z]+_)+(?:L[0-9]+_C)?([0-9]{1,18})>")
 _JOINED_TOKENS = re.compile(rf"(?:{_TOKEN.pattern})+")
-# Separators between the codes of an ID in a .csv file, for IDs that this package wrote and for lists that pandas wrote.
+# Separators between the codes of an ID that is text, for IDs that this package wrote and for lists that pandas wrote.
 _BETWEEN_CODES = re.compile(r"[-,\[\]()\s]+")
 _WHOLE_CODE = re.compile(r"[0-9]{1,18}")
 # A hyphen that does not follow a digit is a minus sign.
@@ -53,9 +53,9 @@ _STARTS = {b"PAR1": ".parquet", b"\x93NUM": ".npy", b"PK\x03\x04": ".pt", b"{": 
 
 
 def kind_of(path: Path) -> str:
-    """Returns a file's kind, `INFO` or an ending in `READABLE`, from its name or else its first bytes; "" if unknown.
+    """Returns the kind of a file: `INFO`, one of the endings `READABLE`, or "" if unknown.
 
-    A text file may be gzipped, even if its name does not end in .gz.
+    The kind is the ending of the file's name, without .gz. For any other ending, the first bytes determine the kind.
     """
     kind = ending(path, _GZIPPED).removesuffix(".gz")
     if kind == ".sem_ids":
@@ -220,7 +220,7 @@ def _plain_ids(ids: list[Any], path: Path) -> np.ndarray:
         return np.array(ids, object)
     if all(type(item) is int and abs(item) < 2**63 for item in ids):
         return np.array(ids, np.int64)
-    raise UserError(f"{path}: some item ids are whole numbers and others are text; give ids of one type")
+    raise UserError(f"{path}: item ids must be all text, or all whole numbers of 64 bits; give ids of one type")
 
 
 def _read_jsonl(path: Path) -> Content:

@@ -73,7 +73,10 @@ def export(
     request = request_digest(*parts, *programs)
     if is_the_same(out, earlier, request, finish, messages):
         return
-    messages.line(f"Exporting {len(run.data.ids):,} items of step {run.step:,}: codes, unique IDs, metrics and files")
+    messages.line(
+        f"Exporting {len(run.data.ids):,} items with the checkpoint of step {run.step:,}: codes, unique IDs, metrics "
+        "and files"
+    )
     with messages.progress("exporting, %", 100, transient=True) as progress:
         made = make_export(run, unique=unique, align_to=to, about={REQUEST: request}, done=progress.move)
         write_export(made, out, records=workdir, programs=programs, finish=finish)

@@ -1,4 +1,4 @@
-"""LETTER (Wang et al., 2405.07314). LETTER-TIGER and LETTER-LC-Rec read the files of LC-Rec."""
+"""Writes files for LETTER (Wang et al., 2405.07314), whose programs read LC-Rec's format."""
 
 from sid_jax.formats.lcrec import write_lcrec as write_letter
 

@@ -16,7 +16,7 @@ from sid_jax.quantize.beam import beam_codes, completed_codes
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import assign_codes, sum_codewords
 
-# Numbers of decoded tuples, of vectors, of prefixes, and of tuples that complete prefixes per call. They limit the
+# Maximum numbers per call: decoded tuples, encoded vectors, prefixes, and tuples that complete prefixes. They limit the
 # memory of intermediate arrays for any number of codes.
 _TUPLES_A_CALL = 2**12
 _VECTORS_A_CALL = 2**11
@@ -33,7 +33,7 @@ class CodeAlternatives:
 
     def __init__(self, model: RQVAE, vectors: Rows):
         self._model, self._vectors = model, vectors
-        # An item takes part in several rounds of a search. Its latent vector is computed in the first one.
+        # An item may take part in several rounds of a search, so its latent vector is kept after the first one.
         latent_dimension = model.quantizer.codebooks[0].shape[1]
         self._latents = np.empty((len(vectors), latent_dimension), np.float32)
         self._encoded = np.zeros(len(vectors), bool)
@@ -47,7 +47,7 @@ class CodeAlternatives:
         """
         model, sizes = self._model, self._model.quantizer.codebook_sizes
         if len(sizes) == 1:
-            # A first code of a single level is a whole tuple, which has no alternatives.
+            # With a single level, the first code is the whole tuple, which therefore has no alternatives.
             return first_codes[:, None, None], np.full((len(rows), 1), np.inf, np.float32), np.zeros(len(rows))
         size = min(_PREFIXES_A_CALL, _COMPLETED_A_CALL // sizes[-1]) // search.prefixes
 

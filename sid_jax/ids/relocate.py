@@ -22,7 +22,7 @@ _PREFIXES_AT_ONCE = 2**21
 # Each sorted run of added tuples is longer than the next run by more than this factor (see `Occupancy`).
 _RUN_RATIO = 4
 # Up to this number of possible tuples, the key of a tuple (`tuple_keys`) is its position in lexicographic order. With
-# more, the key is a hash.
+# more, the prefix is hashed.
 _LARGEST = 2**62
 
 
@@ -32,7 +32,7 @@ class Search(NamedTuple):
     Attributes:
       prefixes: number of prefixes of L - 1 codes per item under which free tuples are searched.
       tuples: number of free tuples per item among which the round chooses.
-      exact: whether the round compares the exact costs of these tuples, or else the approximate costs.
+      exact: whether the round compares the tuples by exact cost; otherwise by approximate cost.
     """
 
     prefixes: int
@@ -55,7 +55,8 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
 
 
-# Returns for prefixes `[..., L - 1]` a mask `[..., K]` bool of the last codes that complete a full tuple.
+# A tuple is full if it has no place left. Returns, for prefixes `[..., L - 1]`, a mask `[..., K]` bool of the last
+# codes whose tuples are full.
 Full = Callable[[np.ndarray], np.ndarray]
 
 
@@ -332,7 +333,7 @@ def tuple_keys(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
 
 
 def prefix_keys(prefixes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """Returns the keys of prefixes of L - 1 codes, `[..., L - 1]`, for levels of L sizes: `[...]` int64."""
+    """Returns a key for each prefix `[..., L - 1]`: `[...]` int64. `sizes` has the numbers of codes of all L levels."""
     keys = np.zeros(prefixes.shape[:-1], np.uint64)
     levels = np.moveaxis(prefixes, -1, 0).astype(np.uint64)
     if math.prod(sizes) <= _LARGEST:
@@ -365,7 +366,12 @@ class Occupancy:
         return found
 
     def count_under(self, prefixes: np.ndarray, size: int) -> np.ndarray:
-        """Returns the numbers of items `[M, size]` of the `size` tuples of each prefix, by the prefixes' keys `[M]`."""
+        """Returns the number of items of each tuple under the given prefixes, `[M, size]` int32.
+
+        Args:
+          prefixes: `[M]`, keys of the prefixes, see `prefix_keys`.
+          size: number of codes of the last level.
+        """
         counts = np.zeros((len(prefixes), size), np.int32)
         for names, numbers in (self._known, *self._added):
             first, end = np.searchsorted(names, [prefixes * size, (prefixes + 1) * size])

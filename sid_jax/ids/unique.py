@@ -124,9 +124,9 @@ def _refuse_full(num_new: int, num_published: int, sizes: Sequence[int], capacit
     if num_published + num_new > places:
         what = "IDs" if capacity == 1 else f"places ({capacity} for each ID)"
         raise UserError(
-            f"the number of new items is {num_new:,}, but only {max(0, places - num_published):,} of {places:,} {what} "
-            f"of {len(sizes)} levels of {tuple(sizes)} codes are free; append fewer items, reuse the IDs of removed "
-            "items with --reuse_removed, or train with more codes or levels and make a new export"
+            f"the number of new items is {num_new:,}, but {len(sizes)} levels of {tuple(sizes)} codes have only "
+            f"{max(0, places - num_published):,} free {what} out of {places:,}; append fewer items, reuse the IDs of "
+            "removed items with --reuse_removed, or train with more codes or levels and make a new export"
         )
 
 

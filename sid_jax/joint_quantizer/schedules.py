@@ -30,9 +30,9 @@ class Course:
       warmup_steps: number of warm-up steps of the quantizer's learning rates.
       settings: temperature, min_temperature and noise_scale.
       settle_share: share of the steps, at the end, without noise on the choice of codes.
-      hold: whether parameters are frozen before `freeze_step`: the encoder in the steps of `settle_share`, and
-        codebooks and decoder in the second half of these steps. If False, all learning rates fall to 0 at
-        `freeze_step`.
+      hold: whether parameters are frozen before `freeze_step`. If True, the encoder is frozen in the last steps (the
+        share `settle_share`), and codebooks and decoder in the second half of these last steps. If False, all learning
+        rates fall to 0 at `freeze_step`.
     """
 
     freeze_step: int

@@ -11,9 +11,9 @@ import numpy as np
 
 from .model import Model
 
-# The searches that an append makes, see `sid_jax.ids.relocate`. Each is a number of prefixes of L - 1 codes that begin
-# with the same first code, and the number of their nearest free tuples whose decoded vectors are compared with the
-# item's vector.
+# The rounds of search of an append (`sid_jax.ids.relocate`). Each is a pair: the number of prefixes of L - 1 codes with
+# the same first code, and how many of the nearest free tuples under them are decoded and compared with the item's
+# vector.
 _SEARCHES = ((16, 2), (32, 1))
 
 
@@ -21,9 +21,9 @@ def free_tuple(model: Model, vector: np.ndarray, taken: Counter[tuple[int, ...]]
     """Returns the item's own codes if they are free, or else a nearby code tuple that is free.
 
     Tuples under the item's own first code are tried first, in the order of their distance to the latent vector. Of the
-    two nearest free tuples, the one whose decoded vector is nearer to `vector` is returned. If no tuple near the latent
-    vector is free, all tuples under the first code are tried in numerical order, starting at the item's own later
-    codes. If the first code has no free tuple, the other first codes are tried, the nearest first.
+    nearest free tuples of a round, the one whose decoded vector is nearest to `vector` is returned. If no tuple near
+    the latent vector is free, all tuples under the first code are tried in numerical order, starting at the item's own
+    later codes. If the first code has no free tuple, the other first codes are tried, the nearest first.
 
     Args:
       model: the export's model.

@@ -14,8 +14,8 @@ from sid_jax.streams import stream_rng
 
 _NO_ITEMS = "items with a column {0} (--items), or an export with this column"
 _NO_HISTORIES = "histories (--histories)"
-# Share of training rows from which `item_dropout` leaves out nothing. In a row with items left out, an item may follow
-# an item that it never followed in a history.
+# Probability that `item_dropout` leaves a training row complete. Incomplete rows have successions of items that occur
+# in no history, so some complete rows are needed.
 _COMPLETE = 0.5
 
 
@@ -51,7 +51,7 @@ class Examples:
       ids: text of each item's Semantic ID.
       max_history: maximum number of items in a history; earlier items are dropped.
       max_text: maximum number of characters of a title or description.
-      copies: number of training rows for each user or target, instead of one.
+      copies: number of training rows for each answer, or for each user if the task is "sequence".
       item_dropout: probability that an item of a history is left out of a training row, see `write_training_data`.
       seed: seed of the order of training rows, their wording and the items that are left out.
     """

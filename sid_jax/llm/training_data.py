@@ -76,7 +76,7 @@ def write_training_data(
         "sequence". The copies differ in their wording, and in the items that `item_dropout` leaves out.
       item_dropout: probability, below 1, that an item of a history is left out of a training row. Half of the rows,
         drawn at random, are complete. This is data augmentation: a small model overfits if all rows of a user are
-        equal. Answers are never left out, and at least one item of each history stays.
+        equal. The last item of a row is never left out, and at least one item before it stays.
       seed: seed of the order of training rows, their wording and the items that are left out.
       pattern, markers: see `sid_jax.llm.id_tokens`.
       forms: "chat" for the column `messages`, "text" for the columns `prompt` and `completion`.

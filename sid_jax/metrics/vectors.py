@@ -86,7 +86,7 @@ def _compared(model: RQVAE, vectors: np.ndarray, codes: np.ndarray) -> tuple[np.
 
 
 def _decoded(vectors: np.ndarray, codes: np.ndarray) -> Iterator[tuple[jax.Array, ...]]:
-    """Yields vectors and codes in blocks of equal size, each with whether a row counts; the last block is padded."""
+    """Yields blocks of equal size: vectors, codes, and a mask that is False for padding rows of the last block."""
     size = -(-len(codes) // -(-len(codes) // _DECODED_A_CALL))
     for first in range(0, len(codes), size):
         rows = np.arange(first, first + size)

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 def with_gradient_unless(frozen: jax.Array, function: Callable[[Any], Any], params: Any) -> Any:
     """Returns `function(params)`, whose gradient with respect to `params` is 0 if `frozen` is True.
 
-    The gradient is then not computed. With `jax.lax.stop_gradient`, it could only be omitted in a second program.
+    In this case, the gradient is not computed. `jax.lax.stop_gradient` cannot depend on a traced value, so it would
+    need a second compiled program.
 
     Args:
       frozen: bool, a scalar that may be traced.

@@ -184,8 +184,8 @@ class RQVAE(nnx.Module):
             assigned in float32.
           part_dropout: share of an item's parts that are masked in the encoder's input; at least one part is not
             masked; may be traced. The decoder reconstructs all parts that the item has.
-          frozen_encoder: bool, whether the encoder's parameters get no gradient, which is then not computed; None for
-            False. May be traced.
+          frozen_encoder: bool; may be traced. If True, the gradient of the encoder's parameters is 0 and is not
+            computed. None means False.
           **choices: arguments of `residual_quantize`: temperature, noise_scale, hard, ...
         """
         encoder_key, noise_key, decoder_key = [None] * 3 if key is None else jax.random.split(key, 3)

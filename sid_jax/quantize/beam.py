@@ -69,10 +69,10 @@ def completed_codes(
 
     Args:
       latents: `[B, Z]`.
-      codebooks: L arrays `[K, Z]`, or one `[L, K, Z]`; K of the last level.
+      codebooks: L arrays `[K, Z]`, or one `[L, K, Z]`. Below, K is the number of codes of the last level.
       prefixes: `[B, C, L - 1]` int32, the first codes of the tuples, distinct within a row.
       distances: `[B, C]`, the squared distances from each vector to the sums of the prefixes' codewords.
-      excluded: `[B, C, K]` bool, where a prefix and a last code are an excluded tuple.
+      excluded: `[B, C, K]` bool, True if the prefix with this last code is an excluded tuple.
       count: number of tuples to return; static.
 
     Returns:
@@ -122,7 +122,10 @@ def _with_cross_terms(
 
 
 def _extended(codes: jax.Array, scores: jax.Array, width: int) -> Codes:
-    """Returns the `width` nearest of prefixes `[B, C, l]` plus one code; `scores` `[B, C, K]` are minus distances."""
+    """Extends prefixes `[B, C, l]` by one code, and returns the `width` nearest results.
+
+    `scores` `[B, C, K]` are negative squared distances.
+    """
     scores, parents, code = _best(scores, width)
     codes = jnp.take_along_axis(codes, parents[..., None], axis=1)
     return jnp.concatenate([codes, code[..., None]], axis=-1), jnp.maximum(-scores, 0.0)

@@ -122,7 +122,10 @@ def nearest_rotation(products: np.ndarray) -> np.ndarray:
 
 @jax.jit
 def _move(points: jax.Array, centroids: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns centroids `[K, Z]` after one Lloyd iteration, and the mean of each point's cluster `[N, Z]`."""
+    """Returns centroids of one subvector `[K, F]` after one Lloyd iteration, and the mean of each point's cluster.
+
+    The means are `[N, F]`, where F is the number of features of the subvector.
+    """
     codes = nearest_codes(points, centroids)
     means, counts = cluster_means(points, codes, len(centroids))
     nearest = means[codes]

@@ -103,12 +103,13 @@ def embeddings_of_codewords(
       `[T, E]` float32, in the order of `sid_jax.tokens.vocabulary.Vocabulary`.
 
     Raises:
-      ValueError: if T' is not the number of tokens of the first levels.
+      ValueError: if T' is not the total number of codes of the first one or more levels.
     """
     levels = level_slices(sizes)
     if len(codewords) not in [level.stop for level in levels]:
         raise ValueError(
-            f"there are {len(codewords)} codewords, which is not the sum of the first of the sizes {sizes}"
+            f"there are {len(codewords)} codewords, but the sizes {sizes} need one codeword for each code of the first "
+            "one or more levels"
         )
     center, spread = center_and_spread(vocabulary_embeddings)
     to_features = stream_rng(seed, "map_of_codewords").normal(size=(codewords.shape[1], len(center)))

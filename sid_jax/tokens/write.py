@@ -48,7 +48,8 @@ def write_tokens(
     """Writes an export's IDs as tokens of a language model, atomically.
 
     If the export's table is in several files, `items.parquet` is a folder with one file for each of these files. The
-    codes of all items, one or two bytes per code, and their trie are in memory; nothing else grows with N.
+    codes of all items, one or two bytes per code, their trie and the text of the grammars are in memory; nothing else
+    in memory grows with N.
 
     Args:
       folder: the export.

@@ -40,12 +40,12 @@ _ITEMS_A_CALL = 2**13
 
 
 def with_levels(config: ConfigDict, data: VectorSet, workdir: Path | None, messages: Messages) -> ConfigDict:
-    """Returns a config whose numbers of levels and codes are numbers; "auto" is replaced, see `with_sizes`.
+    """Returns a config in which `model.num_levels` and `model.codebook_size` are not "auto", see `with_sizes`.
 
-    If the catalog is too large for three levels, items are encoded by residual k-means. Levels are added to the number
-    that follows from the number of items as long as more than a tenth of the items share their code tuple with another
-    item and a further level decreases this share by at least a quarter. The choice is printed with its reason. A
-    resumed run keeps its number of levels. All processes use the choice of the first process.
+    If `with_sizes` gives more than three levels, items are also encoded by residual k-means. A level is added as long
+    as more than a tenth of the items share their code tuple with another item, and the level decreases this share by at
+    least a quarter. The choice is printed with its reason. A resumed run keeps its number of levels. All processes use
+    the choice of the first process.
     """
     chosen = with_sizes(config, len(data.ids))
     by_number, size = chosen.model.num_levels, config.model.codebook_size
@@ -83,8 +83,8 @@ def collision_shares(config: ConfigDict, data: VectorSet) -> Iterator[float]:
     """Yields, for 1, 2, 3, ... levels of residual k-means, the share of items whose code tuple another item shares.
 
     With more than 262,144 items, the share is counted over a sample, and extrapolated by a power of the number of
-    items. The exponent is that between a quarter of the sample and the sample. The result is an estimate, somewhat too
-    large, since the exponent decreases as the share approaches 1.
+    items. The exponent follows from the shares in the sample and in a quarter of it. The result is somewhat larger than
+    the share of k-means over all items, since the exponent decreases as the share approaches 1.
     """
     rng, num_items = stream_rng(config.seed, "levels"), len(data.ids)
     rows = np.sort(rng.choice(num_items, min(num_items, _COUNTED_ITEMS), replace=False))

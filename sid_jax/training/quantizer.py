@@ -189,8 +189,9 @@ class _QuantizerJob(Job[TrainState]):
         return on_every_device(from_first(make, self.abstract_state()), self.mesh)
 
     def evaluates(self, step: int) -> bool:
-        # An evaluation of all items takes about as long as training on a quarter of them. A run with less than two
-        # epochs between evaluations is only evaluated at its end; "auto" does this for more than about a million items.
+        # An evaluation of all items takes about as long as training on a quarter of them. If `num_epochs` is "auto" and
+        # evaluations would be less than two epochs apart, as for more than about 1.2 million items, the run is only
+        # evaluated at its end.
         lengths = self.lengths
         rare = self.config.train.num_epochs != AUTO or lengths.eval_every_steps >= 2 * lengths.steps_per_epoch
         return step == lengths.num_steps or (rare and super().evaluates(step))

@@ -31,7 +31,7 @@ class TrainedRun:
 
     Attributes:
       config: the resolved settings of the run.
-      data: the corpus of the run, with its cold items.
+      data: the catalog of the run, with its cold items.
       recipe: static parts of the run.
       state: the state at `step`.
       step: the step of the checkpoint.

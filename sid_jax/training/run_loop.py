@@ -72,9 +72,9 @@ class Job(abc.ABC, Generic[S]):
         self.config, self.mesh, self.lengths = config, mesh, lengths
 
     def evaluates(self, step: int) -> bool:
-        """Returns whether an evaluation follows the step. True for the last step.
+        """Returns whether an evaluation follows the step; it must be True for the run's last step.
 
-        Each step with an evaluation must be the last one of a call of `take_steps`.
+        An evaluation is only possible between two calls of `take_steps`, so the step must be the last one of a call.
         """
         return self.lengths.ends_in_evaluation(step)
 

@@ -39,7 +39,7 @@ def num_epochs_of(train: ConfigDict, num_examples: int) -> float:
     """Returns `train.num_epochs`. If the setting is "auto", the number is derived from the number N of examples.
 
     With "auto", the number of examples seen in training is proportional to N up to N = 80,000, and to N^(1/4) above.
-    Training on a million items therefore takes about twice as long as on 80,000. A run has at least 60 steps.
+    Training on a million items therefore has about twice as many steps as on 80,000. A run has at least 60 steps.
     """
     if train.num_epochs != AUTO:
         return train.num_epochs

@@ -1,4 +1,4 @@
-"""The workdir of a run: records the run's settings and data fingerprint, and rejects another run in the folder."""
+"""Claims the workdir of a run: writes the run's settings and data fingerprint, and rejects a workdir of another run."""
 
 from __future__ import annotations
 

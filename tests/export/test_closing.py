@@ -26,4 +26,4 @@ def test_a_sample_is_named_unless_it_has_all_items(num_items, note):
 
 
 def test_the_r2_of_cold_items_states_their_number():
-    assert notes(2000, num_cold=2, r2=0.7, r2_cold=0.6)["R^2 of cold items"].startswith("of 2 cold items")
+    assert notes(2000, num_cold=2, r2=0.7, r2_cold=0.6)["R^2 of cold items"].startswith("2 cold items")

@@ -20,7 +20,7 @@ from tests.commands import ROOT
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """The variables of the Python code in docs/pytorch.md after its run, and the model, vectors and folder."""
+    """Runs the Python code of docs/pytorch.md; returns its variables, and the model, vectors and folder."""
     folder = tmp_path_factory.mktemp("reader")
     vectors = np.random.default_rng(0).normal(size=(60, 12)).astype(np.float32)
     np.save(folder / "vectors.npy", vectors)

@@ -47,9 +47,9 @@ def test_shapes_that_do_not_fit_are_refused():
         append_suffix(np.zeros((2, 3), np.int32), np.arange(3))
 
 
-@pytest.mark.parametrize(("capacity", "words"), [(1, "1 of 4 IDs of 2 levels"), (2, "5 of 8 places .2 for each ID")])
+@pytest.mark.parametrize(("capacity", "words"), [(1, "1 free IDs out of 4"), (2, "5 free places .2 for each ID. out of 8")])
 def test_more_new_items_than_places_are_refused(capacity, words):
     published = np.array([[0, 0], [0, 1], [1, 0]], np.int32)
     new = np.zeros((6, 2), np.int32)
-    with pytest.raises(UserError, match=f"number of new items is 6, but only {words}"):
+    with pytest.raises(UserError, match=f"new items is 6, but 2 levels of .2, 2. codes have only {words}"):
         extend_ids("relocate", new, np.arange(6), (2, 2), None, published, capacity=capacity)

@@ -69,7 +69,7 @@ class VectorParts:
 
     @property
     def consecutive(self) -> bool:
-        """Whether the items are the first N rows of all files together, because no earlier row is dropped."""
+        """Whether the items are rows 0 to N - 1 of all files together: no row before the last item is dropped."""
         starts = itertools.accumulate((part.num_rows for part in self.parts), initial=0)
         gapless = all(part.first_item == start for part, start in zip(self.parts, starts, strict=False))
         return gapless and self.num_items == self.num_rows

@@ -74,7 +74,7 @@ def summary(lists: np.ndarray, targets: np.ndarray, num_items: int) -> dict[str,
       ValueError: if there are no users, the lists are too short, or a list has an item twice.
     """
     if not len(lists) or lists.shape[1] < _LONGEST:
-        raise ValueError(f"lists must have shape [U, k] with k >= {_LONGEST}, not {list(lists.shape)}")
+        raise ValueError(f"lists must have shape [U, k] with U >= 1 and k >= {_LONGEST}, not {list(lists.shape)}")
     places = ranks(lists, targets)
     return {
         **{f"recall@{k}": float(recall_at(places, k).mean()) for k in (5, 10)},

@@ -1,4 +1,7 @@
-"""Builds a blend from training histories, and fits its weights by maximum likelihood on the validation targets."""
+"""Builds a blend from training histories, and fits its weights by maximum likelihood on the validation targets.
+
+A blend is the weighted sum of a scorer's score and of further terms, such as transitions, content and popularity.
+"""
 
 from __future__ import annotations
 
@@ -69,8 +72,8 @@ def fit_blend(
 
     Args:
       blend: the terms.
-      ranker: the trained model, over a catalog with the evidence of these terms. Only items on which the model was
-        trained may be recommended.
+      ranker: the trained model. Its catalog must have the data of these terms (`catalog.evidence`), and its candidates
+        must be items on which the model was trained.
       examples: histories and targets on which the model was not trained.
       window: maximum history length; older items are dropped.
       exclude_seen: whether items of a user's history are excluded from the candidates.
@@ -108,7 +111,7 @@ def _strongest(graph: scipy.sparse.csr_array, most: int) -> tuple[np.ndarray, np
 
 
 def _principal(content: np.ndarray, most: int) -> np.ndarray:
-    """Returns the projection `[D, d]` of centered vectors onto their first principal directions."""
+    """Returns the projection `[D, d]` of content vectors onto their first principal directions, without centering."""
     features = content.shape[1]
     if features <= most:
         return np.eye(features, dtype=np.float32)
