@@ -1,4 +1,4 @@
-"""Writes the Semantic IDs and codebooks of a training run, like `sid-jax export`, but from a copy of the repository.
+"""Writes the Semantic IDs and codebooks of a run. This script is `sid-jax export` for a clone of the repository.
 
 python export.py --workdir=runs/ml100k --out=exports/ml100k
 """

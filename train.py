@@ -1,4 +1,4 @@
-"""Trains a quantizer (RQ-VAE) on item vectors: the same as `sid-jax train`, run from a copy of the repository.
+"""Trains a quantizer (RQ-VAE) on item vectors. This script is `sid-jax train` for a clone of the repository.
 
 python train.py --config=configs/ml100k.py:gumbel --workdir=runs/ml100k
 """

@@ -2,8 +2,8 @@
 
 python benchmarks/text_speed.py --threads=1 --json=texts.json
 
-Without `--model` the model has the shape of all-MiniLM-L6-v2 and random weights. Texts are synthetic, as long as
-product titles with their categories: 8 to 224 words, with a median of about 36. The script also prints how much the
+Without `--model`, the model has the shape of all-MiniLM-L6-v2 and random weights. The texts are synthetic. They have 8
+to 224 words, with a median of about 36, like product titles with their categories. The script also prints how much the
 vectors of sid_jax differ from the vectors of sentence-transformers for the same texts. This script needs the `bert` and
 `text` extras.
 """
@@ -93,7 +93,7 @@ def print_differences(model: str, num_texts: int) -> None:
 
 
 def make_texts(number: int) -> list[str]:
-    """Returns texts of random words, as long as the texts of Amazon products."""
+    """Returns texts of random words, with lengths similar to those of the texts of Amazon products."""
     random = np.random.default_rng(0)
     lengths = np.clip(random.lognormal(np.log(36), 0.25, number), 8, 224).astype(int)
     return [" ".join(f"word{word}" for word in random.integers(0, _WORDS, length)) for length in lengths]

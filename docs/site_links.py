@@ -1,7 +1,8 @@
-"""Hook of mkdocs: links in docs pages work on a code host and in the site alike.
+"""Hook of mkdocs that adapts the links of docs pages, so that they work both in the site and on a code host.
 
-On a code host `[config.py](../sid_jax/config.py)` opens the file. The site has a copy of each such file in `source/`,
-and CONTRIBUTING.md and CHANGELOG.md as pages. A link that shows a page's file name shows its title in the site.
+On a code host such as GitHub, the link `[config.py](../sid_jax/config.py)` opens the file. The site has a copy of each
+such file in `source/`, and it has CONTRIBUTING.md and CHANGELOG.md as pages. If the text of a link is the file name of
+a page, the site shows the title of the page instead.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _FILE_NAME_LINK = re.compile(r"\[[\w/-]+\.md\](?=\(([^)#:\s]+\.md)[)#])")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the pages of the repository root, and each file of the repository that a page links to."""
+    """Adds to the site the pages of the repository root, and each file of the repository that a page links to."""
     for name, page in PAGES.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / name)))
     for file in files.documentation_pages():
@@ -35,7 +36,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Replaces links out of docs/ by those to the site's copies, and file names by titles."""
+    """Replaces links to files outside docs/ by links to the site's copies, and file names in link texts by titles."""
     here = page.file.src_uri
 
     def in_site(match: re.Match[str]) -> str:
@@ -49,16 +50,16 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def _title(file: File) -> str:
-    """Returns the first heading of a page, up to a colon: "Metrics" of "Metrics: what they mean"."""
+    """Returns the first heading of a page up to a colon, such as "Metrics" for "Metrics: what they mean"."""
     return file.content_string.partition("\n")[0].removeprefix("# ").partition(":")[0]
 
 
 def _in_repository(page: str, target: str) -> str:
-    """Returns the path in the repository of what a page of the site links to."""
+    """Returns the path in the repository of the file to which a page of the site links."""
     source = next((name for name, there in PAGES.items() if there == page), f"docs/{page}")
     return posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
 
 
 def _in_site(path: str) -> str:
-    """Returns the path in the site of a path in the repository."""
+    """Converts a path in the repository to a path in the site."""
     return path.removeprefix("docs/") if path.startswith("docs/") else PAGES.get(path, f"source/{path}")

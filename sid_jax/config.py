@@ -90,7 +90,9 @@ _DATA: Declaration = {
             choices=("none", "sequences", "interactions", *CATALOGS),
         ),
         "path": Setting(
-            "", "File of histories; for a named catalog, a path as in `data.path`. Empty: the value of `data.path`."
+            "",
+            "File of histories; for a named catalog, a path as in `data.path`. Empty: `data.path` if `data.source` is "
+            "the same catalog; any other named catalog is read from the cache, or downloaded.",
         ),
         "user_column": Setting("user_id", "interactions: name of the column of users."),
         "item_column": Setting("item_id", "interactions: name of the column of items."),
@@ -98,8 +100,8 @@ _DATA: Declaration = {
     },
     "collaborative_weight": Setting(
         0.5,
-        "Variance of the co-occurrence part, an additional part of each vector that is computed from the histories. "
-        "The part from `data.source` has variance 1. 0: no co-occurrence part.",
+        "Variance of the co-occurrence part, relative to that of the part from `data.source`. The co-occurrence part "
+        "is an additional part of each vector, computed from the histories. 0: no co-occurrence part.",
         range=NOT_NEGATIVE,
     ),
     "parts": Setting(
@@ -161,8 +163,8 @@ _MODEL: Declaration = {
     "num_levels": Setting(
         AUTO,
         "Number L of levels; before IDs are made unique, an ID has L codes. auto: 3 for up to 40,000 items. For more "
-        "items, 4 (5 for more than 10 million). Levels are added if, by an estimate on a sample, more than about a "
-        "tenth of the items would share their codes.",
+        "items, 4 (5 for more than 10 million), or more if, by an estimate on a sample, more than a tenth of the items "
+        "would otherwise share their code tuple with another item.",
         range=(1, 64),
         any_type=True,
         words=(AUTO,),

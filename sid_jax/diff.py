@@ -28,7 +28,8 @@ def compare(old: IdTable, new: IdTable) -> dict[str, Any]:
     Returns:
       num_old, num_new: number of items in each table;
       num_common: number of common items;
-      num_added, num_gone: number of items that are only in the new table, and only in the old table;
+      num_added: number of items that are only in the new table;
+      num_gone: number of items that are only in the old table;
       num_changed, changed: number of common items with another ID, and their share;
       num_reassigned: number of old IDs that belong to other items in the new table;
       lengths: codes per ID in each table. If the lengths differ, every ID counts as changed, and only the levels that

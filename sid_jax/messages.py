@@ -209,7 +209,7 @@ def _log_console() -> Console:
 
 def _print_unless_configured() -> None:
     # Handlers of the root logger are not checked, since importing Orbax adds one even if the caller has not configured
-    # logging. The level is checked instead, which Orbax leaves at WARNING.
+    # logging. The level is checked instead, since Orbax leaves the level at WARNING.
     if LOGGER.handlers or LOGGER.isEnabledFor(logging.INFO):
         return
     LOGGER.addHandler(_ConsoleHandler(logging.INFO))

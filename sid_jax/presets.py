@@ -1,7 +1,7 @@
 """Presets: named sets of settings. `preset("ml100k:gumbel")` returns the settings of `--config=ml100k:gumbel`.
 
-A preset changes some of the defaults, which are the recommended settings for vectors of any origin. The folder
-`configs/` has the same presets as files for `--config` that can be copied.
+A preset changes some of the default settings. The default settings are recommended for vectors of any origin. The
+folder `configs/` has the same presets as files for `--config` that can be copied.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sid_jax.settings import choose
 
 # Number of movies in each small MovieLens data set. The other data sets have 10,681 to 87,585 movies.
 _FEW_FILMS = {"100k": 1682, "1m": 3883, "latest-small": 9742}
-# Data sets of the presets of a recommender, as arguments of `recommend` and `joint`.
+# The data sets that the presets `recommend` and `joint` accept as arguments.
 RECOMMENDER_DATA = ("ml100k", "beauty")
 
 

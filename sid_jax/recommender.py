@@ -94,7 +94,7 @@ class Recommender:
             one row per interaction, or the path of a file that the commands accept. The settings `data.user_column`,
             `data.item_column` and `data.time_column` name the columns of a table.
           vectors: content vectors of the items, for models and settings that use them (`model.kind="scorer"`, cold
-            items): `[N, D]` in the order of the ID table, or vectors with ids, in any form that
+            items). They are `[N, D]` in the order of the ID table, or vectors with ids in any form that
             `SemanticIdTokenizer.fit` accepts. None: the vectors of the setting `quantizer.data.path`, if it is set.
           on_unknown: how items that are not in the ID table are treated: "error" rejects them, "drop" drops them.
           workdir: a folder for checkpoints and metrics. An interrupted run in this folder is resumed, with
@@ -167,8 +167,8 @@ class Recommender:
         """Returns the k most likely next items, with titles and scores.
 
         Args:
-          history: any number of item ids, the oldest first; the last `model.window` of them are used. If none of them
-            is in the ID table, the most popular items are returned.
+          history: any number of item ids, the oldest first. Of the items that are in the ID table, the last
+            `model.window` are used. If there are none, the most popular items are returned.
           k: maximum number of recommended items, 1 or more.
           user: the user's id, used only by models of the kind encoder_decoder.
           exclude_seen: whether items of the history are excluded.
@@ -265,7 +265,7 @@ class Recommender:
         Args:
           histories: see `fit`. None: the histories that were given to `fit`. Two baselines (popularity and item-kNN)
             are fitted on these histories without each user's last two items.
-          verbose: whether to show progress, see `fit`.
+          verbose: see `fit`.
 
         Returns:
           Recall, NDCG and MRR over all users, with 95 % bootstrap intervals, for the recommender, popularity and

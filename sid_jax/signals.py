@@ -14,8 +14,8 @@ from typing import Any
 
 # Windows has no SIGHUP.
 _NUMBERS = [signal.Signals[name] for name in ("SIGTERM", "SIGINT", "SIGHUP") if name in signal.Signals.__members__]
-# Seconds after which the exception of a signal is raised again, if a library swallowed it or a module was being
-# imported.
+# Delay in seconds before the exception of a signal is raised again after a library swallowed it. The exception is also
+# delayed by this time while a module is being imported.
 _AGAIN = 0.02
 
 

@@ -99,7 +99,7 @@ class SemanticIdTokenizer:
           item_ids: N distinct integers or strings. None takes the ids of the file, or else numbers the items from 0.
           weights: Weight of each part, by name; 1 by default.
           columns: Titles and other columns of the items: an Arrow table, a DataFrame or a mapping of N values each. If
-            `vectors` is a path, also a list of names of the file's columns.
+            `vectors` is a path, a list of names of the file's columns is also accepted.
           histories: Interaction histories: a list of lists of item ids, a dict from user to item ids, a table with one
             row per interaction, or a path. The IDs then depend on co-occurrence as well as on content.
           cold_items: Ids (or an `[N]` bool mask) of items that are excluded from training. They get IDs in the same way

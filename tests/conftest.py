@@ -32,7 +32,7 @@ os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {COMPILE_QUICKLY}"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Two test processes share the cores. If each process used several threads for BLAS and PyTorch, these threads would
+# Several test processes share the cores. If each process used several threads for BLAS and PyTorch, these threads would
 # wait for each other in busy loops.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

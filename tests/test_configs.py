@@ -42,7 +42,7 @@ def test_a_users_own_vectors(method):
     else:
         best = get_config("embeddings", f"{method},best")
         check_config(best)
-        # The usual run has 24 epochs for a catalog of up to 50,000 items, and fewer for a larger one.
+        # The usual run has 24 epochs for a catalog of up to 80,000 items, and fewer for a larger one.
         assert quick.train.num_epochs < 24 < best.train.num_epochs and usual.train.num_epochs == AUTO
 
 

@@ -259,7 +259,7 @@ def test_files_to_export(made, tmp_path, mistake, name):
             file("a.parquet", lambda path: write_parquet(path, [*NAMES[:5], "i1"], VECTORS[:6])),
             "id 'i1' is in row 1 and again in row 5 of --input",
         ),
-        # An export has the flag --on_bad_rows, so the message names this flag instead of the setting.
+        # The command `export` has the flag --on_bad_rows, so the message names this flag instead of the setting.
         "NaN": (*WRONG_FILES["NaN"][:2], "drop them (--on_bad_rows=drop)"),
         "ragged row groups": (
             parquet(["a", "b"], [[1.0] * 12, [3.0]], row_group_size=1),

@@ -182,7 +182,7 @@ TOKENIZERS = {
     ),
     "ste-5-epochs": _trained("sid_jax", "early", train__num_epochs=5, train__warmup_epochs=1.0),
     # This tokenizer differs from "ste" in more than the encoder: configs/embeddings.py also has another learning rate,
-    # wider layers, more latent features, and augmentation. The default of this file would be 128 codes for the movies.
+    # wider layers, more latent features, and augmentation. By default, it would give the films 128 codes per level.
     "ste-residual": _trained(
         "sid_jax",
         "residual",

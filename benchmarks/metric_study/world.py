@@ -18,8 +18,8 @@ from sid_jax.data.make_histories import in_catalog
 from sid_jax.data.scaling import normalize
 from sid_jax.recommend.data.split import EvaluationExamples
 
-# Number of test targets per user: the last items of the history, which are excluded from training. With one target per
-# user, the study could hardly distinguish any two ID tables.
+# Number of test targets per user. The targets are the last items of the history, and are excluded from training. With
+# one target per user, the study could hardly distinguish any two ID tables.
 QUESTIONS = 10
 
 
@@ -34,9 +34,9 @@ class World:
       vectors: `[N, D]` float32 of length 1, text embeddings of titles, years and genres.
       years: `[N]` object (str).
       genres: N lists.
-      known: each user's items without the last `QUESTIONS` ones: the training histories for tables, metrics and models.
-      questions: `QUESTIONS` test examples for each of U users: one of the last items is the target, and all items
-        before it are the history.
+      known: the training histories for tables, metrics and models, which lack each user's last `QUESTIONS` items.
+      questions: `QUESTIONS` test examples for each of U users. In each example, one of the user's last items is the
+        target, and all items before it are the history.
       pairs: `[N, N]`, co-occurrence counts of films in the training histories.
       together: `[N, C]` float32, co-occurrence vectors.
     """
@@ -61,7 +61,7 @@ def load_world(path: str, num_known: int, folder: Path) -> World:
 
     Args:
       path: path of the copy.
-      num_known: maximum number of known items of each user, the last ones before the test targets.
+      num_known: maximum number of known items of each user. They are the last items before the test targets.
       folder: folder for `known.txt`.
     """
     settings = default_config().data

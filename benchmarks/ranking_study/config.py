@@ -58,13 +58,14 @@ SETTINGS: Declaration = {
         "liked_from": Setting(4.0, "Minimum number of stars of a like.", range=NOT_NEGATIVE),
         "until": Setting(
             1.0,
-            "Share of all ratings that is used, counted from the earliest. While you choose settings, use a value "
-            "below 1, so that the last ratings stay unused.",
+            "Share of all ratings to use. The earliest ratings are used. While you choose settings, set a value below "
+            "1, so that the last ratings stay unused.",
             range=(0.01, 1),
         ),
         "train_share": Setting(
             0.8,
-            "Share of the used ratings that is for training, counted from the earliest. The others are for the test.",
+            "Share of the used ratings that is for training. The earliest ratings are for training, and the others are "
+            "for the test.",
             range=(0.01, 0.99),
         ),
         "cold_share": Setting(

@@ -29,7 +29,7 @@ class Ratings:
       liked: `[R]` bool.
       times: `[R]` int64, seconds.
       traits: `[U, F]` int32, categorical features of each user; F may be 0.
-      num_train: number of training ratings, the first ones; the others are the test.
+      num_train: number of training ratings. The first ratings are for training, and the others are for the test.
     """
 
     item_ids: np.ndarray
@@ -63,8 +63,8 @@ class Examples:
       liked: `[B]` bool, the target.
       history: `[B, H]` int32, the items that the user rated last, the latest first; padded with -1.
       history_liked: `[B, H]` bool.
-      figures: `[B, 2]` float32: the share of likes in the user's ratings so far, shrunk toward the global share, minus
-        the global share; and log(1 + number of ratings).
+      figures: `[B, 2]` float32. The first value is the share of likes in the user's ratings so far, shrunk toward the
+        global share, minus the global share. The second value is log(1 + number of the user's ratings so far).
       traits: `[B, F]` int32.
     """
 
@@ -82,8 +82,8 @@ def make_ratings(catalog: MovieLens, *, liked_from: float, until: float, train_s
     Args:
       catalog: MovieLens.
       liked_from: the minimum number of stars of a like.
-      until: the share of all ratings that is used, the earliest ones.
-      train_share: the share of the used ratings that is for training, the earliest ones.
+      until: the share of all ratings to use. The earliest ratings are used.
+      train_share: the share of the used ratings that is for training. The earliest ratings are for training.
 
     Raises:
       UserError: if the training ratings or the test ratings have only likes, or no likes.

@@ -57,7 +57,7 @@ def make_side(config: ConfigDict, kind: str, num_rows: int, table: IdTable, impr
       num_rows: from `side_names`.
       table: the Semantic IDs of the N items.
       impressions: `[N]`, number of training ratings of each item.
-      seed: seed of random hashing.
+      seed: seed of random hashing and of the random cuts.
 
     Raises:
       UserError: if an item has no vector, or features cannot be fitted.

@@ -151,7 +151,7 @@ def report(name, model, tokenizer, sequences):
     """Prints a line of metrics."""
     metrics = tokenizer.metrics
     print(
-        f"{name}: recall@10 {recall(model, tokenizer, sequences):.3f}, R² {metrics['r2']:.3f}, distinct codes "
+        f"{name}: recall@10 {recall(model, tokenizer, sequences):.3f}, R² {metrics['r2']:.3f}, distinct rate "
         f"{metrics['distinct_rate']:.3f}, codes in use {min(metrics['usage']):.0%}"
     )
 

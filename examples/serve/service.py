@@ -2,8 +2,9 @@
 
 RECOMMENDER=exports/recommender CATALOG=exports/latest uvicorn --app-dir examples/serve service:app
 
-`CATALOG` is an export, or a link to the newest one. `POST /reload` reads `CATALOG` again and replaces the old catalog,
-while other requests are answered. Do not expose `/reload` to the public.
+`CATALOG` is an export, or a link to the newest one. If the link leads to an export of another name than before,
+`POST /reload` reads this export and replaces the old catalog, while other requests are answered. Do not expose
+`/reload` to the public.
 """
 
 from __future__ import annotations
@@ -76,7 +77,10 @@ class Service:
         self._waiting: asyncio.Queue[tuple[History, asyncio.Future[dict]]] = asyncio.Queue()
 
     def reload(self) -> Catalog:
-        """Replaces the current catalog by the newest one; requests in progress finish with the old one."""
+        """Replaces the current catalog if the newest one has another name; returns the catalog that is then in use.
+
+        Requests in progress finish with the old catalog.
+        """
         with self._reloading:
             if self._folder.resolve().name != self.catalog.name:
                 self.catalog = Catalog.read(self._trained, self._folder)

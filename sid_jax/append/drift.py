@@ -99,18 +99,18 @@ def reference_of(manifest: Mapping[str, Any]) -> Reference | None:
 
 
 def fit_of(reference: Reference | None, errors: np.ndarray, own_spread: float) -> dict[str, Any]:
-    """Returns how well the codes represent new items, compared with the first version's items (the reference).
+    """Returns how well codes and IDs represent n items of the input, compared with the first version's items.
 
-    R^2 is 1 - (mean squared error of the new items) / (spread of the first version's items). The R^2 of the reference
-    has the same denominator, so the two values of R^2 differ only if the errors differ. Two other denominators would
-    distort the comparison. The spread of the new items would make R^2 too low if the new items are similar to each
-    other. The mean squared distance of the new items to the mean of the training items would make R^2 too high if the
-    new items are far from this mean.
+    R^2 is 1 - (mean squared error of the n items) / (spread of the first version's items). The R^2 of the reference has
+    the same denominator, so the two values of R^2 differ only if the errors differ. Two other denominators would
+    distort the comparison. The spread of the n items would make R^2 too low if the n items are similar to each other.
+    The mean squared distance of the n items to the mean of the training items would make R^2 too high if the n items
+    are far from this mean.
 
     Args:
-      reference: the reference; None if there is none.
+      reference: metrics of the first version's items; None if they are unknown.
       errors: `[n, 2]`, squared errors of codes and of Semantic IDs, summed over features.
-      own_spread: mean squared distance of the new items to their own mean; the denominator if there is no reference.
+      own_spread: mean squared distance of the n items to their own mean; the denominator if there is no reference.
     """
     spread = (reference.spread if reference else own_spread) or 1.0
     r2, r2_unique = (1 - errors.mean(axis=0, dtype=np.float64) / spread).tolist()

@@ -70,8 +70,8 @@ def append_items(
 
     Raises:
       UserError: if the export does not state how its IDs were made unique; if shapes do not match; if a vector is not
-        finite and not dropped; if an item to remove is unknown or also among the given items; if `on_known` or
-        `on_returned` rejects an item; or if there are not enough free IDs.
+        finite and not dropped; if a published item is both to be removed and among the given items; if `on_known`,
+        `on_returned` or `on_unknown` rejects an item; or if there are not enough free IDs.
     """
     policy = Policy(reuse_removed, on_known, on_returned, on_unknown)
     published = Published(export)

@@ -13,15 +13,16 @@ CATALOG_R2_LOST = 0.02
 BELOW_COLD = 0.05
 # R^2 of training items minus R^2 of new items, if there were no cold items.
 BELOW_TRAINED = 0.20
-# Jensen-Shannon distance between the distributions of the first codes of new and old items, minus the distance by
-# chance: the 99th percentile of the distance between the distribution of old items and random samples from it.
+# Jensen-Shannon distance between the distributions of the first codes of the new items and of the previous version's
+# items, minus the distance by chance. The distance by chance is the 99th percentile of the distances between the
+# previous version's distribution and random samples from it.
 CODE_SHIFT = 0.10
 # Share of the new items whose IDs differ from their codes.
 MOVED = 0.50
 # Share of all possible IDs that are in use or reserved. It is checked only for IDs made unique by relocation.
 FILL = 0.90
-# Minimum number of new items for the checks of their R^2 and their IDs, and minimum number of items added since
-# training for the check of their IDs and for the estimate of when retraining is due.
+# Minimum number of new items for the checks of their R^2 and their IDs. It is also the minimum number of items added
+# since training for the check of their IDs and for the estimate of when retraining is due.
 _FEWEST = 10
 
 # Cause of an exceeded threshold: the items differ from the training items, or there are too few codes.

@@ -27,7 +27,7 @@ class Policy:
     """How to treat items that have, or had, an ID.
 
     Attributes:
-      reuse_removed: whether the IDs of removed or moved items may be given to other items.
+      reuse_removed: whether the IDs of removed items, and the former IDs of moved items, may be given to other items.
       on_known: for input items that have an ID. "keep" keeps the ID, even if the item's vector has changed. "move"
         gives a new ID to each item whose codes have changed, and reserves the old ID. "error" rejects items that have
         an ID.

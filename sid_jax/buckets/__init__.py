@@ -5,9 +5,9 @@ system. An address is therefore replaced by a local path where it is parsed, and
 paths:
 
 - Inputs (`fetch`). `sid_jax.paths.as_path` copies the files at an address into the cache folder and returns the copy.
-  The name of the copy contains the version of the content (ETag, generation or SHA-256), and the copy is reused while
-  the version is the same. For an export or a run, only the files in its manifest are copied. Parquet files of vectors
-  are not copied but read from the bucket in blocks (`place.RemoteFile`), since they may be the largest files.
+  The name of the copy contains a digest that changes with the content, and the copy is reused while the digest is the
+  same. For an export or a run, only the files in its manifest are copied. Parquet files of vectors are not copied but
+  read from the bucket in blocks (`place.RemoteFile`), since they may be the largest files.
 - Outputs (`outputs`). A command writes a folder in the cache with the usual atomic writers. Before this folder is
   renamed (`sid_jax.export.atomic.publish`), its files are uploaded, with `manifest.json` as the last one. Readers read
   only the files that the manifest lists, so they see the whole export or nothing. A single file is uploaded atomically.

@@ -35,7 +35,7 @@ class Found:
 
     Attributes:
       files: the files, by their names in the local copy.
-      version: digest of the content.
+      version: a digest that changes with the content.
       content: maps the manifest's file name to the manifest's content; empty without a manifest.
       is_folder: whether the address is a prefix or a pattern, not a single file.
       lengths: for a run, the number of bytes of each file that belong to this version, since a later version may have
@@ -52,9 +52,9 @@ class Found:
 def fetched(address: str) -> Path:
     """Returns the local copy of a file, of the files that match a pattern, or of a folder.
 
-    For an export, a recommender or a run, the files in its manifest are copied. For any other folder, the files that
-    `sid_jax.data.listing.find_files` reads are copied, also from subfolders that are partitions (`name=value`). A copy
-    of the same version is reused, and copies of older versions are removed.
+    For an export, a recommender or a run, the files in its manifest are copied. For any other folder, all files are
+    copied except hidden ones, also from subfolders that are partitions (see `_visible`). A copy of the same version is
+    reused, and copies of older versions are removed.
 
     Raises:
       UserError: if there is nothing at the address, its upload was not completed, or a file cannot be copied.

@@ -166,7 +166,7 @@ class Place:
 
 
 class RemoteFile:
-    """A file that is read in the bucket, without a local copy; `str` returns its address."""
+    """A file in a bucket that is read without a local copy; `str` returns its address."""
 
     def __init__(self, address: str):
         self._address = address

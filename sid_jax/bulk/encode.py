@@ -27,8 +27,8 @@ from sid_jax.ids.convert import code_type
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.losses import squared_error
 
-# Number of vectors per call and device. It is smaller for CPUs, so that intermediate arrays fit into the cache.
-# `_CALLS_AHEAD` is the number of calls that are queued before the codes of the first call are read.
+# Number of vectors per call and device. It is smaller for CPUs, so that intermediate arrays fit into the cache. The
+# codes of a call are read after `_CALLS_AHEAD` later calls are queued.
 _ITEMS_A_DEVICE, _ITEMS_A_CPU = 16_384, 2048
 _CALLS_AHEAD = 2
 Item = TypeVar("Item")

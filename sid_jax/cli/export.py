@@ -86,7 +86,9 @@ _ON_UNKNOWN = flags.DEFINE_enum(
     "With --remove: ids that were never published are rejected (error) or ignored (drop).",
 )
 _REUSE_REMOVED = flags.DEFINE_bool(
-    "reuse_removed", False, "With --append_to: give the IDs of removed items to new items."
+    "reuse_removed",
+    False,
+    "With --append_to: other items may get the IDs of removed items and the former IDs of moved items.",
 )
 _ALIGN_TO = flags.DEFINE_string(
     "align_to",

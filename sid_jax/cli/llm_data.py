@@ -23,12 +23,15 @@ _TASKS = flags.DEFINE_list(
 _MAX_HISTORY = flags.DEFINE_integer("max_history", 20, "Maximum number of items of a history; older items are dropped.")
 _MAX_TEXT = flags.DEFINE_integer("max_text", 500, "Maximum number of characters of a title or description.")
 _COPIES = flags.DEFINE_integer(
-    "copies", 1, "Number of training rows for each answer, or for each user if the task is sequence."
+    "copies",
+    1,
+    "Number of training rows for each answer of a task with histories, or for each user if the task is sequence.",
 )
 _ITEM_DROPOUT = flags.DEFINE_float(
     "item_dropout",
     0.0,
-    "Probability that an item of a history is left out of a training row. Half of the rows are complete.",
+    "Probability that an item of a history is left out of a training row. Half of the rows, drawn at random, are "
+    "always complete.",
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the order, wording and item dropout of training rows.", lower_bound=0)
 _PATTERN = flags.DEFINE_string(

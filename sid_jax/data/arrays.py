@@ -31,7 +31,7 @@ def as_vectors(vectors: Any, where: str) -> np.ndarray:
     Args:
       vectors: an array `[N, D]` of NumPy, JAX or PyTorch, of any float or integer dtype; an Arrow or pandas column of
         lists; an Arrow or pandas table of D numeric columns; or a sequence of N sequences or arrays. Contiguous
-        float32 arrays are not copied. A memory map of contiguous float32 of mode "r" or "r+" stays mapped.
+        float32 arrays are not copied. A memory map of contiguous float32 stays mapped if its mode is "r" or "r+".
       where: name of the vectors in error messages.
 
     Raises:
@@ -92,7 +92,7 @@ def as_ordered_ids(ids: Any, where: str) -> np.ndarray:
 
 
 def ids_in_index(table: Any, id_column: str) -> Any | None:
-    """Returns the index of a pandas DataFrame without a column `id_column` if the index seems to hold ids, else None.
+    """Returns the index of a pandas DataFrame if it seems to hold ids and there is no column `id_column`; else None.
 
     An index seems to hold ids if its values are text, or if its name is `id_column`.
     """

@@ -72,7 +72,7 @@ def finite_items(data: VectorSet, on_bad_rows: str, option: str = "", where: str
 
 
 def _joined(earlier: LeftOut, later: LeftOut) -> LeftOut:
-    """Returns the rows of both; `later` counts rows without those of `earlier`."""
+    """Returns the dropped rows of both. The row numbers in `later` do not count the rows that `earlier` dropped."""
     if not earlier.num_rows:
         return later
     remaining = np.delete(np.arange(earlier.out_of), earlier.rows)

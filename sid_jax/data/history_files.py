@@ -118,10 +118,12 @@ def read_interactions(
 ) -> Histories:
     """Reads table files with one row per interaction, in any order; see `histories_of_table`.
 
-    Ids in a .csv file are strings. If there is no time column, a column of item lists in time order is read instead:
-    `sequence_data`, as GRID and NVIDIA recsys-examples write it, or RecBole's `item_id_list`, to which the row's
-    `item_id`, if any, is appended. If a user has several rows, the longest list is used. UserError is also raised if
-    the file cannot be read or lacks a column.
+    Ids in a .csv file are strings. If a file has no time column but a column of item lists in time order, each row is a
+    history. Such a column is `sequence_data`, which GRID and NVIDIA recsys-examples write, or RecBole's `item_id_list`.
+    The row's `item_id`, if any, is appended to RecBole's list. If a user has several rows, the longest list is used.
+
+    Raises:
+      UserError: see `histories_of_table`; also if the file cannot be read or lacks a column.
     """
     names = (user_column, item_column, time_column)
     if len(set(names)) < len(names):

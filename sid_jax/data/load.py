@@ -68,7 +68,7 @@ def load_vectors(
         `data.histories`.
       with_collaborative: whether to add co-occurrence vectors, computed from `data.histories`, to the relations.
       resident_bytes: maximum size in bytes of the user's vectors in memory; larger vectors stay in a memory-mapped
-        file. None for no limit. A single .npy file of float32 stays memory-mapped, see `read_vector_files`.
+        file. None for no limit. A single .npy or .pt file of float32 stays memory-mapped, see `read_vector_files`.
       option: see `vector_files.treat_bad_rows`.
 
     Raises:

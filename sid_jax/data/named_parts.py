@@ -148,7 +148,7 @@ def _read(part: NamedPart, data: VectorSet, settings: ConfigDict, option: str) -
 
 
 def _vectors(part: NamedPart, settings: ConfigDict, option: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns the vectors of a part's files, and their ids; None if the files have no ids.
+    """Returns the vectors of a part's files, and their ids. The ids are None if the files have none.
 
     Without ids, a dropped row is a row of NaN, so that the rows of the other items keep their positions.
     """

@@ -33,8 +33,8 @@ class Scaling:
         instead. Static.
       mean: `[D]` float32, subtracted.
       scale: `[D]` float32, positive, the divisor.
-      layout: the parts of a vector, each normalized by itself; a missing part (NaN) becomes 0, the mean. None for
-        vectors without parts. Static.
+      layout: the parts of a vector, which are normalized separately. A missing part (NaN) becomes 0 after the scaling.
+        None for vectors without parts. Static.
     """
 
     unit_norm: bool

@@ -267,9 +267,9 @@ def _read_table(path: File, id_column: str, names: Sequence[str]) -> tuple[np.nd
 
 
 def _text(path: File, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Converts bytes or, in RecBole's files, lists of words to strings if they are text; returns others unchanged.
+    """Converts a column of text to strings, and returns any other column unchanged.
 
-    In RecBole's files, a text of several words has the type `token_seq`, a list of words.
+    Text may be stored as bytes. In RecBole's files, a text of several words has the type `token_seq`, a list of words.
     """
     kind = column.type
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):

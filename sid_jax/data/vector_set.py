@@ -53,7 +53,7 @@ class VectorSet:
 
     Attributes:
       ids: `[N]` item ids, int64 or object (str), unchanged.
-      vectors: `[N, D]` float32, finite and unscaled; the model scales them.
+      vectors: `[N, D]` float32, finite except in missing parts (see `layout`), and unscaled; the model scales them.
       id_name: name of the id column in an exported table ("item_id", "user_id").
       columns: other columns by name, such as "title" or "year", `[N]` each, of types that are not nested; they are
         exported with the IDs.

@@ -176,8 +176,10 @@ def write_export(
     programs: Collection[str] = (),
     finish: Callable[[Path], None] | None = None,
 ) -> None:
-    """Writes an export as a folder, atomically: ID table, trie (of a table in one
-    file), model, data of the report, and the manifest last.
+    """Writes an export as a folder, atomically.
+
+    The files are the ID table, the trie (only for a table in one file), the model and the data of the report. The
+    manifest is written last.
 
     Args:
       export: what to write.

@@ -90,7 +90,7 @@ def read_pt(path: Path) -> Content:
         levels_first = columns == num_ids
     else:
         # RecTokens, which names its tensor "codes", uses [N, L]. Any other tensor is [L, N], unless it has more rows
-        # than columns.
+        # than columns, and more than one column.
         levels_first = name != "codes" and (rows <= columns or columns == 1)
     codes = codes.T if levels_first else codes
     check_lengths(np.full(len(codes), codes.shape[1]), np.arange(len(codes)), path)

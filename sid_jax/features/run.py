@@ -48,7 +48,7 @@ def make_features(
     """Writes the features of all items of an ID table, atomically.
 
     Args:
-      ids: the source of the IDs, in the format of `parse_id_source`.
+      ids: the source of the IDs, see `parse_id_source`.
       out: the output folder: a path that does not exist, an empty folder, or a folder with the same files.
       kind: one of `kinds.KINDS`.
       num_rows: R, the number of rows of the embedding table.
@@ -180,10 +180,10 @@ def read_impressions(path: str | Path, item_ids: np.ndarray, id_column: str = "i
     """Reads the number of impressions of each of N items, `[N]` int64: 0 for an item that is not in the file.
 
     Args:
-      path: .parquet, .csv, .feather or .jsonl files, in the format of `find_files`. With a column `impressions` of
-        integers, a row gives how often an item was seen, and several rows of an item are summed; without that column,
-        each row is one impression. Items that are not among the N items are dropped, with a warning that counts them.
-        The ids of a .csv file are read as text.
+      path: .parquet, .csv, .feather or .jsonl files, see `find_files`. With a column `impressions` of integers, a row
+        gives how often an item was seen, and several rows of an item are summed; without that column, each row is one
+        impression. Items that are not among the N items are dropped, with a warning that counts them. The ids of a
+        .csv file are read as text.
       item_ids: `[N]`; matched as text if only one of the file and `item_ids` has integer ids.
       id_column: the column of item ids in the file; the first column if there is none of this name.
 

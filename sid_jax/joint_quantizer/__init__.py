@@ -1,1 +1,1 @@
-"""`JointQuantizer`, a quantizer that is trained jointly with a model, and the code that `recommend.joint` shares."""
+"""`JointQuantizer`, a quantizer that is trained jointly with a model. `sid_jax.recommend.joint` also uses its code."""

@@ -40,7 +40,8 @@ class JointOutput:
 
     Attributes:
       codes: `[..., L]` int32, the codes of the forward pass.
-      quantized: `[..., Z]` float32, the sums of the codewords, with gradients to encoder and codebooks.
+      quantized: `[..., Z]` float32, the sums of the codewords, with gradients to encoder and codebooks (with the
+        estimator "ste", only to the encoder).
       loss: scalar, the weighted loss of the quantizer itself. Add it to the model's loss.
       terms: scalars by name: "anchor_loss" (the quantizer's own loss, divided by the vectors' mean squared length),
         "reconstruction_loss", "codebook_loss", "commitment_loss", "unevenness", "temperature", "noise_scale", and

@@ -19,7 +19,7 @@ def revive_dead_codes(
       model: the RQ-VAE, with codebooks that are themselves parameters (any method but "simvq").
       vectors: `[N, D]`, the vectors of all items.
       codes: `[N, L]` int32, the codes of these items.
-      key: PRNG key of the draw.
+      key: PRNG key for the random choice of residuals.
       enabled: bool scalar; may be traced. If False, no codeword is moved.
 
     Returns:

@@ -42,7 +42,7 @@ class Course:
     hold: bool = False
 
     def temperature(self, step: jax.Array | int) -> jax.Array:
-        """Returns the temperature of the soft assignments, which falls exponentially until the quantizer is frozen."""
+        """Returns the temperature of the soft assignments, which falls exponentially until `freeze_step`."""
         start, end = self.settings.temperature, self.settings.min_temperature
         return start * (end / start) ** jnp.minimum(self._done(step), 1.0)
 

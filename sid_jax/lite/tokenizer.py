@@ -47,9 +47,10 @@ class LiteTokenizer:
         return self.model.decode(codes)
 
     def free_id(self, vector: Any) -> tuple[int, ...]:
-        """Returns the free Semantic ID that an append would assign to an item with this vector `[D]`.
+        """Returns the Semantic ID that an append would assign to an item with this vector `[D]`.
 
-        The ID is not stored. The next append assigns it, unless another new item gets it first.
+        No other item has this ID, unless the capacity of an ID is above 1 or IDs are not unique (`--unique=none`). The
+        ID is not stored. The next append assigns it, unless another new item gets it first.
 
         Raises:
           ValueError: if the vector cannot be encoded, see `Model.encode`, or no Semantic ID is free.

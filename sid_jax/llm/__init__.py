@@ -1,6 +1,6 @@
 """Semantic IDs as tokens of a language model: new tokens, training data, constrained generation, evaluation.
 
-add_tokens                 adds an export's tokens to a tokenizer and a model of transformers, with initial embeddings
+add_tokens                 adds an export's tokens to a text tokenizer and a transformers model, with embeddings
 IdTokens                   a catalog's items and Semantic IDs as tokens of one language model
 id_tokens                  makes `IdTokens` from an export, or from the folder that `sid-jax tokens` writes
 write_training_data        writes training data: the tasks on which a model learns next items, IDs and titles

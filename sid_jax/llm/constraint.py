@@ -28,7 +28,8 @@ class _Level:
     """The edges of a trie that start at the n nodes of one depth.
 
     Attributes:
-      children: `[n, K]` int32, the child of each node by each code, -1 for none; None if this array would be too large.
+      children: `[n, K]` int32, the child to which each code leads from each node; -1 for no child. None if this array
+        would be too large.
       keys: sorted keys node * K + code of all edges; empty if `children` is used.
       first: `[n + 1]` int32, the `first_child` of this depth in `sid_jax.ids.trie.Trie`.
       tokens: the token id of each edge, int32.
@@ -154,9 +155,10 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
     """Restricts `generate` to existing Semantic IDs, in all rows of a batch and in all beams.
 
     The scores of tokens that are not allowed become -inf. By default, an answer is one ID (with its markers, if the
-    tokens have any), followed by the end token; `max_new_tokens=L` ends the answer without the end token. With
-    `text=True`, an answer is any text in which code tokens occur only in complete IDs: between the markers, or anywhere
-    if there is no begin marker. The prompt may end with the begin marker.
+    tokens have any), followed by the end token. To omit the end token, set `max_new_tokens` to the number of tokens of
+    the ID, which is L without markers. With `text=True`, an answer is any text in which code tokens occur only in
+    complete IDs: between the markers, or anywhere if there is no begin marker. The prompt may end with the begin
+    marker.
 
     Args:
       tokens: from `add_tokens`.
@@ -335,7 +337,7 @@ def allowed_tokens(
 
 
 def warn_of_sampling(config: Any) -> None:
-    """Warns if a generation config enables sampling, or penalizes tokens that occur in the prompt."""
+    """Warns if a generation config enables sampling, or penalizes repeated tokens."""
     found = [name for name, off in _PENALTIES.items() if getattr(config, name) not in off]
     if config.do_sample:
         found += ["do_sample", *(name for name, off in _SAMPLING.items() if getattr(config, name) not in off)]

@@ -51,7 +51,8 @@ class Examples:
       ids: text of each item's Semantic ID.
       max_history: maximum number of items in a history; earlier items are dropped.
       max_text: maximum number of characters of a title or description.
-      copies: number of training rows for each answer, or for each user if the task is "sequence".
+      copies: number of training rows for each answer of a task with histories, or for each user if the task is
+        "sequence".
       item_dropout: probability that an item of a history is left out of a training row, see `write_training_data`.
       seed: seed of the order of training rows, their wording and the items that are left out.
     """
@@ -152,7 +153,7 @@ class Examples:
     def _items(self, task: Task, first: int, last: int, random: np.random.Generator | None) -> list[int]:
         """Returns the history of a row and, as the last item, the answer; `random` draws the items to leave out.
 
-        If no item of the history, or no title that the prompt needs, is left, no item is left out.
+        No item is left out if the draw would remove all items of the history, or all titles that the prompt needs.
         """
         assert self._content.histories is not None
         items = self._content.histories.items[first : last + 1]

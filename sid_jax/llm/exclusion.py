@@ -17,7 +17,8 @@ from sid_jax.llm.tokens import IdTokens
 def excluded_nodes(trie: Trie, rows: np.ndarray) -> list[np.ndarray]:
     """Returns the excluded nodes of depths 1 to L, `[B, S]` int64 each, padded with -1.
 
-    `rows` `[B, S]` has the excluded rows of the table, padded with -1. A node is excluded if all items under it are.
+    `rows` `[B, S]` has the excluded rows of the table, padded with -1. A node is excluded if all items under it are
+    excluded.
     """
     first_item, items = np.asarray(trie.first_item), np.asarray(trie.items)
     leaf_of = np.empty(len(items), np.int64)
@@ -32,7 +33,10 @@ def excluded_nodes(trie: Trie, rows: np.ndarray) -> list[np.ndarray]:
 
 
 def _full(parents: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Returns the distinct `parents` that occur as often as they have children; `sizes` has the number of children."""
+    """Returns the distinct `parents` that occur as often as they have children.
+
+    `sizes` has the number of children of each node.
+    """
     found, counts = np.unique(parents, return_counts=True)
     return found[counts == sizes[found]]
 

@@ -45,7 +45,7 @@ def fine_tune(
     Args:
       model: a transformers model with a causal language modeling head, on its device.
       tokenizer: the text tokenizer of `model`, with an end token.
-      folder: the folder that `write_training_data` wrote, with the form "text".
+      folder: the folder that `write_training_data` wrote, with the form "text" in .parquet files.
       num_epochs: number of passes over all rows.
       batch_size: number of rows per step.
       learning_rate, weight_decay: hyperparameters of AdamW.

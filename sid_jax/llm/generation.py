@@ -27,7 +27,8 @@ class GeneratedIds:
       leaves: `[B, M]` int32, the IDs' leaves in the trie; -1 if an ID does not exist, repeats an earlier one, or is
         excluded.
       exists: `[B, M]` bool, whether an item has the ID.
-      num_allowed: `[B]`, number of IDs that are not excluded. If it is below M, the last IDs of a list are not real.
+      num_allowed: `[B]`, number of existing IDs that are not excluded. If it is below M, the last entries of a
+        constrained search are not IDs.
       tokens: the tokens of the catalog whose IDs were generated.
     """
 
@@ -57,8 +58,8 @@ def generate_ids(
 
     Args:
       model: a transformers model with the tokens; it is in evaluation mode during the call.
-      inputs: the output of the model's text tokenizer for B prompts: `input_ids` and `attention_mask`, `[B, W]`,
-        padded on the left.
+      inputs: the output of the model's text tokenizer for B prompts: `input_ids` and `attention_mask`, `[B, W]`.
+        For a decoder-only model, prompts are padded on the left.
       tokens: from `add_tokens`.
       num_beams: M.
       constrained: False allows every token, which shows how many generated IDs do not exist.
@@ -66,7 +67,8 @@ def generate_ids(
         history, padded with -1. An ID is excluded if all items that have this ID are excluded. None excludes nothing.
 
     Raises:
-      UserError: if prompts are padded on the right, or only some of them end with the begin marker.
+      UserError: if prompts of a decoder-only model are padded on the right, or if only some prompts end with the begin
+        marker.
     """
     prompt, mask = inputs["input_ids"].to(model.device), inputs.get("attention_mask")
     decoder_only = not model.config.is_encoder_decoder

@@ -16,7 +16,7 @@ def grammar(tokens: Any, kind: str = "ebnf", out: str | Path | None = None) -> s
     """Returns a grammar that allows one existing Semantic ID, with its markers; see docs/llm-serving.md.
 
     Args:
-      tokens: from `add_tokens`, or an argument of `id_tokens`. Kinds that are defined on token ids need the token ids
+      tokens: from `add_tokens`, or a source for `id_tokens`. Kinds that are defined on token ids need the token ids
         of the model's text tokenizer, which `add_tokens` and the folder of `sid-jax tokens --vocabulary` provide.
       kind: "regex" or "ebnf", defined on text; "xgrammar" or "llguidance", defined on token ids. See `grammar_text`.
       out: a file to write; None writes no file.

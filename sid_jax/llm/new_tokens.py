@@ -43,7 +43,8 @@ def add_tokens(
     Args:
       tokenizer: a text tokenizer of transformers, fast or slow.
       model: a transformers model; None adds the tokens only to the text tokenizer.
-      tokens, pattern, items: see `sid_jax.llm.id_tokens`. `items` needs a column "title", unless the export has one.
+      tokens: the source of the tokens, see `source` of `sid_jax.llm.id_tokens`.
+      pattern, items: see `sid_jax.llm.id_tokens`. `items` needs a column "title", unless the export has one.
       markers: the texts of two tokens, one before and one after each ID; "" for none. Markers that the text tokenizer
         lacks are added, with token ids before those of the codes.
       out: a new folder for model and text tokenizer; None saves nothing.

@@ -27,7 +27,7 @@ class ResidualQuantizer(nnx.Module):
       codebook_sizes: K of each level; L is the number of sizes.
       latent_dimension: Z.
       method: training method. With "simvq", a codebook is a fixed basis times a trained linear map. With "ema", each
-        code has a moving average of its count.
+        code has a moving average of its count, the number of residuals per batch that get the code.
       product: whether each level has its own part of the latent features (`quantize.product.parts_of`), so that the
         residual quantizer is a product quantizer.
       rngs: random number generators of the codewords, which are standard normal until k-means replaces them.

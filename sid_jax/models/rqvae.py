@@ -186,7 +186,7 @@ class RQVAE(nnx.Module):
             masked; may be traced. The decoder reconstructs all parts that the item has.
           frozen_encoder: bool; may be traced. If True, the gradient of the encoder's parameters is 0 and is not
             computed. None means False.
-          **choices: arguments of `residual_quantize`: temperature, noise_scale, hard, ...
+          **choices: arguments of `residual_quantize`, such as temperature, noise_scale and hard.
         """
         encoder_key, noise_key, decoder_key = [None] * 3 if key is None else jax.random.split(key, 3)
         targets = inputs = apply_scaling(self.scaling, vectors)

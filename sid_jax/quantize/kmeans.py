@@ -1,4 +1,4 @@
-"""k-means on the device: initialization, Lloyd iterations, and residual k-means, which runs k-means level by level.
+"""k-means: initialization, Lloyd iterations, and residual k-means, which runs k-means level by level.
 
 References:
   Liu et al., Improved Residual Vector Quantization, 1509.05195 (subspaces of growing dimension, with warm starts).

@@ -176,7 +176,7 @@ def _items_of(candidates: Candidates) -> dict[str, np.ndarray]:
 
 
 def publish_recommender(trained: TrainedRecommender, folder: Path) -> None:
-    """Writes a recommender's folder. An existing folder is replaced if its settings, parameters or items differ."""
+    """Writes a recommender's folder, unless an existing folder has the same settings, parameters and items."""
     if folder.exists():
         try:
             old = read_recommender(folder)

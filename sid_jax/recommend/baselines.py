@@ -97,7 +97,8 @@ class ItemKNN:
           exclude: `[B, S]` int32 items not to recommend, padded with -1.
 
         Returns:
-          `[B, k]` int32, -1 where no other item is similar to any item of the history.
+          `[B, k]` int32, the best first. A list is padded with -1 if fewer than k items are similar to an item of the
+          history.
         """
         return top_items(
             (_recent(batch, self._similarities.shape[0], self._decay) @ self._similarities).toarray(), count, exclude
@@ -208,10 +209,10 @@ def _binary_matrix(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]
     return matrix
 
 
-# Weight of an item of the history, relative to the weight of the item after it. It was chosen on the validation data of
-# Amazon Beauty, where decays from .5 to .8 give about the same results. Rejected alternatives: lower decays, down to
-# .3; higher decays, up to .9; the last item alone; the mean of the last 3, the last 5 or all items; the highest cosine
-# with any of the last 5 items; the highest cosine with any item of the history.
+# Weight of an item of the history, relative to the weight of the item after it. This decay was chosen on the validation
+# data of Amazon Beauty, where decays from .5 to .8 give about the same results. Rejected alternatives: lower decays,
+# down to .3; higher decays, up to .9; the last item alone; the mean of the last 3, the last 5 or all items; the highest
+# cosine with any of the last 5 items; the highest cosine with any item of the history.
 _DECAY = 0.7
 
 

@@ -27,7 +27,7 @@ from sid_jax.training.sharding import on_every_device, share_out
 
 # Factor on the number of beams for a second search, which runs if the first one found too few items.
 _WIDER = 8
-# With more beams than this, scoring all IDs takes less time than a beam search.
+# From this number of beams on, scoring all IDs takes less time than a beam search.
 _MOST_BEAMS = 2048
 # Number of IDs scored together, which limits memory.
 _LEAVES_AT_ONCE = 4096

@@ -46,7 +46,8 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
       console: where to print; standard output if None.
 
     Returns:
-      The test results of the recommender and of each baseline; an empty list if the run was interrupted.
+      The test results of the recommender, of each baseline, and, with `eval.cold_slots`, of each ranker with slots for
+      cold items (see `slot_rankers`). The list is empty if the run was interrupted.
 
     Raises:
       UserError: if the config, the data or the workdir cannot be used.

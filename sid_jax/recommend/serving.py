@@ -89,7 +89,7 @@ class Server:
         """Returns a list of up to k items for each history; see `sid_jax.recommender.Recommender`.
 
         Raises:
-          UserError: if k, cold_slots or on_unknown is out of range, or an item is unknown and `on_unknown` is "error".
+          UserError: if an argument is not allowed, or an item is unknown and `on_unknown` is "error".
         """
         if isinstance(histories, (str, bytes)) or not hasattr(histories, "__iter__"):
             raise UserError(f"histories is {histories!r}; give a list of lists of item ids")

@@ -41,7 +41,7 @@ class Gathered:
       tuple_rows: at most 50 groups of items with the same code tuple, the largest first. Each has its size and the row
         numbers of at most 20 of its items.
       tuple_sizes: number of code tuples with 1, 2, 3, … items: `{1: 900, 2: 30}`.
-      tuples_seen: the sampling rate of `tuple_rows` and `tuple_sizes`: one in this many code tuples was counted.
+      tuples_seen: n if one in n code tuples was counted for `tuple_rows` and `tuple_sizes`.
     """
 
     folder: Path

@@ -48,7 +48,7 @@ class Verdict:
     Attributes:
       grade: the lowest grade of the metrics.
       headline: the verdict in a few words.
-      summary: one to three sentences with the most important metrics.
+      summary: two or three sentences with the most important metrics.
       figures: all metrics.
     """
 

@@ -33,8 +33,8 @@ def print_front(messages: Messages, trials: Sequence[Trial], front: Sequence[Tri
     ended = [trial for trial in trials if trial.state != "running"]
     failed = sum(trial.state == "failed" for trial in ended)
     title = (
-        f"Pareto front of {len(ended)} trials ({failed} failed): the trials for which no other trial is better in both "
-        f"distinct codes / items (at most {most:.4f}) and R^2"
+        f"Pareto front of {len(ended)} trials ({failed} failed): the trials for which no other trial is at least as "
+        f"good in both distinct codes / items (at most {most:.4f}) and R^2, and better in one of them"
     )
     table = Table(title=title, title_justify="left")
     for name in ("trial", "distinct rate", "R^2"):

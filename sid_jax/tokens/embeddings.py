@@ -90,8 +90,9 @@ def embeddings_of_codewords(
     """Returns an initial embedding per token, such that similar codewords of a level have similar embeddings.
 
     The codewords of each level, minus their mean, are mapped to E features by a random linear map, which approximately
-    preserves ratios of distances (Johnson and Lindenstrauss, 1984). They are then scaled to the spread of the old
-    embeddings and added to their mean. The embeddings of tokens without a codeword are drawn at random.
+    preserves ratios of distances (Johnson and Lindenstrauss, 1984). The results are scaled to the spread of the
+    language model's embeddings, and the mean of these embeddings is added. The embeddings of tokens without a codeword
+    are drawn at random.
 
     Args:
       codewords: `[T', Z]`, the codewords of the first T' tokens. The tokens of a suffix have no codewords.

@@ -53,7 +53,8 @@ def write_tokens(
 
     Args:
       folder: the export.
-      out: destination: a new path, an empty folder, or the folder of an earlier call that wrote the same files.
+      out: the destination, which is a new path, an empty folder, or a folder in which an earlier call wrote the same
+        files.
       pattern, first_id: see `Vocabulary`.
       grammars: kinds of `grammar_text`.
       messages: where to print; standard output if None.

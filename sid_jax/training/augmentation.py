@@ -1,4 +1,4 @@
-"""Data augmentation of the quantizer's training, and its strength if the setting is "auto"."""
+"""Data augmentation for the quantizer's training, and its strength if `train.augmentation` is "auto"."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def displaced(vectors: jax.Array, share: jax.Array | float) -> jax.Array:
 
     Args:
       vectors: `[B, D]`, in random order, since the two other vectors are chosen by position. With fewer than three
-        vectors, at least one of these two is the vector itself. NaN features stay NaN. Features whose
-        difference is NaN do not change.
+        vectors, at least one of these two is the vector itself. NaN features stay NaN. Features whose difference is NaN
+        do not change.
       share: the factor of the difference, 0 or more; may be traced.
     """
     difference = jnp.roll(vectors, 1, axis=0) - jnp.roll(vectors, 2, axis=0)

@@ -40,8 +40,9 @@ class Evaluation:
 
     Attributes:
       codes: `[N, L]`, the codes that export assigns, in the smallest unsigned dtype.
-      metrics: values by name: `num_items`, `codebook_size`, the metrics of `sid_jax.metrics.codes.code_figures`,
-        `num_measured`, the number of items of the following metrics if they are computed over a sample, and
+      metrics: values by name. `num_items`, `codebook_size`, and the metrics of `sid_jax.metrics.codes.code_figures` are
+        over all items. The metrics listed here may be computed over a sample; `num_measured` is then the number of
+        items of the sample.
         r2: 1 - squared error / squared distance to the mean, both summed over the same items and all features, in the
           space of `RQVAE.compared`;
         mse: the mean squared error per feature;
@@ -51,7 +52,8 @@ class Evaluation:
         r2_by_part: for vectors with parts, r2 of each part by its name, over the items that have the part;
         agreement: the share of items whose `codes` equal those of a training forward pass with the noise of the last
           step.
-      errors: the squared errors in `r2`, summed over all features, `[N]` float32; of the sample if there is one.
+      errors: each item's squared error in `r2`, summed over all features, `[N]` float32. With a sample, the array has
+        only the items of the sample.
       spread: the squared distance to the mean in `r2`, summed over the same items and all features.
     """
 
@@ -72,8 +74,8 @@ def evaluate(
     """Evaluates a state on all items; `vectors` is the unscaled corpus, `[N, D]` float32.
 
     Items are sharded over the devices, and every process gets the metrics of all items. `most` is the
-    `max_distinct_rate` of the vectors. `sample` has the row numbers of the items over which the metrics that need more
-    than codes are computed, see `measured_rows`; None stands for all items.
+    `max_distinct_rate` of the vectors. Metrics that need more than codes are computed over the items whose row numbers
+    are in `sample` (see `measured_rows`). If `sample` is None, they are computed over all items.
     """
     recipe = recipe.at(int(state.step) - 1)
     sizes = [taken.shape[0] for taken in state.taken]
@@ -170,7 +172,7 @@ def r2_of_codes(recipe: Recipe, state: TrainState, vectors: np.ndarray, codes: n
 def r2_of_other_codes(
     recipe: Recipe, state: TrainState, vectors: np.ndarray, codes: np.ndarray, evaluation: Evaluation, mesh: Mesh
 ) -> float:
-    """Returns the R^2 of other codes `[N, L]` than those of an evaluation of all items.
+    """Returns the R^2 of codes `[N, L]`, some of which differ from the codes of an evaluation of all items.
 
     Only the items whose codes differ are decoded. Their number differs from run to run, but the number of items per
     call does not, so that the compiled program is found in the cache.

@@ -206,8 +206,8 @@ class _QuantizerJob(Job[TrainState]):
     def row(self, metrics: dict[str, Any]) -> dict[str, Any]:
         """Converts the metrics of several steps to numbers.
 
-        These are the last value of each schedule, the usage and the perplexity of the codes of all these steps, and the
-        means of the other metrics.
+        The result has the last value of each schedule, the usage and the perplexity of the codes over all these steps,
+        and the mean of each other metric.
         """
         counts = metrics.pop("counts")
         scheduled = ("temperature", "noise_scale", "learning_rate")

@@ -139,7 +139,7 @@ class Ended(Generic[S]):
 def run(
     job: Job[S], checkpoints: Checkpoints | MemoryCheckpoints, *, workdir: Path | None, messages: Messages
 ) -> Ended[S]:
-    """Trains from the latest checkpoint, or from the start if there is none, to the last step.
+    """Trains from the latest checkpoint, or from the start if there is none, to the last step or to early stopping.
 
     SIGTERM and Ctrl-C save a checkpoint and end the training. A run that is killed and resumed gives the same result
     as an uninterrupted run, bit for bit. Metrics are written to the workdir; if it is None, they are kept in memory.

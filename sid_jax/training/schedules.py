@@ -181,7 +181,7 @@ def noise_schedule(model: ConfigDict, temperature: Schedule) -> Schedule:
 def peak_learning_rate(train: ConfigDict, num_steps: int) -> float:
     """Returns `train.learning_rate`. If the setting is "auto", the rate is derived from the number of steps of the run.
 
-    Short runs need a high rate, to get far enough. In long runs, a high rate only adds noise.
+    Short runs need a high rate to make enough progress. In long runs, a high rate only adds noise.
     """
     if train.learning_rate != AUTO:
         return train.learning_rate

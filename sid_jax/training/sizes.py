@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from sid_jax.settings import AUTO
 
 # Minimum number of possible code tuples per item, with 256 codes per level. Items are spread unevenly over the tuples.
-# With fewer tuples, more than a tenth of the items would be relocated, also in catalogs without dense clusters. The ID
+# With fewer tuples, more than a tenth of the items would be relocated, even in catalogs without dense clusters. The ID
 # of a relocated item describes the item less well than the item's code tuple does (docs/scale.md). For catalogs with
 # dense clusters, `level_choice` adds levels.
 _TUPLES_PER_ITEM = 400

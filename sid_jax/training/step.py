@@ -114,9 +114,9 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """Takes one optimizer step on a batch of input vectors `[B, D]`.
 
-    In the metrics, `agreement` is the share of items whose training codes are the codes of the nearest codewords at all
-    levels, which an export assigns. `counts` is the number of assignments of each code. For the losses, see
-    `batch_loss`.
+    In the metrics, `agreement` is the share of items whose training codes at all levels are the codes of the nearest
+    codewords. An export assigns the codes of the nearest codewords. `counts` is the number of assignments of each code.
+    For the losses, see `batch_loss`.
     """
     inputs = recipe.augment(batch, state.step)
     if companions is not None and companions.partners is not None:

@@ -198,7 +198,7 @@ def test_a_damaged_or_edited_export_is_refused(tmp_path):
 
 
 def test_neither_the_files_times_nor_what_the_manifest_calls_its_time_matter(first, tmp_path, monkeypatch):
-    """During the second append, the clock shows a time that is years before the first export."""
+    """From the second append on, the clock shows a time that is years before the first export."""
     import sid_jax.export.manifest as manifest
 
     class Earlier(manifest.datetime.datetime):

@@ -165,8 +165,8 @@ def test_a_run_that_does_not_say_how_large_its_data_was(trained, tmp_path):
         export_files(tmp_path, tmp_path / "out", [f"{trained}/items.npy"], messages=SILENT)
 
 
-# An export divides the work of each stage into pieces. Here, each piece first creates a file, and then waits for half a
-# second. The file's name has the process id, and a number that identifies the stage and the piece.
+# `export_files` divides the work of each stage into pieces. Here, each piece first creates a file, and then waits for
+# half a second. The file's name has the process id, and a number that identifies the stage and the piece.
 _RAY = """
 import functools, os, sys, time, uuid, zlib
 from collections import Counter

@@ -78,7 +78,7 @@ def _save(save: Callable, path: Path, *arrays: np.ndarray, **named: np.ndarray) 
     return path
 
 
-# Writers by format. A writer gets the path of a file or folder without the ending. These formats contain ids.
+# Writers of the formats that contain ids, by format. A writer gets the path of a file or folder without the ending.
 WITH_IDS: dict[str, Callable[[Path, Ids, np.ndarray], Path]] = {
     "npz": lambda name, ids, x: _save(np.savez, name.with_suffix(".npz"), vectors=x, ids=np.array(ids)),
     "npz packed": lambda name, ids, x: _save(

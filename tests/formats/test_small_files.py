@@ -1,4 +1,4 @@
-"""The files of two items and two users for each tool, as its documentation describes them; and rejected input."""
+"""For each tool, the files of two items and two users are as the tool's documentation says; and rejected input."""
 
 from __future__ import annotations
 
@@ -252,7 +252,8 @@ def test_the_first_line_says_what_is_written_and_progress_is_shown(tmp_path: Pat
     messages = Messages(lambda renderable, markup: lines.append(renderable), None)
     convert(TABLE, "minionerec", tmp_path / "D", histories=TAKEN, messages=messages)
     assert lines[0] == f"Writing {len(TABLE)} items and the histories of 2 users in the format of minionerec"
-    # Of four items, one is a training target; of three items, none is. Both users have a validation and a test target.
+    # Ann's history of four items has one training target, a validation target and a test target. Bob's history of three
+    # items has no training target.
     assert moves == [0, 0, 1, 0, 1]
 
 

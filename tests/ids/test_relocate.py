@@ -163,7 +163,7 @@ def test_items_are_counted_however_they_are_added(known, added):
         occupancy.add(np.array(keys, np.int64))
         expected += np.bincount(keys, minlength=31)
         assert occupancy.count(np.arange(31)).tolist() == expected.tolist()
-        # 31 is prime. With an additional key that no item has, the keys are 8 prefixes of 4 tuples.
+        # The 31 keys and one more key, which no item has, are the keys of 8 prefixes with 4 tuples each.
         under = occupancy.count_under(np.array([7, 0, 3]), 4)
         assert under.tolist() == np.append(expected, 0).reshape(8, 4)[[7, 0, 3]].tolist()
 

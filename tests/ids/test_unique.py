@@ -47,7 +47,9 @@ def test_shapes_that_do_not_fit_are_refused():
         append_suffix(np.zeros((2, 3), np.int32), np.arange(3))
 
 
-@pytest.mark.parametrize(("capacity", "words"), [(1, "1 free IDs out of 4"), (2, "5 free places .2 for each ID. out of 8")])
+@pytest.mark.parametrize(
+    ("capacity", "words"), [(1, "1 free IDs out of 4"), (2, "5 free places .2 for each ID. out of 8")]
+)
 def test_more_new_items_than_places_are_refused(capacity, words):
     published = np.array([[0, 0], [0, 1], [1, 0]], np.int32)
     new = np.zeros((6, 2), np.int32)

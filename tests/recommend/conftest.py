@@ -1,4 +1,4 @@
-"""Small synthetic data for recommenders: in each history, item i + 1 follows item i, and item 0 follows the last."""
+"""Small synthetic data for recommenders: in each history, item i + 1 follows item i, modulo the number of items."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Tests of situations in practice, one module per kind of situation; a test's name describes its situation."""
+"""Tests of situations that occur in practice: one module per kind of situation. A test's name says what happens."""

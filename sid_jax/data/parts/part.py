@@ -99,7 +99,7 @@ class Columns:
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """The result of inspecting a file without reading its rows.
+    """The result of inspecting a file without reading all of its rows.
 
     Attributes:
       num_features: D.

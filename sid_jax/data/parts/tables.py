@@ -18,7 +18,7 @@ from sid_jax.errors import UserError
 
 # The first bytes of an Arrow file for random access; a stream begins with other bytes.
 _MAGIC = b"ARROW1"
-# Number of rows at the start of a file that are inspected to find D, the most frequent vector length.
+# Number of rows that are inspected at once to find D, the most frequent length of their vectors.
 _LOOKED_AT = 64
 
 

@@ -69,7 +69,10 @@ class VectorParts:
 
     @property
     def consecutive(self) -> bool:
-        """Whether the items are rows 0 to N - 1 of all files together: no row before the last item is dropped."""
+        """Whether all rows are kept, except for whole parts at the end.
+
+        The items are then rows 0 to N - 1 of all files together.
+        """
         starts = itertools.accumulate((part.num_rows for part in self.parts), initial=0)
         gapless = all(part.first_item == start for part, start in zip(self.parts, starts, strict=False))
         return gapless and self.num_items == self.num_rows
@@ -101,7 +104,7 @@ class VectorParts:
         """Yields ids `[n]`, int64 or string, and vectors `[n, D]` float32 of a part, at most `rows` rows at a time.
 
         Raises:
-          UserError: if the file cannot be read or has changed, or an id or a vector is null.
+          UserError: if the file cannot be read or has changed, or an id is null. A null vector is a row of NaN.
         """
         part = self.parts[number]
         for first, ids, vectors in self.all_rows(number, rows):
@@ -181,7 +184,7 @@ def list_parts(
     rows: int = _ROWS_A_PART,
     allow_empty: bool = False,
 ) -> VectorParts:
-    """Inspects the files, without reading their rows, and splits them into parts.
+    """Inspects the files, without reading all of their rows, and splits them into parts.
 
     Args:
       inputs: files, folders (including a data set that Hugging Face's `datasets` saved), or patterns such as

@@ -131,7 +131,7 @@ def _with_suffix(codes: np.ndarray, item_ids: np.ndarray, cold: np.ndarray | Non
 
 
 def _points(vectors: np.ndarray, cold: np.ndarray | None) -> jax.Array:
-    """Scales vectors `[N, D]` to length 1 and then centers them, like a quantizer's default scaling."""
+    """Scales vectors `[N, D]` to length 1, and then subtracts the mean over the warm items."""
     vectors = np.asarray(vectors, np.float32)
     fitted = vectors if cold is None else vectors[~cold]
     return apply_scaling(fit_scaling(fitted, unit_norm=True, center=True, standardize="none"), vectors)

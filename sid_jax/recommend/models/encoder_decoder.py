@@ -34,7 +34,7 @@ class EncoderDecoder(nnx.Module):
       head_features: features of each head.
       hidden: hidden features of each feed-forward layer.
       num_user_tokens: number of tokens that users share.
-      window: maximum history length; older items are dropped.
+      window: maximum history length. It determines the number of distances with separate position biases.
       dropout: dropout rate of embeddings and of each branch's output.
       dtype: dtype of activations.
       rngs: random number generators of the parameters.

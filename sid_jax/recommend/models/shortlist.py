@@ -43,7 +43,7 @@ class Shortlist:
       offset: `[M]`, the part of an item's score that does not depend on the history: popularity, and `MASKED` for an
         item that may not be recommended.
       mean: `[E]`, mean of the vectors of items that may be recommended.
-      rest: `[E, E]`, covariance of the residuals, the vectors minus their projections.
+      rest: `[E, E]`, covariance of the residuals; here, a residual is a vector minus its projection onto the basis.
     """
 
     basis: jax.Array

@@ -96,8 +96,9 @@ def train_recommender(
     quiet: bool = False,
     begun: TrainState | None = None,
 ) -> Trained:
-    """Trains a recommender until the config's last epoch, from the start or from the workdir's last checkpoint.
+    """Trains a recommender, from the start or from the workdir's last checkpoint.
 
+    Training ends after the config's last epoch, or by early stopping (`train.patience`).
     In a run of several data-parallel processes (see `sid_jax.training.processes`), only the first process prints.
 
     Args:
