@@ -12,12 +12,12 @@ from sid_jax.quantize.nearest import Codebooks, largest_few, sum_codewords
 
 # Code tuples `[B, C, L]` int32, and their squared distances `[B, C]` float32.
 Codes = tuple[jax.Array, jax.Array]
-# Up to this width, repeated argmax is faster than sorting.
-_FEW = 8
+# On a CPU, up to `_MOST_BY_GROUPS` highest scores are searched in groups of `_GROUP` scores.
+_GROUP, _MOST_BY_GROUPS = 32, 32
 # Up to this number of codes per level, inner products of codewords are computed for all pairs of levels.
 _FEW_CODES = 1024
 # Number of vectors that are processed together. Their intermediate arrays must fit into a core's cache.
-_ROWS_TOGETHER = 256
+_ROWS_TOGETHER = 64
 
 
 @functools.partial(jax.jit, static_argnames="width")
@@ -152,13 +152,33 @@ def _best(scores: jax.Array, width: int) -> tuple[jax.Array, jax.Array, jax.Arra
     The three results are `[B, C']`. C' is the width, or C * K if that is smaller.
     """
     rows, parents, size = scores.shape
-    if width > _FEW:
-        best, place = jax.lax.top_k(scores.reshape(rows, -1), min(width, parents * size))
-        return best, place // size, place % size
-    # Each of the overall top-k elements is among the top-k elements of its own parent.
-    best, code = largest_few(scores, min(width, size))
-    best, place = largest_few(best.reshape(rows, -1), min(width, parents * best.shape[-1]))
-    return best, place // code.shape[-1], jnp.take_along_axis(code.reshape(rows, -1), place, axis=1)
+    width = min(width, parents * size)
+    of_groups = _top_k if width > _MOST_BY_GROUPS else _top_k_by_groups
+    best, place = jax.lax.platform_dependent(
+        scores.reshape(rows, -1),
+        cpu=functools.partial(of_groups, count=width),
+        default=functools.partial(_top_k, count=width),
+    )
+    return best, place // size, place % size
+
+
+def _top_k(scores: jax.Array, count: int) -> Codes:
+    best, place = jax.lax.top_k(scores, count)
+    return best, place
+
+
+def _top_k_by_groups(scores: jax.Array, count: int) -> Codes:
+    """Returns the same as `jax.lax.top_k` for scores `[B, M]`, which it computes faster on a CPU if `count` is small.
+
+    Each of the highest scores is in one of the `count` groups with the highest maxima, so only these groups are sorted.
+    """
+    scores = jnp.pad(scores, ((0, 0), (0, -scores.shape[1] % _GROUP)), constant_values=-jnp.inf)
+    # Without the barrier, XLA would compute the scores twice.
+    groups = jax.lax.optimization_barrier(scores.reshape(len(scores), -1, _GROUP))
+    # In ascending order of groups, equal scores stay in the order of their indices.
+    chosen = jnp.sort(largest_few(groups.max(axis=-1), min(count, groups.shape[1]))[1], axis=1)
+    best, place = largest_few(jnp.take_along_axis(groups, chosen[..., None], axis=1).reshape(len(scores), -1), count)
+    return best, jnp.take_along_axis(chosen, place // _GROUP, axis=1) * _GROUP + place % _GROUP
 
 
 def _product(left: jax.Array, right: jax.Array) -> jax.Array:
