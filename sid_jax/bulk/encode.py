@@ -20,7 +20,7 @@ import pyarrow as pa
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from sid_jax.bulk.ids import hash_ids
-from sid_jax.bulk.job import ArrowIds, Items, Job, write_array, write_columns
+from sid_jax.bulk.job import ArrowIds, Items, Job, scratch_file, write_array, write_columns
 from sid_jax.data.blocks import not_finite
 from sid_jax.data.vector_files import refuse_bad_rows
 from sid_jax.ids.convert import code_type
@@ -36,12 +36,15 @@ _END = object()
 
 
 def encode_part(job: Job, part: int) -> dict[str, Any]:
-    """Writes a part's codes, and returns the counts of all codes and the sampled items' moments (see `_moments`)."""
+    """Writes a part's codes and latent vectors; returns the counts of all codes and the moments (see `_moments`)."""
     ids, blocks = [], []
-    with read_ahead(job.inputs.blocks(part, _items_a_call())) as read:
-        for block_ids, codes, hashes, moments in _encoded(job, part, read):
+    latents_file = scratch_file(job.file("latents", part)) if job.scheme == "relocate" else contextlib.nullcontext()
+    with read_ahead(job.inputs.blocks(part, _items_a_call())) as read, latents_file as file:
+        for block_ids, codes, latents, hashes, moments in _encoded(job, part, read):
             ids.append(block_ids)
             blocks.append((codes, hashes, moments))
+            if file is not None:
+                file.write(latents.data)
     codes, hashes, moments = (np.concatenate(each) for each in zip(*blocks, strict=True))
     if not job.inputs.ids_are_row_numbers:
         write_array(job.file("id_hashes", part), np.sort(hash_ids(pa.concat_arrays(ids))))
@@ -55,8 +58,8 @@ def encode_part(job: Job, part: int) -> dict[str, Any]:
 
 def _encoded(
     job: Job, part: int, blocks: Iterator[tuple[pa.Array, np.ndarray]]
-) -> Iterator[tuple[pa.Array, np.ndarray, np.ndarray, np.ndarray]]:
-    """Yields ids, codes, hashes of vectors, and moments, in the order of the blocks."""
+) -> Iterator[tuple[pa.Array, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Yields ids, codes, latent vectors, hashes of vectors, and moments, in the order of the blocks."""
     size, mesh = _items_a_call(), _local_devices()
     shared_out, everywhere = (NamedSharding(mesh, PartitionSpec(*axis)) for axis in (("data",), ()))
     # The model is passed as plain arrays, since a module would be flattened in Python at each call.
@@ -64,15 +67,15 @@ def _encoded(
     waiting: collections.deque[tuple[pa.Array, np.ndarray, tuple[jax.Array, ...]]] = collections.deque()
     row = 0
 
-    def finish() -> tuple[pa.Array, np.ndarray, np.ndarray, np.ndarray]:
+    def finish() -> tuple[pa.Array, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         ids, vectors, results = waiting.popleft()
-        codes, hashes, finite, moments = (np.asarray(each) for each in results)
+        codes, latents, hashes, finite, moments = (np.asarray(each) for each in results)
         # `finite` is also false if all values of a vector are finite, but their sum overflows. The vectors are
         # therefore checked again.
         if not finite[: len(ids)].all() and len(not_finite(vectors, job.inputs.layout)):
             refuse_bad_rows(job.inputs, "--on_bad_rows=drop")
         high, low = hashes[: len(ids)].astype(np.uint64).T
-        return ids, codes[: len(ids)], high << np.uint64(32) | low, moments[None]
+        return ids, codes[: len(ids)], latents[: len(ids)], high << np.uint64(32) | low, moments[None]
 
     for ids, vectors in blocks:
         padded = np.pad(vectors, ((0, size - len(vectors)), (0, 0))) if len(vectors) < size else vectors
@@ -108,14 +111,15 @@ def _encode(
     sample_every: int,
     first_sampled: int,
     num_items: int,
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Returns codes `[B, L]`, hashes of the vectors, whether each vector is finite `[B]`, and moments.
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Returns codes `[B, L]`, latents `[B, Z]`, hashes of the vectors, whether each is finite `[B]`, and moments.
 
     The hashes are `[B, 2]` uint32, the high and the low half of a 64-bit hash for each vector. `_moments` computes the
     moments, from every `sample_every`th of the first `num_items` vectors, starting at `first_sampled`.
     """
     model = jax.tree.unflatten(structure, leaves)
-    codes = model.assign(vectors)
+    latents = model.encode(vectors)
+    codes = model.quantizer.assign(latents)
     bits = jax.lax.bitcast_convert_type(vectors, jnp.uint32)
     odd = np.random.default_rng(0).integers(0, 2**31, (vectors.shape[1], 2), np.uint32) * np.uint32(2) + np.uint32(1)
     hashes = jnp.sum(bits[..., None] * odd[None], axis=1, dtype=jnp.uint32)
@@ -124,7 +128,7 @@ def _encode(
     counted = rows < num_items
     rows = jnp.minimum(rows, len(vectors) - 1)
     moments = _moments(model, vectors[rows], codes[rows], counted)
-    return codes.astype(kind), hashes, finite, moments
+    return codes.astype(kind), latents, hashes, finite, moments
 
 
 def _moments(model: RQVAE, vectors: jax.Array, codes: jax.Array, counted: jax.Array) -> jax.Array:

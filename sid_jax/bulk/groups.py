@@ -25,7 +25,7 @@ from sid_jax.bulk.job import (
 )
 from sid_jax.data.blocks import take_rows
 from sid_jax.distinct import distinct
-from sid_jax.ids.relocate import tuple_keys
+from sid_jax.ids.relocate import needs_exact_costs, tuple_keys
 
 # Maximum number of items per group, which bounds the memory. Only a group with a single first code may be larger.
 _ITEMS_A_GROUP = 2**17
@@ -75,51 +75,68 @@ def count_group(job: Job, group: Group) -> dict[str, Any]:
     _, where, sizes = np.unique(tuple_keys(items.codes, job.sizes), return_inverse=True, return_counts=True)
     most = {"none": len(where), "suffix": 1, "relocate": job.capacity}[job.scheme]
     rows = np.flatnonzero(sizes[where] > most)
-    write_columns(job.file("crowded", group.number), {"part": items.part[rows], "row": items.row[rows]})
+    first_codes = items.codes[:, 0].astype(np.intp)
+    exact = needs_exact_costs(first_codes[rows], np.bincount(first_codes, minlength=job.sizes[0]))[first_codes[rows]]
+    for kind, chosen in (("crowded", rows), ("exact", rows[exact])):
+        write_columns(job.file(kind, group.number), {"part": items.part[chosen], "row": items.row[chosen]})
     return {
         "bucket_sizes": np.unique(sizes, return_counts=True),
         "distinct_vectors": len(distinct(items.vector_hash)),
         "crowded": len(rows),
+        "exact": int(exact.sum()),
     }
 
 
 class SpilledRows:
-    """An array of vectors `[n, D]`, read from disk on request. Only crowded items have vectors on disk.
+    """An array `[n, F]` float32 whose rows are read from the scratch files of the parts on request.
 
-    `part` and `row`, `[n]`, locate each item; `known`, `[n]` bool, marks the crowded items.
+    Args:
+      job: the export.
+      kind: "latents" or "exact_vectors", a key of `sid_jax.bulk.job.FILES`.
+      part: `[n]`, the part of each row.
+      place: `[n]`, the position of each row in the file of its part.
+      width: F.
     """
 
-    def __init__(self, job: Job, part: np.ndarray, row: np.ndarray, known: np.ndarray):
-        self._job, self._part = job, part
-        self._place = np.full(len(part), -1, np.int64)
-        for each in np.unique(part[known]).tolist():
-            rows = known & (part == each)
-            self._place[rows] = np.searchsorted(np.load(job.file("crowded_rows", each)), row[rows])
+    def __init__(self, job: Job, kind: str, part: np.ndarray, place: np.ndarray, width: int):
+        self._job, self._kind, self._part, self._place, self._width = job, kind, part, place, width
+
+    @classmethod
+    def latents(cls, job: Job, items: Items) -> SpilledRows:
+        """Returns the latent vectors of items."""
+        return cls(job, "latents", items.part, items.row, job.model.quantizer.codebooks[0].shape[1])
+
+    @classmethod
+    def vectors(cls, job: Job, items: Items, exact: np.ndarray) -> SpilledRows:
+        """Returns the vectors of items; only those whose positions are in `exact` may be read."""
+        place = np.full(len(items.part), -1, np.int64)
+        for part in np.unique(items.part[exact]).tolist():
+            rows = exact[items.part[exact] == part]
+            place[rows] = np.searchsorted(np.load(job.file("exact_rows", part)), items.row[rows])
+        return cls(job, "exact_vectors", items.part, place, job.inputs.num_features)
 
     def __len__(self) -> int:
         return len(self._part)
 
     def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
-        """Returns the vectors `[m, D]` float32 of rows `[m]`."""
-        vectors = np.empty((len(rows), self._job.inputs.num_features), np.float32)
+        """Returns the rows `[m]`: `[m, F]` float32."""
+        found = np.empty((len(rows), self._width), np.float32)
         for part in np.unique(self._part[rows]).tolist():
             mine = np.flatnonzero(self._part[rows] == part)
-            path = self._job.file("crowded_vectors", part)
-            spilled = np.memmap(path, np.float32, "r").reshape(-1, vectors.shape[1])
-            vectors[mine] = take_rows(spilled, self._place[rows[mine]])
-        return vectors
+            spilled = np.memmap(self._job.file(self._kind, part), np.float32, "r").reshape(-1, self._width)
+            found[mine] = take_rows(spilled, self._place[rows[mine]])
+        return found
 
 
 def gather_part(job: Job, piece: tuple[int, Sequence[Group]]) -> None:
-    """Copies the vectors of a part's crowded items from the input file to a file in the scratch folder.
+    """Copies the vectors that exact costs need from a part's input file to a file in the scratch folder.
 
     This is the third stage of a bulk export, with one piece per part. A part is a range of rows of an input file.
     """
     part, groups = piece
-    tables = [of_part(read_columns(job.file("crowded", group.number)), part) for group in groups]
+    tables = [of_part(read_columns(job.file("exact", group.number)), part) for group in groups]
     rows = np.sort(np.concatenate([table["row"].to_numpy() for table in tables]))
-    write_array(job.file("crowded_rows", part), rows)
-    path = job.file("crowded_vectors", part)
-    with scratch_file(path) as file:
+    write_array(job.file("exact_rows", part), rows)
+    with scratch_file(job.file("exact_vectors", part)) as file:
         for vectors in job.inputs.rows(part, rows, 1024) if len(rows) else ():
             file.write(vectors.data)

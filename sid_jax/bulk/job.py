@@ -25,13 +25,17 @@ from sid_jax.whole_file import whole_file
 FILES = {
     # Per part: ids and codes, sorted by first code, with their row numbers.
     "encoded": ".arrow",
+    # Per part: the latent vectors, in the order of the rows, as raw float32. Written if IDs are relocated.
+    "latents": ".f32",
     # Per part: a hash of each id, sorted.
     "id_hashes": ".npy",
     # Per group: the crowded rows. Their code tuples have more items than the maximum number of items per ID.
     "crowded": ".arrow",
-    # Per part: the crowded rows, sorted; and their vectors in the same order, as raw float32.
-    "crowded_rows": ".npy",
-    "crowded_vectors": ".f32",
+    # Per group: the crowded rows whose relocation compares exact costs, see `sid_jax.ids.relocate.needs_exact_costs`.
+    "exact": ".arrow",
+    # Per part: the rows of `exact`, sorted; and their vectors in the same order, as raw float32.
+    "exact_rows": ".npy",
+    "exact_vectors": ".f32",
     # Per group: the rows that got a new code tuple or a suffix, with their new codes, sorted by part.
     "placed": ".arrow",
     # Per group: the leaving rows, for which no ID under their first code is free.

@@ -47,7 +47,8 @@ def place_group(job: Job, group: Group) -> dict[str, Any]:
         numbered = append_suffix(items.codes[rows], items.ids[rows])[:, -1:]
         _write_places(job, group.number, items, rows, numbered)
         return {**_moves(items.codes[:0], items.codes[:0], none), "suffixes": int(numbered.max(initial=0)) + 1}
-    placing = _placing(job, items, rows)
+    exact = _found(items, read_columns(job.file("exact", group.number)))
+    placing = _placing(job, items, SpilledRows.vectors(job, items, exact))
     leaving = placing.settle()
     moved = np.flatnonzero((placing.codes != items.codes).any(axis=1))
     _write_places(job, group.number, items, moved, placing.codes[moved])
@@ -65,9 +66,9 @@ def admit_leaving(job: Job, groups: Sequence[Group], counts: np.ndarray, leaving
     """
     homeless = joined([items_of(read_columns(job.file("leaving", group.number))) for group in groups])
     everyone = np.arange(len(homeless.part))
-    vectors = SpilledRows(job, homeless.part, homeless.row, np.ones(len(everyone), bool))
+    alternatives = CodeAlternatives(job.model, None, SpilledRows.latents(job, homeless))
     free = places_of_first_code(job.sizes, job.capacity) - (counts - leaving)
-    chosen = other_first_codes(everyone, homeless.ids[everyone], free, CodeAlternatives(job.model, vectors))
+    chosen = other_first_codes(everyone, homeless.ids[everyone], free, alternatives)
     results: list[dict[str, Any]] = []
     for group in groups:
         coming = np.flatnonzero((chosen >= group.first) & (chosen < group.end))
@@ -87,7 +88,7 @@ def _admit(
     there = _settled(job, group)
     items = joined([there, homeless.rows(coming)])
     new = len(there.part) + np.arange(len(coming))
-    placing = _placing(job, items, new)
+    placing = _placing(job, items, None)
     placing.admit(new, first_codes)
     _write_places(job, number, items, new, placing.codes[new])
     return _moves(items.codes[new], placing.codes[new], np.zeros(job.sizes[0], np.int64))
@@ -112,11 +113,9 @@ def _found(items: Items, table: Any) -> np.ndarray:
     return order[np.searchsorted(have, wanted, sorter=order)]
 
 
-def _placing(job: Job, items: Items, crowded: np.ndarray) -> Placing:
-    known = np.zeros(len(items.part), bool)
-    known[crowded] = True
-    vectors = SpilledRows(job, items.part, items.row, known)
-    return Placing(items.codes, items.ids, job.sizes, CodeAlternatives(job.model, vectors), job.capacity)
+def _placing(job: Job, items: Items, vectors: SpilledRows | None) -> Placing:
+    alternatives = CodeAlternatives(job.model, vectors, SpilledRows.latents(job, items))
+    return Placing(items.codes, items.ids, job.sizes, alternatives, job.capacity)
 
 
 def _write_places(job: Job, number: int, items: Items, rows: np.ndarray, codes: np.ndarray) -> None:

@@ -248,7 +248,7 @@ def run_stages(job: Job, engine: Engine, messages: Messages) -> dict[str, Any]:
     shared = results("comparing codes", count_group, groups)
     moves, num_placed = None, 0
     if any(each["crowded"] for each in shared):
-        if job.scheme == "relocate":
+        if job.scheme == "relocate" and any(each["exact"] for each in shared):
             results("reading vectors", gather_part, [(number, groups) for number in numbers])
         placed = results("placing items", place_group, groups, on_device=True)
         leaving = all_moves(placed)["leaving"]

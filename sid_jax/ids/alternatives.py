@@ -14,7 +14,7 @@ from sid_jax.ids.relocate import Full, Rows, Search
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.beam import beam_codes, completed_codes
 from sid_jax.quantize.losses import squared_error
-from sid_jax.quantize.nearest import assign_codes, sum_codewords
+from sid_jax.quantize.nearest import Codebooks, assign_codes, sum_codewords
 
 # Maximum numbers per call: decoded tuples, encoded vectors, prefixes, and tuples that complete prefixes. They limit the
 # memory of intermediate arrays for any number of codes.
@@ -28,15 +28,22 @@ class CodeAlternatives:
 
     The cost of a tuple is the squared distance between an item's input vector and its reconstruction from the tuple,
     see `RQVAE.compared`. The approximate cost is the squared distance between the item's latent vector and the sum of
-    the tuple's codewords. `vectors` are `[N, D]` float32, unscaled.
+    the tuple's codewords.
+
+    Args:
+      model: the model.
+      vectors: `[N, D]` float32, unscaled. None if only approximate costs are needed.
+      latents: `[N, Z]` float32. None encodes the vectors when they are needed.
     """
 
-    def __init__(self, model: RQVAE, vectors: Rows):
+    def __init__(self, model: RQVAE, vectors: Rows | None, latents: Rows | None = None):
         self._model, self._vectors = model, vectors
-        # An item may take part in several rounds of a search, so its latent vector is kept after the first one.
-        latent_dimension = model.quantizer.codebooks[0].shape[1]
-        self._latents = np.empty((len(vectors), latent_dimension), np.float32)
-        self._encoded = np.zeros(len(vectors), bool)
+        # The searches get the codebooks as plain arrays, since a module would be flattened in Python at each call.
+        self._codebooks = model.quantizer.codebooks
+        if latents is None:
+            assert vectors is not None
+            latents = _Latents(model, vectors)
+        self._latents = latents
 
     def tuples(
         self, rows: np.ndarray, own: np.ndarray, first_codes: np.ndarray, search: Search, full: Full
@@ -45,35 +52,32 @@ class CodeAlternatives:
 
         Among all tuples of the nearest prefixes, only free tuples are compared; see `Alternatives`.
         """
-        model, sizes = self._model, self._model.quantizer.codebook_sizes
+        codebooks, sizes = self._codebooks, self._model.quantizer.codebook_sizes
         if len(sizes) == 1:
             # With a single level, the first code is the whole tuple, which therefore has no alternatives.
             return first_codes[:, None, None], np.full((len(rows), 1), np.inf, np.float32), np.zeros(len(rows))
         size = min(_PREFIXES_A_CALL, _COMPLETED_A_CALL // sizes[-1]) // search.prefixes
 
         def prefixes_of(*given: np.ndarray) -> tuple[jax.Array, ...]:
-            return _nearest_prefixes(model, *map(jax.device_put, given), search.prefixes)
+            return _nearest_prefixes(codebooks, *map(jax.device_put, given), search.prefixes)
 
         def tuples_of(*near: np.ndarray) -> tuple[jax.Array, ...]:
-            return _nearest_free(model, *map(jax.device_put, (*near, full(near[1]))), search.tuples)
+            return _nearest_free(codebooks, *map(jax.device_put, (*near, full(near[1]))), search.tuples)
 
-        latents = self._latents_of(rows)
+        latents = self._latents[rows]
         *near, own_costs = _in_parts(prefixes_of, size, latents, own, first_codes)
         tuples, costs = _in_parts(tuples_of, size, latents, *near)
         return tuples, costs, own_costs
 
-    def _latents_of(self, rows: np.ndarray) -> np.ndarray:
-        new = rows[~self._encoded[rows]]
-        if len(new):
-            encoded = _in_parts(lambda rows: (_encode(self._model, self._on_device(rows)),), _VECTORS_A_CALL, new)
-            self._latents[new], self._encoded[new] = encoded[0], True
-        return self._latents[rows]
-
     def costs(self, rows: np.ndarray, tuples: np.ndarray) -> np.ndarray:
         """Returns the squared reconstruction errors of tuples."""
 
+        model, vectors = self._model, self._vectors
+        assert vectors is not None
+
         def errors_of(rows: np.ndarray, tuples: np.ndarray) -> tuple[jax.Array]:
-            return (_errors(self._model, self._on_device(rows), jax.device_put(tuples)),)
+            # `jnp.asarray` would compile a conversion for each shape.
+            return (_errors(model, *map(jax.device_put, (vectors[rows], tuples))),)
 
         return _in_parts(errors_of, _TUPLES_A_CALL // tuples.shape[1], rows, tuples)[0]
 
@@ -81,13 +85,33 @@ class CodeAlternatives:
         """Returns each latent vector's squared error for each first code, if the later codes are chosen greedily."""
 
         def errors_of(rows: np.ndarray) -> tuple[jax.Array]:
-            return (_compare_first_codes(self._model, self._on_device(rows)),)
+            return (_compare_first_codes(self._codebooks, jax.device_put(self._latents[rows])),)
 
         return _in_parts(errors_of, _TUPLES_A_CALL // self._model.quantizer.codebook_sizes[0], rows)[0]
 
-    def _on_device(self, rows: np.ndarray) -> jax.Array:
-        # `jnp.asarray` would compile a conversion for each shape.
-        return jax.device_put(self._vectors[rows])
+
+class _Latents:
+    """The latent vectors `[N, Z]` of vectors `[N, D]`, which are encoded when they are first requested.
+
+    An item may take part in several rounds of a search, so its latent vector is kept.
+    """
+
+    def __init__(self, model: RQVAE, vectors: Rows):
+        self._model, self._vectors = model, vectors
+        self._kept = np.empty((len(vectors), model.quantizer.codebooks[0].shape[1]), np.float32)
+        self._encoded = np.zeros(len(vectors), bool)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+        new = rows[~self._encoded[rows]]
+        if len(new):
+            encoded = _in_parts(
+                lambda rows: (_encode(self._model, jax.device_put(self._vectors[rows])),), _VECTORS_A_CALL, new
+            )
+            self._kept[new], self._encoded[new] = encoded[0], True
+        return self._kept[rows]
 
 
 def _in_parts(function: Callable[..., tuple[jax.Array, ...]], size: int, *arrays: np.ndarray) -> list[np.ndarray]:
@@ -107,8 +131,9 @@ def _in_parts(function: Callable[..., tuple[jax.Array, ...]], size: int, *arrays
         step = size if len(arrays[0]) - first >= size else max(1, size // 8)
         chosen = [each[first : first + step] for each in arrays]
         missing = step - len(chosen[0])
-        padded = [np.pad(each, [(0, missing), *[(0, 0)] * (each.ndim - 1)], mode="edge") for each in chosen]
-        waiting.append((step - missing, function(*padded)))
+        if missing:
+            chosen = [np.pad(each, [(0, missing), *[(0, 0)] * (each.ndim - 1)], mode="edge") for each in chosen]
+        waiting.append((step - missing, function(*chosen)))
         first += step
         # The next call's inputs are prepared while the device computes this call.
         if len(waiting) > 1:
@@ -125,11 +150,11 @@ def _encode(model: RQVAE, vectors: jax.Array) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames="width")
 def _nearest_prefixes(
-    model: RQVAE, latents: jax.Array, own: jax.Array, first_codes: jax.Array, width: int
+    codebooks: Codebooks, latents: jax.Array, own: jax.Array, first_codes: jax.Array, width: int
 ) -> tuple[jax.Array, ...]:
     """Returns prefixes under the first codes, their squared distances to the latents, and the own tuples' costs."""
-    first, *others = model.quantizer.codebooks
-    own_costs = squared_error(latents, model.quantizer.lookup(own))
+    first, *others = codebooks
+    own_costs = squared_error(latents, sum_codewords(own, codebooks))
     rest, distances = beam_codes(latents - first[first_codes], others[:-1], width)
     leading = jnp.broadcast_to(first_codes[:, None, None], (*rest.shape[:2], 1))
     return jnp.concatenate([leading, rest], axis=-1), distances, own_costs
@@ -137,9 +162,9 @@ def _nearest_prefixes(
 
 @functools.partial(jax.jit, static_argnames="count")
 def _nearest_free(
-    model: RQVAE, latents: jax.Array, prefixes: jax.Array, distances: jax.Array, full: jax.Array, count: int
+    codebooks: Codebooks, latents: jax.Array, prefixes: jax.Array, distances: jax.Array, full: jax.Array, count: int
 ) -> tuple[jax.Array, jax.Array]:
-    return completed_codes(latents, model.quantizer.codebooks, prefixes, distances, full, count)
+    return completed_codes(latents, codebooks, prefixes, distances, full, count)
 
 
 @jax.jit
@@ -148,9 +173,9 @@ def _errors(model: RQVAE, vectors: jax.Array, tuples: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def _compare_first_codes(model: RQVAE, vectors: jax.Array) -> jax.Array:
-    first, *others = model.quantizer.codebooks
-    residuals = model.encode(vectors)[:, None] - first[None]
+def _compare_first_codes(codebooks: Codebooks, latents: jax.Array) -> jax.Array:
+    first, *others = codebooks
+    residuals = latents[:, None] - first[None]
     if others:
         residuals = residuals - sum_codewords(assign_codes(residuals, others), others)
     return jnp.sum(jnp.square(residuals), axis=-1)

@@ -19,6 +19,8 @@ from sid_jax.ids.matching import deferred_acceptance, first_in_group
 
 # Number of prefixes, over all items, that are processed together, which limits memory for any N.
 _PREFIXES_AT_ONCE = 2**21
+# Maximum length of the range of keys that are distinguished without sorting, divided by the number of keys.
+_SMALL_RANGE = 8
 # Each sorted run of added tuples is longer than the next run by more than this factor (see `Occupancy`).
 _RUN_RATIO = 4
 # Up to this number of possible tuples, the key of a tuple (`tuple_keys`) is its position in lexicographic order. With
@@ -42,8 +44,13 @@ class Search(NamedTuple):
 
 # The rounds of the search. A round includes only the items that found no tuple in earlier rounds, since all their
 # alternatives were full or went to other items. In catalogs with few collisions, nearly all items find a tuple in the
-# first round. Only this round computes exact costs, which take about as long as the search itself.
-_ROUNDS = (Search(16, 2, exact=True), *[Search(16, 2)] * 3, *[Search(32, 16)] * 3)
+# first round.
+_ROUNDS = (*[Search(16, 2)] * 6, *[Search(32, 2)] * 4)
+# The first round of a first code with few crowded items. Exact costs take several times as long as the search itself,
+# and lower the error most if the nearest alternatives are free.
+_EXACT_ROUND = Search(16, 4, exact=True)
+# Maximum share of a first code's items that are crowded, for exact costs.
+_FEW_CROWDED = 0.6
 
 
 class Rows(Protocol):
@@ -139,6 +146,16 @@ def places_of_first_code(sizes: Sequence[int], capacity: int) -> int:
     return capacity * math.prod(sizes[1:])
 
 
+def needs_exact_costs(crowded: np.ndarray, num_items: np.ndarray) -> np.ndarray:
+    """Returns for each first code whether the relocation of its crowded items compares exact costs, `[K]` bool.
+
+    Args:
+      crowded: `[M]`, the first codes of the crowded items.
+      num_items: `[K]`, the number of all items with each first code.
+    """
+    return np.bincount(crowded, minlength=len(num_items)) <= _FEW_CROWDED * num_items
+
+
 def other_first_codes(rows: np.ndarray, ids: np.ndarray, free: np.ndarray, alternatives: Alternatives) -> np.ndarray:
     """Returns first codes with free places, `[M]` int32, for items that found no place under their own first code.
 
@@ -177,7 +194,9 @@ class Placing:
         self.codes, self.keys = codes.astype(np.int32), tuple_keys(codes, sizes)
         self._sizes, self._alternatives, self._capacity = tuple(sizes), alternatives, capacity
         self._ids, self._rank = ids, np.zeros(len(ids), np.int64)
-        self._occupancy = Occupancy(tuple_keys(codes[:0] if taken is None else taken, sizes), capacity)
+        taken = codes[:0] if taken is None else taken
+        self._num_items = np.bincount(np.concatenate([codes[:, 0], taken[:, 0]]), minlength=sizes[0])
+        self._occupancy = Occupancy(tuple_keys(taken, sizes), capacity)
         names, self._bucket, counts = np.unique(self.keys, return_inverse=True, return_counts=True)
         # For each tuple, the number of its items that may keep it. The occupancy counts `taken` and these items. Any
         # other item is counted when it gets a tuple.
@@ -187,25 +206,33 @@ class Placing:
 
     def settle(self) -> np.ndarray:
         """Moves each item that cannot keep its tuple to a free tuple; returns the rows of the items that found none."""
-        crowded = np.flatnonzero(self._crowded[self._bucket])
-        return self._find_places(crowded, self.codes[:, 0].copy(), some_stay=True)
+        crowded, first_codes = np.flatnonzero(self._crowded[self._bucket]), self.codes[:, 0].copy()
+        # Ties between items are broken by their ids. Only the ids of crowded items are read.
+        self._rank[crowded] = _rank(self._ids[crowded])
+        exact = needs_exact_costs(first_codes[crowded], self._num_items)[first_codes[crowded]]
+        left = [
+            self._round(rows, first_codes, search, some_stay=True)
+            for rows, search in ((crowded[exact], _EXACT_ROUND), (crowded[~exact], _ROUNDS[0]))
+        ]
+        return self._find_places(np.concatenate(left), first_codes, _ROUNDS[1:])
 
     def admit(self, rows: np.ndarray, first_codes: np.ndarray) -> None:
         """Moves rows `[M]` to free tuples under the first codes `[M]`, which must have enough free places."""
         wanted = self.codes[:, 0].copy()
         wanted[rows] = first_codes
-        if len(self._find_places(rows, wanted, some_stay=False)):
+        self._rank[rows] = _rank(self._ids[rows])
+        if len(self._find_places(rows, wanted, _ROUNDS)):
             raise ValueError("there are more items than places under a first code")
 
-    def _find_places(self, rows: np.ndarray, first_codes: np.ndarray, some_stay: bool) -> np.ndarray:
-        # Ties between items are broken by their ids. Only the ids of crowded items are read.
-        self._rank[rows] = _rank(self._ids[rows])
-        for search in _ROUNDS:
-            if len(rows):
-                parts = self._parts(rows, first_codes, _PREFIXES_AT_ONCE // search.prefixes, whole_buckets=some_stay)
-                rows = np.concatenate([self._place(part, first_codes[part], search, some_stay) for part in parts])
-            some_stay = False
+    def _find_places(self, rows: np.ndarray, first_codes: np.ndarray, rounds: Sequence[Search]) -> np.ndarray:
+        for search in rounds:
+            rows = self._round(rows, first_codes, search, some_stay=False)
         return self._fill_up(rows, first_codes[rows]) if len(rows) else rows
+
+    def _round(self, rows: np.ndarray, first_codes: np.ndarray, search: Search, *, some_stay: bool) -> np.ndarray:
+        """Moves rows to free tuples, part by part; returns the rows that found none, see `_place`."""
+        parts = self._parts(rows, first_codes, _PREFIXES_AT_ONCE // search.prefixes, whole_buckets=some_stay)
+        return np.concatenate([rows[:0], *(self._place(part, first_codes[part], search, some_stay) for part in parts)])
 
     def _place(self, rows: np.ndarray, first_codes: np.ndarray, search: Search, some_stay: bool) -> np.ndarray:
         """Moves rows to free tuples, except rows that keep their tuple; returns the rows that found no free tuple.
@@ -229,9 +256,9 @@ class Placing:
         return rows[chosen < 0]
 
     def _full(self, prefixes: np.ndarray) -> np.ndarray:
-        names, where = np.unique(prefix_keys(prefixes, self._sizes), return_inverse=True)
+        names, where = _numbered(prefix_keys(prefixes, self._sizes))
         taken = self._occupancy.count_under(names, self._sizes[-1]) >= self._capacity
-        return taken[where.reshape(prefixes.shape[:-1])]
+        return taken[where]
 
     def _parts(
         self, rows: np.ndarray, first_codes: np.ndarray, most: int, *, whole_buckets: bool
@@ -278,6 +305,21 @@ class Placing:
     def _move(self, rows: np.ndarray, codes: np.ndarray) -> None:
         self.codes[rows], self.keys[rows] = codes, tuple_keys(codes, self._sizes)
         self._occupancy.add(self.keys[rows])
+
+
+def _numbered(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the distinct keys in ascending order, and each key's position among them, in the shape of `keys`.
+
+    Keys in a small range, such as those of prefixes with the same first code, are not sorted.
+    """
+    first = keys.min()
+    span = int(keys.max() - first) + 1
+    if span > _SMALL_RANGE * keys.size:
+        names, where = np.unique(keys, return_inverse=True)
+        return names, where.reshape(keys.shape)
+    there = np.zeros(span, bool)
+    there[keys - first] = True
+    return np.flatnonzero(there) + first, (np.cumsum(there) - 1)[keys - first]
 
 
 def _rank(ids: np.ndarray) -> np.ndarray:

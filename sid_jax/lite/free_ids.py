@@ -14,7 +14,7 @@ from .model import Model
 # The rounds of search of an append (`sid_jax.ids.relocate`). Each is a pair: the number of prefixes of L - 1 codes with
 # the same first code, and how many of the nearest free tuples under them are decoded and compared with the item's
 # vector.
-_SEARCHES = ((16, 2), (32, 1))
+_SEARCHES = ((16, 4), (32, 1))
 
 
 def free_tuple(model: Model, vector: np.ndarray, taken: Counter[tuple[int, ...]], capacity: int) -> tuple[int, ...]:

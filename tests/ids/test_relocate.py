@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from sid_jax.errors import UserError
 from sid_jax.ids import relocate as relocate_module
-from sid_jax.ids.relocate import Occupancy, Placing, prefix_keys, relocate, tuple_keys
+from sid_jax.ids.relocate import (
+    Occupancy,
+    Placing,
+    _numbered,
+    needs_exact_costs,
+    prefix_keys,
+    relocate,
+    tuple_keys,
+)
 
 
 def numbered(sizes):
@@ -141,6 +149,32 @@ def test_the_items_of_some_first_codes_come_out_as_among_all(num_items, seed, at
             assert sorted(rows[alone.settle()]) == sorted(np.intersect1d(leaving, rows))
             np.testing.assert_array_equal(alone.codes, together.codes[rows])
     assert len(np.unique(np.delete(together.codes, leaving, axis=0), axis=0)) == num_items - len(leaving)
+
+
+def test_only_first_codes_with_few_crowded_items_compare_exact_costs():
+    sizes = (3, 8)
+    codes = np.array([[0, 0], [0, 0], *([0, code] for code in range(1, 7)), [1, 2], [1, 2], [1, 3], [1, 3], [1, 5]])
+    asked = []
+
+    class Counting(Line):
+        def costs(self, rows, tuples):
+            asked.extend(rows.tolist())
+            return super().costs(rows, tuples)
+
+    moved = relocate(codes, np.arange(13), sizes, Counting(np.ravel_multi_index(codes.T, sizes) + 0.1, sizes))
+    assert len(np.unique(moved, axis=0)) == 13 and (moved != codes).any(axis=1).sum() == 3
+    # Two of eight items with the first code 0 are crowded, and four of five with the first code 1.
+    assert len(asked) == 1 and asked[0] in (0, 1)
+    assert needs_exact_costs(np.array([0, 0, 1, 1, 1, 1]), np.array([8, 5, 0])).tolist() == [True, False, True]
+    assert needs_exact_costs(np.array([0, 0, 0]), np.array([5])).tolist() == [True]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(0, 60) | st.integers(2**40, 2**40 + 3), min_size=1, max_size=40).map(np.array))
+def test_keys_are_numbered_in_ascending_order(keys):
+    names, where = _numbered(keys.reshape(1, -1))
+    np.testing.assert_array_equal(names, np.unique(keys))
+    np.testing.assert_array_equal(names[where], keys.reshape(1, -1))
 
 
 def test_who_leaves_a_full_first_code_goes_to_the_nearest_with_room():

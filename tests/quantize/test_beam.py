@@ -108,3 +108,12 @@ def test_a_single_level_is_completed_without_prefixes(space):
     wanted, near = beam_codes(latents, [book], 4)
     np.testing.assert_array_equal(codes, wanted)
     np.testing.assert_allclose(found, near, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("parents", "size", "count"), [(1, 256, 16), (16, 256, 16), (3, 7, 4), (5, 13, 32), (1, 3, 3)])
+def test_the_highest_scores_found_in_groups_are_those_of_top_k(parents, size, count):
+    random = np.random.default_rng(0)
+    for scores in (random.normal(size=(40, parents * size)), random.integers(0, 9, (40, parents * size))):
+        found = beam._top_k_by_groups(jax.numpy.asarray(scores, jax.numpy.float32), count)
+        for got, wanted in zip(found, jax.lax.top_k(jax.numpy.asarray(scores, jax.numpy.float32), count), strict=True):
+            np.testing.assert_array_equal(got, wanted)
