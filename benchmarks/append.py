@@ -6,9 +6,10 @@ The rows are shuffled. The quantizer is trained on the first --trained rows, wit
 Each batch of the remaining rows is appended to the previous version. If the folder already contains the training run,
 this run is resumed.
 
-The script prints three values of R^2 per batch. "R^2 new" is computed from the codes of the batch's items, and "R^2 of
-IDs" from their unique IDs. Both are relative to the mean of the training items, as docs/daily-updates.md explains.
-"R^2, own mean" is computed from the codes, relative to the mean of the batch. "moved" is the number of IDs that differ
+The script prints three values of R^2 of each batch, and the R^2 of the training items and of the cold items. "R^2 new"
+is computed from the codes of the batch's items, and "R^2 of IDs" from their unique IDs. The denominator of both is the
+spread of the first version's items, as docs/daily-updates.md explains. "R^2, own mean" is computed from the codes, and
+its denominator is the spread of the batch. "moved" is the number of IDs that differ
 from the previous version plus the number of IDs that differ from the first version.
 """
 

@@ -1,7 +1,8 @@
 """Measures the scorer on a large synthetic catalog: memory, training time, and users served per second.
 
-Each user is served twice: from a shortlist, and from the scores of all items. This gives two lists of ten items per
-user. The script also prints the share of the items that are in both lists.
+Each user is served twice: from a shortlist, and from the scores of all items. (A shortlist is used only on a CPU, and
+only for at least 100,000 items.) This gives two lists of ten items per user. The script also prints the share of the
+items that are in both lists.
 
 python benchmarks/large_catalog.py --items 300000 --interactions 3000000
 """
@@ -21,7 +22,7 @@ from sid_jax.messages import LOGGER
 
 
 def main() -> None:
-    """Prints the memory after each stage, the times of training and of the blend's fit, and users per second."""
+    """Prints the memory after each stage, the time of training with the blend's fit, and users per second."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--items", type=int, default=300_000)
     parser.add_argument("--interactions", type=int, default=3_000_000)

@@ -81,7 +81,7 @@ def prepare_ours(batch: int, method: str, precision: str, from_file: bool = Fals
     vectors = _vectors()
     mesh = all_devices()
     recipe = Recipe.of(config, Durations.of(config.train, _ITEMS), abstract_model(config, _FEATURES))
-    held = {"state": on_every_device(make_state(begin(config, vectors), recipe.optimizer), mesh), "step": 0}
+    held = {"state": on_every_device(make_state(begin(config, vectors), recipe.init_optimizer), mesh), "step": 0}
     num_steps = _ITEMS_A_ROUND // batch
     if from_file:
         folder = tempfile.mkdtemp()

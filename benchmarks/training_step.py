@@ -88,7 +88,7 @@ class _OurTrainer:
     def __init__(self, config: ConfigDict, candidates: Candidates, examples: PackedRows, catalog: Catalog):
         self.model = build_model(config, candidates)
         self._recipe = Recipe.of(config, len(examples.inputs), self.model)
-        self._state = jax.tree.map(np.asarray, make_state(self.model, self._recipe.optimizer))
+        self._state = jax.tree.map(np.asarray, make_state(self.model, self._recipe.init_optimizer))
         self._examples, self._catalog, self._mesh = jax.device_put(examples), catalog, all_devices()
 
     def loss(self) -> float:

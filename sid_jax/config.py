@@ -52,9 +52,9 @@ _DATA: Declaration = {
     ),
     "text_column": Setting(
         "",
-        'vectors: columns of text, separated by commas ("title,brand"), in a .parquet, .csv or .jsonl file. The text '
-        "is encoded to vectors, and no vector column is read. amazon: columns that form the text of a product; empty: "
-        "title, brand, categories.",
+        'vectors: columns of text, separated by commas ("title,brand"), in a table such as a .parquet, .csv or .jsonl file. The '
+        "text is encoded to vectors, and no vector column is read. amazon: columns that form the text of a product; "
+        "empty: title, brand, categories.",
     ),
     "columns": Setting(
         "",
@@ -334,7 +334,7 @@ _TRAIN: Declaration = {
         "cosine", "Learning rate schedule after the warm-up. cosine: decay to 0.", choices=("cosine", "constant")
     ),
     "warmup_epochs": Setting(
-        4.0, "Number of warm-up epochs. The learning rate rises from 0 during the warm-up.", range=NOT_NEGATIVE
+        4.0, "Number of warm-up epochs. The learning rate rises to its maximum during the warm-up.", range=NOT_NEGATIVE
     ),
     "weight_decay": Setting(
         1e-4, "NAdamW and AdamW: weight decay of kernels. Biases and codebooks have none.", range=NOT_NEGATIVE

@@ -16,6 +16,7 @@ from sid_jax.data.collaborative import cooccurrence_vectors, pair_counts
 from sid_jax.data.histories import Histories
 from sid_jax.data.id_lists import catalog_rows, dropped, known_items
 from sid_jax.data.inputs import as_histories
+from sid_jax.data.part_sources import labels_of
 from sid_jax.data.tables import read_whole_tables
 from sid_jax.data.vector_files import read_vector_files
 from sid_jax.errors import UserError, shown
@@ -258,7 +259,8 @@ def read_labels(source: str, item_ids: np.ndarray) -> list[Sequence[str]]:
     Args:
       source: FILE:COLUMN, with FILE as in `find_files`. The first column of the file has item ids. The labels are
         texts, lists of texts, or texts with "|" between labels.
-      item_ids: `[N]`. If only one of the file and `item_ids` has integer ids, the ids are compared as text.
+      item_ids: `[N]`. If either the file or `item_ids` has integer ids, and the other has text, ids are compared as
+        text.
 
     Returns:
       N lists; empty for an item that is not in the file. Items of the file that are not among the N items are dropped,
@@ -279,16 +281,8 @@ def read_labels(source: str, item_ids: np.ndarray) -> list[Sequence[str]]:
     labels: list[Sequence[str]] = [()] * len(item_ids)
     for row, value in zip(rows.tolist(), table[column].to_pylist(), strict=True):
         if row >= 0:
-            labels[row] = _label_list(value)
+            labels[row] = labels_of(value)
     return labels
-
-
-def _label_list(value: Any) -> Sequence[str]:
-    if value is None:
-        return ()
-    if isinstance(value, list):
-        return [str(each) for each in value if each is not None]
-    return [label for label in str(value).split("|") if label]
 
 
 def _print(messages: Messages, name: str, figures: dict[str, Any]) -> None:

@@ -15,6 +15,8 @@ from sid_jax.data.catalogs.names import AMAZON_CATEGORIES, AMAZON_EDITIONS, MOVI
 from sid_jax.errors import UserError
 from sid_jax.settings import choose
 
+# Options of which a preset accepts at most one: quantization methods, and kinds of recommenders.
+_METHODS, _KINDS = ("ste", "gumbel"), ("scorer", "decoder")
 # Number of movies in each small MovieLens data set. The other data sets have 10,681 to 87,585 movies.
 _FEW_FILMS = {"100k": 1682, "1m": 3883, "latest-small": 9742}
 # The data sets that the presets `recommend` and `joint` accept as arguments.
@@ -97,7 +99,7 @@ def movielens(arg: str = "100k") -> ConfigDict:
 
     For data sets with few movies, vectors have the parts of `ml100k`; for other data sets, vectors are text embeddings.
     """
-    size, options = choose(arg, MOVIELENS_SIZES, ["ste", "gumbel", "text", "quick"])
+    size, options = choose(arg, MOVIELENS_SIZES, [*_METHODS, "text", "quick"], one_of=_METHODS)
     config = default_config()
     config.data.source = f"movielens-{size}"
     if size not in _FEW_FILMS:
@@ -124,7 +126,7 @@ def amazon(arg: str = "beauty") -> ConfigDict:
 
     An edition is a year of the data, such as "2014".
     """
-    category, options = choose(arg, list(AMAZON_CATEGORIES), [*AMAZON_EDITIONS, "ste", "gumbel", "quick"])
+    category, options = choose(arg, list(AMAZON_CATEGORIES), [*AMAZON_EDITIONS, *_METHODS, "quick"], one_of=_METHODS)
     editions = options & set(AMAZON_EDITIONS)
     if len(editions) > 1:
         raise UserError(f"argument {arg!r} has several editions; give one edition: {', '.join(AMAZON_EDITIONS)}")
@@ -142,7 +144,7 @@ def recommend(arg: str = "ml100k") -> ConfigDict:
     """
     from sid_jax.recommend.config import default_config as default_recommender
 
-    data_set, options = choose(arg, RECOMMENDER_DATA, ["scorer", "decoder", "quick"])
+    data_set, options = choose(arg, RECOMMENDER_DATA, [*_KINDS, "quick"], one_of=_KINDS)
     config = default_recommender()
     if data_set == "ml100k":
         config.data.source = config.quantizer.data.source = "movielens-100k"
@@ -217,7 +219,7 @@ def joint(arg: str = "ml100k") -> ConfigDict:
     """Returns the settings of joint training; `arg` is as for `recommend`, with an estimator instead of "decoder"."""
     from sid_jax.recommend.config import ESTIMATORS
 
-    data_set, options = choose(arg, RECOMMENDER_DATA, [*ESTIMATORS, "quick"])
+    data_set, options = choose(arg, RECOMMENDER_DATA, [*ESTIMATORS, "quick"], one_of=ESTIMATORS)
     config = recommend(",".join([data_set, "decoder", *(options & {"quick"})]))
     config.joint.estimator = next(iter(options - {"quick"}), "gumbel")
     if data_set == "ml100k":

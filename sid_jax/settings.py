@@ -234,11 +234,13 @@ def refuse_arguments_of_fit(names: Iterable[str]) -> None:
             raise UserError(f"{name} is an argument of fit(), not a setting; pass it to fit()")
 
 
-def choose(arg: str, methods: Sequence[str], options: Sequence[str]) -> tuple[str, set[str]]:
+def choose(
+    arg: str, methods: Sequence[str], options: Sequence[str], *, one_of: Sequence[str] = ()
+) -> tuple[str, set[str]]:
     """Parses a preset's argument such as "gumbel,quick" into its method (the first method by default) and its options.
 
     Raises:
-      UserError: if a word is unknown, or if two methods are given.
+      UserError: if a word is unknown, if two methods are given, or if two of the options `one_of` are given.
     """
     words = [word for word in arg.split(",") if word]
     named = [word for word in words if word in methods]
@@ -248,6 +250,8 @@ def choose(arg: str, methods: Sequence[str], options: Sequence[str]) -> tuple[st
             f"unknown argument {arg!r}; it must be one of {', '.join(methods)}, optionally with {', '.join(options)} "
             "after a comma"
         )
+    if len(set(words) & set(one_of)) > 1:
+        raise UserError(f"argument {arg!r}: only one of {', '.join(one_of)} can be given; omit the others")
     return (named or [methods[0]])[0], set(words) - set(named)
 
 

@@ -1,4 +1,4 @@
-"""The commands, settings and links in the documents exist."""
+"""The settings and links in the documents exist, and the documents use the terms of the glossary."""
 
 import re
 

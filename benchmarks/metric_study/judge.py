@@ -77,6 +77,6 @@ def _train(config: ConfigDict, task: Task, seed: int) -> ModelRanker:
     model = build_model(seeded, task.candidates)
     recipe = Recipe.of(config, len(order), model)
     catalog = catalog_of(task.candidates, task.trie)
-    state, examples, catalog = on_every_device((make_state(model, recipe.optimizer), examples, catalog), mesh)
+    state, examples, catalog = on_every_device((make_state(model, recipe.init_optimizer), examples, catalog), mesh)
     state, _ = train_steps(recipe, state, examples, catalog, num_steps=recipe.lengths.num_steps, mesh=mesh)
     return ModelRanker("decoder", recipe.graphdef, state.params, catalog, num_beams=config.eval.num_beams, mesh=mesh)

@@ -86,9 +86,9 @@ def _correlations(judged: list[Judged]) -> dict[str, Any]:
 def _table_of_tables(rows: list[dict[str, Any]]) -> Table:
     shown = (
         "R²",
-        "R² of prefixes, 1",
-        "neighbors with the same prefix, 1",
-        "co-occurring items with the same prefix, 1",
+        "R² of prefixes, length 1",
+        "neighbors with the same prefix, length 1",
+        "co-occurring items with the same prefix, length 1",
         "distinct codes",
     )
     table = Table(title="NDCG@10, with 95 % intervals over users and seeds", title_justify="left")

@@ -2,9 +2,8 @@
 
 RECOMMENDER=exports/recommender CATALOG=exports/latest uvicorn --app-dir examples/serve service:app
 
-`CATALOG` is an export, or a link to the newest one. If the link leads to an export of another name than before,
-`POST /reload` reads this export and replaces the old catalog, while other requests are answered. Do not expose
-`/reload` to the public.
+`CATALOG` is an export, or a link to the newest one. If this is another export than before, `POST /reload` reads it and
+replaces the old catalog, while other requests are answered. Do not expose `/reload` to the public.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 import os
 import threading
 from collections.abc import AsyncIterator
@@ -49,6 +49,7 @@ class Catalog:
     """One version of the catalog; a request uses the same version from beginning to end."""
 
     name: str
+    digest: str
     tokenizer: lite.LiteTokenizer
     recommender: Recommender
 
@@ -56,7 +57,7 @@ class Catalog:
     def read(cls, recommender: Recommender, folder: Path) -> Catalog:
         """Reads an export, and compiles all programs that requests need."""
         folder = folder.resolve()
-        catalog = cls(folder.name, lite.load(folder), recommender.with_catalog(folder))
+        catalog = cls(folder.name, _digest(folder), lite.load(folder), recommender.with_catalog(folder))
         catalog.tokenizer.table.items(())
         items, length = recommender.table.item_ids[:256].tolist(), 1
         while length <= 2 * recommender.config.model.window:
@@ -77,12 +78,12 @@ class Service:
         self._waiting: asyncio.Queue[tuple[History, asyncio.Future[dict]]] = asyncio.Queue()
 
     def reload(self) -> Catalog:
-        """Replaces the current catalog if the newest one has another name; returns the catalog that is then in use.
+        """Replaces the current catalog if the newest one is another export; returns the catalog that is then in use.
 
         Requests in progress finish with the old catalog.
         """
         with self._reloading:
-            if self._folder.resolve().name != self.catalog.name:
+            if _digest(self._folder) != self.catalog.digest:
                 self.catalog = Catalog.read(self._trained, self._folder)
             return self.catalog
 
@@ -110,6 +111,12 @@ class Service:
                     answer.set_exception(each)
                 else:
                     answer.set_result(each)
+
+
+def _digest(folder: Path) -> str:
+    """Returns the digest of an export's files, from its manifest; its name if the manifest has no digest."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return manifest.get("digest", folder.resolve().name)
 
 
 def _recommend(catalog: Catalog, asked: tuple[History, ...]) -> list[dict]:

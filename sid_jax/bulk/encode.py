@@ -152,7 +152,7 @@ def _moments(model: RQVAE, vectors: jax.Array, codes: jax.Array, counted: jax.Ar
 def read_ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Iterator[Item]]:
     """Returns a context manager that yields an iterator over `items`, which are read ahead in a thread.
 
-    The thread reads up to `depth` items ahead of the iterator. If reading fails, the iterator raises the error.
+    The thread reads up to `depth` + 1 items ahead of the iterator. If reading fails, the iterator raises the error.
     """
     waiting: queue.Queue[Any] = queue.Queue(depth)
     stopped = threading.Event()

@@ -1,7 +1,7 @@
 """Engines that run the stages of a bulk export: in this process, or on the workers of a Ray cluster through Ray Data.
 
-A stage is split into pieces, such as the rows of one input file. The pieces of a stage run independently. Only objects
-that this program's own processes pickled are unpickled here, never user input.
+A stage is split into pieces, such as the rows of one input file. The pieces of a stage run independently. This
+module unpickles only data that the program's own processes have pickled, never user input.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Engine(Protocol):
     def map(self, stage: Stage, job: Job, pieces: Sequence[Any], *, on_device: bool) -> Iterator[Any]:
         """Yields the result of each piece, in the order of the pieces.
 
-        `stage` is a module-level function. With `on_device`, pieces run the model, and each piece uses a whole machine.
+        `stage` is a module-level function. With `on_device`, pieces run the model, and each piece uses all
+        devices of its process.
         """
 
 
@@ -66,7 +67,7 @@ class RayEngine:
     """Runs pieces on the workers of a Ray cluster, either the cluster at RAY_ADDRESS or a new one on this machine.
 
     If a worker dies, another worker runs its piece. All machines must have the same files under the same paths: the
-    files of the vectors, and the folder of the export.
+    files of the vectors, unless they are in a bucket, and the folder of the export.
 
     Args:
       workers: number of pieces that run at the same time.

@@ -91,10 +91,11 @@ def part_vectors(about: About, values: Any, where: str) -> np.ndarray:
 
 def label_lists(values: Any) -> list[Sequence[str]]:
     """Returns N lists of labels from texts (with "|" between labels), lists of texts, or None."""
-    return [_labels(value) for value in _listed(values)]
+    return [labels_of(value) for value in _listed(values)]
 
 
-def _labels(value: Any) -> Sequence[str]:
+def labels_of(value: Any) -> Sequence[str]:
+    """Returns the distinct labels of an item: the elements of a list, or the parts of a text between vertical bars."""
     if value is None:
         return ()
     if isinstance(value, (list, tuple, set, frozenset, np.ndarray)):

@@ -1,4 +1,7 @@
-"""Writes folders atomically: a folder is either complete or does not exist."""
+"""Writes folders atomically: a folder is either complete or does not exist.
+
+On file systems that cannot rename folders, an unfinished copy is marked by the file `.copying`.
+"""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def version_rows(manifest: Mapping[str, Any]) -> list[Row]:
         rows += [
             ("R^2 of the new items", f"{new['r2']:.3f}", ", ".join(compared)),
             ("shift of the code distribution, by level", " / ".join(distances), f"by chance {' / '.join(chances)}"),
-            ("new items with the codes of a published item", f"{new['collide']:.1%}", ""),
+            ("new items whose codes are already taken", f"{new['collide']:.1%}", ""),
             ("new items with an ID that differs from their codes", f"{new['moved']:.1%}", ""),
         ]
     return [*rows, ("IDs in use or reserved", f"{drift['fill']:.2%}", "of all possible IDs")]

@@ -23,10 +23,11 @@ from sid_jax.ids.convert import common_rows, comparable, places
 from sid_jax.ids.table import IdTable
 from sid_jax.messages import LOGGER, Messages
 from sid_jax.paths import as_path, typed
+from sid_jax.wording import counted
 
 FEATURES_FILE = "features.parquet"
 _COUNTS = "impressions"
-# Fitted features may be applied to another ID table. The check compares the rows of the items that are in both ID
+# Fitted features may be applied to another ID table. A check then compares the rows of the items that are in both ID
 # tables. If more than this share of these items have different rows, the IDs of the other table seem to come from
 # another quantizer, and are rejected.
 _MOST_MOVED = 0.1
@@ -95,7 +96,7 @@ def make_features(
     table_rows = [("items", f"{len(rows):,}", ""), ("rows per item", *per_item)]
     messages.closing(f"Features, {kind}", [*table_rows, ("rows in use", f"{in_use:,}", f"of {features.num_rows:,}")])
     messages.line(f"The features are in {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
-    messages.line(f"Next, for the next version of the IDs: sid-jax features --ids=IDS --fitted={typed(out)} --out=DIR")
+    messages.line(f"Next, when the IDs have a new version: sid-jax features --ids=IDS --fitted={typed(out)} --out=DIR")
 
 
 def read_features(folder: str | Path) -> Features:
@@ -184,7 +185,8 @@ def read_impressions(path: str | Path, item_ids: np.ndarray, id_column: str = "i
         gives how often an item was seen, and several rows of an item are summed; without that column, each row is one
         impression. Items that are not among the N items are dropped, with a warning that counts them. The ids of a
         .csv file are read as text.
-      item_ids: `[N]`; matched as text if only one of the file and `item_ids` has integer ids.
+      item_ids: `[N]`. If either the file or `item_ids` has integer ids, and the other has text, ids are compared as
+        text.
       id_column: the column of item ids in the file; the first column if there is none of this name.
 
     Raises:
@@ -195,16 +197,15 @@ def read_impressions(path: str | Path, item_ids: np.ndarray, id_column: str = "i
     ids_name = _ids_name(table.column_names, id_column)
     ids = table[ids_name]
     if ids.null_count:
-        raise UserError(f"{path}: column {ids_name!r}: {ids.null_count} ids are null; remove these rows")
+        raise UserError(f"{path}: column {ids_name!r}: {counted(ids.null_count, 'id is', 'ids are')} null; remove them")
     have = ids_from_arrow(ids, f"{path}: column {ids_name!r}")
     rows = places(*comparable(have, item_ids))
     if not (rows >= 0).any():
         unknown = list(dict.fromkeys(map(str, have.tolist())))
-        cause = likely_cause(unknown, rows[:0], item_ids) or "give the impressions of these items"
+        cause = likely_cause(unknown, rows[:0], item_ids) or "give the impressions of the items that have IDs"
         raise UserError(
-            f"{path}: none of its items is among the {len(item_ids):,} items with Semantic IDs, whose ids look like "
-            f"{str(item_ids[0])!r}: {cause} (ids are read from the column "
-            f"{ids_name!r})"
+            f"{path}: no id in the column {ids_name!r} is an id of the {len(item_ids):,} items with Semantic IDs, such "
+            f"as {str(item_ids[0])!r}; {cause}"
         )
     known = known_items(rows, item_ids, "drop", lambda row: f"{path}: {str(have[row])!r}", have)
     counts = _counts(table, path)

@@ -1,6 +1,6 @@
 """JD xLLM: the binary file of the items that constrained decoding may generate.
 
-A record is an int64 item id and three int32 token ids.
+A record is an int64 item id, which is the row number if ids are text, and three int32 token ids.
 """
 
 from __future__ import annotations

@@ -203,7 +203,9 @@ def matched_columns(given: Any, ids: pa.ChunkedArray, id_name: str, id_column: s
     """
     if isinstance(given, Mapping) and all(isinstance(values, Mapping) for values in given.values()):
         return {
-            name: _matched(_column(name, list(values.values())), arrow_ids(list(values)), ids, f"column {name!r}")
+            name: _matched(
+                _column(name, list(values.values())), arrow_ids(list(values)), ids, f"column {name!r}", id_name
+            )
             for name, values in given.items()
         }
     if not isinstance(given, (pa.Table, Mapping)):
@@ -220,11 +222,11 @@ def matched_columns(given: Any, ids: pa.ChunkedArray, id_name: str, id_column: s
     if len(names) == 1:
         raise UserError(f"the only column, {key!r}, has the item ids; give further columns, such as title")
     keys = arrow_ids(table[key])
-    return {name: _matched(table[name], keys, ids, f"column {key!r}") for name in names if name != key}
+    return {name: _matched(table[name], keys, ids, f"column {key!r}", id_name) for name in names if name != key}
 
 
 def _matched(
-    values: pa.ChunkedArray | pa.Array, keys: pa.ChunkedArray, ids: pa.ChunkedArray, where: str
+    values: pa.ChunkedArray | pa.Array, keys: pa.ChunkedArray, ids: pa.ChunkedArray, where: str, id_name: str
 ) -> pa.ChunkedArray:
     """Returns the values of the items `ids`; `keys` are the ids of `values`. An item without a value gets null."""
     if pc.count_distinct(keys).as_py() < len(keys):
@@ -239,7 +241,7 @@ def _matched(
         raise UserError(
             f"no item id of the {where}, such as {shown(keys[0].as_py())}, is in the ID table, "
             f"which has items such as {shown(ids[0].as_py())}; give the ids of the ID table in the first column, or in "
-            "the column item_id"
+            f"the column {id_name}"
         )
     found = values.take(rows)
     return pa.chunked_array([found]) if isinstance(found, pa.Array) else found

@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sid_jax.config import check_config, default_config
+from sid_jax.data.blocks import not_finite
 from sid_jax.data.inputs import vector_set
 from sid_jax.data.join_parts import vectors_of_parts
 from sid_jax.data.layout import Layout
@@ -59,6 +60,11 @@ class Origin:
         else:
             # The features of missing parts are NaN. `vector_set` rejects NaN, so it gets zeros instead.
             vectors = np.asarray(vectors, np.float32)
+            if len(bad := not_finite(vectors, self.layout)):
+                raise UserError(
+                    f"vectors: row {bad[0]} (counted from 0) has infinite values, a part with some NaN, or no part; "
+                    "give finite values, and only NaN in the parts that an item lacks"
+                )
             data = vector_set(np.nan_to_num(vectors), item_ids, columns=columns, settings=known)
             data = dataclasses.replace(data, vectors=vectors, layout=self.layout, about_parts=self.about_parts)
         if data.vectors.shape[1] != self.num_features:

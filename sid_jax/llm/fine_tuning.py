@@ -88,7 +88,9 @@ def fine_tune(
 
 def _read(path: Path) -> tuple[list[str], list[str]]:
     if not path.is_file():
-        raise UserError(f"{path}: no such file; give a folder of sid-jax llm-data with --forms=text")
+        raise UserError(
+            f"{path}: no such file; give a folder of sid-jax llm-data with --forms=text and --files=parquet"
+        )
     table = pq.read_table(path, columns=["prompt", "completion"])
     return table["prompt"].to_pylist(), table["completion"].to_pylist()
 

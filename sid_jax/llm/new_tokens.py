@@ -164,7 +164,8 @@ def _set_embeddings(matrix: torch.Tensor, tokenizer: Any, tokens: IdTokens, num_
     center, spread = center_and_spread(old)
     drawn = center + stream_rng(seed, "markers").normal(size=(len(markers), len(center))) * spread / len(center) ** 0.5
     titles, sizes = _TitleMeans(tokens, tokenizer, old), tokens.vocabulary.sizes
-    if tokens.codewords is not None and not titles.differ():
+    differ = titles.differ()
+    if tokens.codewords is not None and not differ:
         of_codes = embeddings_of_codewords(tokens.codewords, sizes, old, seed=seed)
     else:
         of_codes = initial_embeddings(
@@ -172,7 +173,8 @@ def _set_embeddings(matrix: torch.Tensor, tokenizer: Any, tokens: IdTokens, num_
             sizes,
             titles,
             vocabulary_embeddings=old,
-            num_content_levels=tokens.num_content_levels,
+            # If titles are missing or have equal embeddings, all embeddings are drawn at random.
+            num_content_levels=tokens.num_content_levels if differ else 0,
             seed=seed,
         )
     values = torch.from_numpy(np.concatenate([drawn, of_codes[new.start - first :]]).astype(np.float32))

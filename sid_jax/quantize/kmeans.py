@@ -199,8 +199,8 @@ def _with_more_axes(view: jax.Array, more: jax.Array, centroids: jax.Array, num_
     """Refines centroids `[K, z]` by Lloyd iterations, and returns them with more features, `[K, Z]`.
 
     `view` `[N, z]` and `more` `[N, Z]` are the same points with fewer and with more features. The iterations use
-    `view`. A centroid without points keeps its place, since `lloyd` moves such centroids at the end. A returned
-    centroid is the mean of its points in `more`.
+    `view`, and a centroid without points keeps its place during the iterations. A returned centroid is the mean of its
+    points in `more`, or 0 without points; `lloyd` moves centroids without points at the end.
     """
     num_clusters = len(centroids)
 

@@ -34,6 +34,7 @@ from sid_jax.recommend.training.step import Recipe, make_state, train_steps
 from sid_jax.training.sharding import all_devices, on_every_device
 from sid_jax.training.workdir import alone_in
 from sid_jax.whole_file import write_json
+from sid_jax.wording import counted
 
 PLAN_FILE = "plan.json"
 RESULTS_FILE = "comparison.json"
@@ -276,8 +277,8 @@ def _tables_of_rule(results: Sequence[Compared], config: ConfigDict, num_items: 
     samples, first = config.eval.bootstrap_samples, results[0]
     num_seeds, num_users = first.places.shape
     figures = Table(
-        title=f"{first.rule.capitalize()}: {num_seeds} seeds, {num_users:,} users, {num_items:,} items, "
-        f"{config.train.num_epochs:.1f} epochs; 95 % confidence intervals over users and seeds",
+        title=f"{first.rule.capitalize()}: {counted(num_seeds, 'seed')}, {counted(num_users, 'user')}, "
+        f"{num_items:,} items, {config.train.num_epochs:.1f} epochs; 95 % confidence intervals over users and seeds",
         title_justify="left",
     )
     differences = Table(title=f"Difference from {first.name}, paired by user, {first.rule}", title_justify="left")

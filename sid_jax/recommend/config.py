@@ -190,7 +190,7 @@ _TRAIN: Declaration = {
         "cosine", "Learning rate schedule after the warm-up. cosine: it falls to 0.", choices=("cosine", "constant")
     ),
     "warmup_epochs": Setting(
-        1.0, "Number of warm-up epochs, in which the learning rate rises from 0.", range=NOT_NEGATIVE
+        1.0, "Number of warm-up epochs, in which the learning rate rises to its maximum.", range=NOT_NEGATIVE
     ),
     "weight_decay": Setting(0.1, "AdamW: weight decay of kernels.", range=NOT_NEGATIVE),
     "gradient_clip_norm": Setting(1.0, "Gradient clipping: maximum global norm. 0: no clipping.", range=NOT_NEGATIVE),

@@ -100,7 +100,8 @@ class ModelRanker:
 
         Returns:
           `[B, k]` int32 row numbers in the catalog, the best first, -1 where there are no more items; and `[B, k]`
-          float32, the log-probability of each item's Semantic ID, or of the item itself if the model scores items.
+          float32, the log-probability of each item's Semantic ID, or of the item itself if the model scores items. With
+          a shortlist, it is an estimate.
         """
         size = len(batch.lengths)
         if count <= self.num_beams or self.scores_items:
@@ -204,7 +205,10 @@ class ModelRanker:
         return float(score), {part: float(share) for part, share in shares.items()}
 
     def over(self, catalog: Catalog) -> ModelRanker:
-        """Returns a ranker of the same model over another catalog of the same ID table."""
+        """Returns a ranker of the same model for another `Catalog` object of the same ID table.
+
+        The other catalog may allow other items to be recommended, such as only cold items.
+        """
         there = on_every_device(catalog if self._room is None else padded(catalog, self._room), self.mesh)
         return ModelRanker(
             self.name,

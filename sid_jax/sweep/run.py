@@ -142,7 +142,8 @@ def _outcome(config: ConfigDict, trial: Trial, workdir: Path) -> dict[str, Any] 
 def _figures(config: ConfigDict, folder: Path) -> dict[str, Any]:
     """Returns the metrics of the best checkpoint, which an export would use."""
     metric, sign = config.train.best_metric, 1 if config.train.best_mode == "max" else -1
-    return max(read_records(folder, "eval"), key=lambda row: sign * row[metric])
+    # Of equally good checkpoints, the latest one is kept and exported.
+    return max(reversed(read_records(folder, "eval")), key=lambda row: sign * row[metric])
 
 
 def _drop_checkpoints(workdir: Path, study: Study) -> None:

@@ -116,6 +116,8 @@ def test_a_preset_is_read_as_a_file_and_a_file_as_itself():
         (["train", "--config=ml1m", "--workdir=w"], "there is no preset 'ml1m'; the presets are embeddings, ml100k"),
         (["train", "--config=joint", "--workdir=w"], "the preset joint belongs to another command"),
         (["recommend", "--config=ml100k", "--workdir=w"], "the presets of this command are recommend, joint"),
+        (["train", "--config=amazon:beauty,ste,gumbel", "--workdir=w"], "only one of ste, gumbel can be given"),
+        (["recommend", "--config=recommend:beauty,scorer,decoder", "--workdir=w"], "only one of scorer, decoder can"),
         (["train", "--config=ml100k:gumble", "--workdir=w"], "must be one of ste, gumbel"),
         (["train", "--config=ml100k", "--config.model.num_level=3", "--workdir=w"], "did you mean config.model.num_le"),
         (["train", "--config=embeddings", "--workdir=w"], "--config.data.path=FILE"),

@@ -70,6 +70,15 @@ def test_nothing_is_lost_while_the_catalog_changes(service, folders):
         vector = made_vectors([50])[0]
         found, tokenizer = client.post("/encode", json={"vector": vector.tolist()}).json(), lite.load(folders / "v2")
         assert found == {"codes": tokenizer.encode(vector).tolist(), "free_id": list(tokenizer.free_id(vector))}
+        # Another export with the same name in another folder is read too.
+        (folders / "older").mkdir()
+        (folders / "older" / "v2").symlink_to(folders / "v1")
+        (folders / "next").symlink_to(folders / "older" / "v2")
+        (folders / "next").rename(folders / "latest")
+        assert client.post("/reload").json() == {"catalog": "v1"}
+        (folders / "next").symlink_to("v2")
+        (folders / "next").rename(folders / "latest")
+        assert client.post("/reload").json() == {"catalog": "v2"}
         # Invalid requests and an invalid catalog change nothing.
         assert client.post("/encode", json={"vector": [1.0]}).status_code == 422
         assert client.post("/recommend", json={"history": [1], "k": 0}).status_code == 422

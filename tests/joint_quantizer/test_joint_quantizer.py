@@ -17,9 +17,12 @@ from ml_collections import FrozenConfigDict
 
 import sid_jax
 from sid_jax import JointQuantizer, SemanticIdTokenizer, UserError
+from sid_jax.config import default_config
+from sid_jax.data.layout import ItemPart, Layout
 from sid_jax.joint_quantizer.anchor import anchor_terms
 from sid_jax.joint_quantizer.changes import IdChanges
 from sid_jax.joint_quantizer.schedules import Course
+from sid_jax.joint_quantizer.start import Origin
 from sid_jax.quantize.residual import residual_quantize
 from sid_jax.tokens.write import write_tokens
 
@@ -311,3 +314,14 @@ def test_it_starts_from_a_run_whose_codebooks_are_products(tmp_path):
 def test_settings_that_cannot_be_used_are_refused(settings, complaint):
     with pytest.raises(UserError, match=complaint):
         JointQuantizer(VECTORS, **settings)
+
+
+@pytest.mark.parametrize(("feature", "value"), [(0, np.inf), (4, np.nan), (slice(None), np.nan)])
+def test_items_with_infinite_values_half_a_part_or_no_part_are_rejected(feature, value):
+    layout = Layout((ItemPart("text", 4), ItemPart("image", 2)))
+    origin, vectors = Origin(default_config(), D, layout), VECTORS.copy()
+    vectors[3, 4:] = np.nan
+    np.testing.assert_array_equal(origin.items(vectors, None, None).vectors, vectors)
+    vectors[7, feature] = value
+    with pytest.raises(UserError, match="row 7 .counted from 0. has infinite values"):
+        origin.items(vectors, None, None)

@@ -62,10 +62,12 @@ def test_an_embedding_is_the_mean_over_the_titles_of_its_items_and_empty_titles_
     means *= spread(old, center) / np.sqrt(np.square(means).sum(axis=1).mean())
     np.testing.assert_allclose(new[:8], center + means, atol=1e-4)
     # Without titles, embeddings are drawn at random, and all differ.
-    model = language_model()
-    add_tokens(fast_tokenizer(), model, table.replace(columns=pa.table({"title": [""] * len(table)})))
-    drawn = model.get_input_embeddings().weight.detach().numpy()[FIRST_ID:]
-    assert spread(drawn, center) == pytest.approx(spread(old, center), rel=0.3)
+    for title in ("", "the same"):
+        model = language_model()
+        add_tokens(fast_tokenizer(), model, table.replace(columns=pa.table({"title": [title] * len(table)})))
+        drawn = model.get_input_embeddings().weight.detach().numpy()[FIRST_ID:]
+        assert spread(drawn, center) == pytest.approx(spread(old, center), rel=0.3)
+        assert len(np.unique(drawn, axis=0)) == len(drawn)
 
 
 def test_without_titles_that_differ_embeddings_are_of_the_codewords(made):

@@ -41,7 +41,7 @@ def test_tables_are_compared_under_one_recommender(settings, world, tmp_path):
     low, high = made["minus_first"]["recall@10"][1:]
     assert low <= made["metrics"][0]["recall@10"] - first["metrics"][0]["recall@10"] <= high
     assert first["rule"] == "seen excluded" and set(first["seen allowed"]) == set(first) - {"seen allowed"}
-    assert "Seen allowed: 1 seeds" in done.stdout and "Seen excluded: 1 seeds" in done.stdout
+    assert "Seen allowed: 1 seed, " in done.stdout and "Seen excluded: 1 seed, " in done.stdout
     assert "Difference from ids" in done.stdout and "random, seed 0" in done.stdout
 
 

@@ -72,10 +72,10 @@ class Columns:
         """
         found = self.find_if_any(setting, names, path)
         if found is None:
-            raise UserError(
-                f"{path}: has no {getattr(self, setting)!r}; set --config.data.{setting} to one of "
-                f"{listed(names) or 'its columns (it has none)'}"
-            )
+            wanted = getattr(self, setting)
+            if not names:
+                raise UserError(f"{path}: has no {wanted!r}, because it is empty; give a file with content")
+            raise UserError(f"{path}: has no {wanted!r}; set --config.data.{setting} to one of {listed(names)}")
         return found
 
     def find_ids(self, names: Sequence[str], path: File) -> str | None:

@@ -18,11 +18,11 @@ from sid_jax.recommend.models.history_encoder import HistoryEncoder, last_hidden
 class Parallel(nnx.Module):
     """Predicts all codes of an ID independently of each other, from a causal transformer over items.
 
-    The model follows RPG (Hou et al., 2506.05781). An item's input is the sum of its codes' embeddings. The hidden
-    state after an item goes through one head per level. The logits of a level's codes are the cosines of the head's
-    output with the codes' embeddings, divided by the temperature. The score of an item is the sum of its codes'
-    log-probabilities (section 3.2 of the paper). Scoring an item takes a sum of L numbers, so all items are scored, and
-    neither the paper's graph of items nor a beam search is needed.
+    The model follows RPG (Hou et al., 2506.05781). An item's input is the sum of its codes' embeddings. For each
+    level, one head transforms the hidden state at an item's position. The logits of a level's codes are the cosines of
+    the head's output with the codes' embeddings, divided by the temperature. The score of an item is the sum of its
+    codes' log-probabilities (section 3.2 of the paper). Scoring an item takes a sum of L numbers, so all items are
+    scored, and neither the paper's graph of items nor a beam search is needed.
 
     Args:
       sizes: K of each of the L levels.

@@ -1,4 +1,4 @@
-"""Builds a blend from training histories, and fits its weights by maximum likelihood on the validation targets.
+"""Builds a blend from training histories, and fits its weights to the validation targets by penalized likelihood.
 
 A blend is the weighted sum of a scorer's score and of further terms, such as transitions, content and popularity.
 """
@@ -120,7 +120,7 @@ def _principal(content: np.ndarray, most: int) -> np.ndarray:
 
 
 def _batches(ranker: ModelRanker, examples: EvaluationExamples, window: int, exclude_seen: bool) -> list[_Batch]:
-    """Returns the users whose target is a candidate, or a sample of these users, in batches of equal shape."""
+    """Returns the users whose target may be recommended, or a sample of these users, in batches of equal shape."""
     catalog, histories = ranker.catalog, examples.histories
     candidates = np.asarray(catalog.trie.items)
     lengths = histories.lengths
