@@ -52,9 +52,9 @@ _DATA: Declaration = {
     ),
     "text_column": Setting(
         "",
-        'vectors: columns of text, separated by commas ("title,brand"), in a table such as a .parquet, .csv or .jsonl file. The '
-        "text is encoded to vectors, and no vector column is read. amazon: columns that form the text of a product; "
-        "empty: title, brand, categories.",
+        'vectors: columns of text, separated by commas ("title,brand"), in a table (.parquet, .csv, .jsonl, ...). The text '
+        "is encoded to vectors, and no vector column is read. amazon: columns that form the text of a product; empty: "
+        "title, brand, categories.",
     ),
     "columns": Setting(
         "",
