@@ -52,7 +52,7 @@ _DATA: Declaration = {
     ),
     "text_column": Setting(
         "",
-        'vectors: columns of text, separated by commas ("title,brand"), in a table (.parquet, .csv, .jsonl, ...). The text '
+        'vectors: columns of text, separated by commas ("title,brand"), in a table (.parquet, .csv, ...). The text '
         "is encoded to vectors, and no vector column is read. amazon: columns that form the text of a product; empty: "
         "title, brand, categories.",
     ),
