@@ -197,7 +197,8 @@ def read_impressions(path: str | Path, item_ids: np.ndarray, id_column: str = "i
     ids_name = _ids_name(table.column_names, id_column)
     ids = table[ids_name]
     if ids.null_count:
-        raise UserError(f"{path}: column {ids_name!r}: {counted(ids.null_count, 'id is', 'ids are')} null; remove such rows")
+        nulls = counted(ids.null_count, "id is", "ids are")
+        raise UserError(f"{path}: column {ids_name!r}: {nulls} null; remove such rows")
     have = ids_from_arrow(ids, f"{path}: column {ids_name!r}")
     rows = places(*comparable(have, item_ids))
     if not (rows >= 0).any():
