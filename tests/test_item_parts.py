@@ -23,7 +23,7 @@ GENRES = [["drama"], ["comedy", "crime"], ["crime"], []]
 
 @pytest.fixture(scope="module")
 def parts():
-    """The parts of items: text vectors near 20 centers, images that depend on the texts, genres, and prices.
+    """The parts of items: texts (vectors near 20 centers), images (which depend on the texts), genres and prices.
 
     Some items have no genres, and some have no price.
     """
@@ -196,7 +196,7 @@ def test_bad_rows_are_dropped_and_the_parts_of_the_other_items_stay_theirs(read,
 @pytest.mark.parametrize("read", ["setting", "path"])
 @pytest.mark.parametrize("with_ids", [False, True])
 def test_an_item_whose_row_of_a_part_is_dropped_lacks_the_part(read, with_ids, tmp_path, caplog, capsys):
-    """The image of item 3 is NaN in part. Later, the vector of item 1 is infinite, too."""
+    """One of the two features of item 3's image is NaN. Later, the vector of item 1 is infinite, too."""
     vectors, image = np.arange(1, 6, dtype=np.float32)[:, None], np.arange(1, 11, dtype=np.float32).reshape(5, 2)
     image[3, 1] = np.nan
     order = np.array([4, 3, 1, 0, 2]) if with_ids else np.arange(5)

@@ -56,8 +56,8 @@ class World:
 def load_world(path: str, num_known: int, folder: Path) -> World:
     """Loads the study's data from a copy of MovieLens-100K.
 
-    A user's ratings before the known items are not part of the data, so the films of these ratings are not excluded
-    from recommendations.
+    Of each user's history, only the last `num_known` + `QUESTIONS` ratings are used. Films that a user rated earlier
+    are not part of the data, so they may still be recommended.
 
     Args:
       path: path of the copy.

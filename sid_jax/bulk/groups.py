@@ -69,7 +69,7 @@ def load_items(job: Job, group: Group) -> Items:
 def count_group(job: Job, group: Group) -> dict[str, Any]:
     """Finds a group's crowded items, and counts the code tuples with one item, with two items, and so on.
 
-    This is the second stage of a bulk export, with one piece per group.
+    This is the stage "comparing codes" of `run_stages`, with one piece per group.
     """
     items = load_items(job, group)
     _, where, sizes = np.unique(tuple_keys(items.codes, job.sizes), return_inverse=True, return_counts=True)
@@ -131,7 +131,7 @@ class SpilledRows:
 def gather_part(job: Job, piece: tuple[int, Sequence[Group]]) -> None:
     """Copies the vectors that exact costs need from a part's input file to a file in the scratch folder.
 
-    This is the third stage of a bulk export, with one piece per part. A part is a range of rows of an input file.
+    This is the stage "reading vectors" of `run_stages`, with one piece per part, a range of rows of an input file.
     """
     part, groups = piece
     tables = [of_part(read_columns(job.file("exact", group.number)), part) for group in groups]

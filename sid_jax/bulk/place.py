@@ -39,7 +39,7 @@ from sid_jax.whole_file import whole_file
 def place_group(job: Job, group: Group) -> dict[str, Any]:
     """Assigns unique IDs to the crowded items of a group; writes the new codes or suffixes, and the leaving items.
 
-    This is the fourth stage, with one piece per group.
+    This is the stage "placing items" of `run_stages`, with one piece per group.
     """
     items = load_items(job, group)
     rows, none = _found(items, read_columns(job.file("crowded", group.number))), np.zeros(job.sizes[0], np.int64)

@@ -66,12 +66,13 @@ def export_files(
 ) -> None:
     """Encodes the vectors in files with a run's model, and writes the export atomically.
 
-    The IDs are the same as with `sid_jax.export.run.export`. Memory does not grow with the number N of items, except
-    with `align_to`: data of size N is kept in files in the export's folder.
+    The IDs are the same as with `sid_jax.export.run.export`. Data of size N, the number of items, is kept in files in
+    the export's folder, so memory does not grow with N. With `align_to`, the old table and the codes of its items are
+    in memory.
 
     Args:
       workdir: the run's folder; the run's own data is not read.
-      out: destination: a new path or an empty folder. If the folder already has this export, nothing is written.
+      out: destination: a new path or an empty folder. If the folder already has this export, only `finish` is called.
       inputs: files, folders or patterns, see `sid_jax.data.parts.vector_parts.list_parts`.
       ids_paths: for each file of vectors without ids, a file with one id per row.
       step: step of the checkpoint; None takes the best one of a finished run.
@@ -196,10 +197,11 @@ def list_inputs(
     if model.layout is not None:
         parts = parts.under(model.layout)
     elif parts.num_features != wanted:
-        # Runs of earlier versions with histories recorded no layout.
+        # In earlier versions, a run with interaction histories did not record a layout.
         histories = data.get("histories", {}).get("source", "none") != "none" and data.get("collaborative_weight")
         hint = (
-            "; the last of these features are computed from interaction histories, so give vectors that include them"
+            "; the model was trained with additional features from interaction histories; give vectors that end with "
+            "these features"
             if histories
             else "; give vectors with the features of the training vectors"
         )

@@ -110,7 +110,7 @@ def read_columns(
     Args:
       path: files, see `find_files`.
       names: the columns; in a .csv file they are read as text.
-      guessed: further columns whose type in a .csv file Arrow infers, such as numbers and times.
+      guessed: further columns, such as numbers and times; in a .csv file, Arrow infers their types.
       advice: appended to the error for a missing column.
       newlines: whether values of a .csv file may contain line breaks, which makes reading slower.
 
@@ -129,7 +129,7 @@ def read_whole_tables(path: str | Path, *, guessed: Sequence[str] = ()) -> pa.Ta
 
     Args:
       path: files with one of the `ENDINGS`, see `find_files`.
-      guessed: columns whose type in a .csv file Arrow infers; other columns are text.
+      guessed: columns whose types Arrow infers if they are in a .csv file; the other columns of a .csv file are text.
 
     Raises:
       UserError: if a file is missing, damaged or empty, or a column's types in the files are incompatible.
@@ -233,7 +233,7 @@ def _read_file(path: File, names: Sequence[str], guessed: Sequence[str], advice:
         return pq.read_table(path, columns=wanted, partitioning=None)
     except (OSError, pa.ArrowException, UnicodeError) as error:
         raise UserError(
-            f"{path}: not a readable {path.suffix} file ({reason(error)}); write the file again, in UTF-8"
+            f"{path}: not a readable {path.suffix} file ({reason(error)}); write the file again, and text in UTF-8"
         ) from error
 
 

@@ -58,7 +58,7 @@ def read_xllm(path: Path) -> Content:
 
 def read_npz(path: Path) -> Content:
     """Reads the Semantic IDs and item numbers in a `static_index.npz`, which also has the arrays of STATIC's index."""
-    # `ZipFile` rejects a file that is not an archive. NumPy would try to read such a file as a pickle.
+    # `ZipFile` rejects a file that is not an archive. NumPy would report such a file as a pickle.
     with reading(path, ".npz", *DAMAGED_NPZ), zipfile.ZipFile(path), np.load(path, allow_pickle=False) as arrays:
         names = ("semantic_ids", "item_numbers")
         if not set(names) <= set(arrays.files):

@@ -67,5 +67,5 @@ def is_the_same(out: Path, earlier: str | None, request: str, finish: Finish | N
         )
     if finish is not None:
         finish(out)
-    messages.line(f"{out} already exists, from the same inputs and settings: nothing to do")
+    messages.line(f"{out} already has this export, from the same inputs and settings")
     return True

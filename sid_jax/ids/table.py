@@ -1,6 +1,6 @@
 """The ID table: items, their Semantic IDs and further columns, with look-ups in both directions.
 
-This module needs only NumPy and Arrow. A table builds its indices at the first look-up.
+This module needs only NumPy and Arrow. A table that is made with `check=False` builds its indices at the first look-up.
 """
 
 from __future__ import annotations
@@ -292,7 +292,11 @@ class IdTable:
             leaving = f", or drop them ({option})" if option else ""
             # If both sides have integer ids, one side may count from 0 and the other from 1.
             numbered = pa.types.is_integer(have.type) and pa.types.is_integer(wanted.type)
-            shift = " (FILE.json+1 adds 1 to the item ids of FILE.json)" if numbered else ""
+            shift = (
+                "; if one side numbers items from 0 and the other from 1, write FILE.json+1, which adds 1 to the item "
+                "ids of FILE.json"
+            )
+            shift = shift if numbered else ""
             raise UserError(
                 f"{self.name}: {len(missing):,} of {len(item_ids):,} items have no Semantic ID (the first one is "
                 f"{first!r}): {cause or f'make IDs for them{leaving}'}{shift}"
@@ -303,9 +307,10 @@ class IdTable:
         """Returns the table with further columns, matched by item id. Existing columns of the same name are replaced.
 
         Args:
-          columns: either an Arrow table, a pandas DataFrame or a mapping of columns, where one column has the item ids,
-            in any order (in a DataFrame, the index may have the ids); or a mapping from column name to a mapping from
-            item id to value. Items without a value get null. Values of items that are not in the table are ignored.
+          columns: one of two forms. (1) A table: an Arrow table, a pandas DataFrame, or a mapping from column name to
+            values. One column has the item ids, in any order; in a DataFrame, this may be the index. (2) A mapping from
+            column name to a mapping from item id to value. Items without a value get null. Values of items that are not
+            in the table are ignored.
           id_column: the column of item ids; None for the column named `id_name`, or else the first column.
 
         Raises:
@@ -389,7 +394,7 @@ class IdTable:
         return row
 
     def _refuse_unknown(self, item: Item | np.integer, count: int = 1) -> None:
-        more = f" (and {count - 1:,} more are missing)" if count > 1 else ""
+        more = f" ({count:,} items are missing in total)" if count > 1 else ""
         example = self.item_ids[:1].tolist()[0] if len(self) else None
         raise KeyError(f"no item has the id {item!r}{more}; ids of this table look like {example!r}")
 

@@ -1,4 +1,4 @@
-"""For each tool, the files of two items and two users are as the tool's documentation says; and rejected input."""
+"""For two items and two users, the files for each tool follow the tool's documentation. Invalid input is rejected."""
 
 from __future__ import annotations
 

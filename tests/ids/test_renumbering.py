@@ -11,8 +11,8 @@ from sid_jax.ids.matching import best_orders, renumbered
 
 def test_by_hand_and_deeper_levels_by_the_items_that_agree():
     old = np.array([[0, 0], [0, 0], [0, 1], [1, 1], [1, 1], [1, 1]])
-    # In all items but the last one, the first codes 0 and 1 are exchanged, the second code 0 becomes 2, and the second
-    # code 1 becomes 0. The last item is ignored at level 2, since its first code is not exchanged.
+    # In all items but the last one, codes 0 and 1 are exchanged at level 1; at level 2, code 0 becomes 2 and code 1
+    # becomes 0. The last item is ignored at level 2, since its code at level 1 is not exchanged.
     new = np.array([[1, 2], [1, 2], [1, 0], [0, 0], [0, 0], [1, 2]])
     orders = best_orders(old, new, (2, 3))
     assert [order.tolist() for order in orders] == [[1, 0], [2, 0, 1]]

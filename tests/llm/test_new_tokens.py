@@ -61,7 +61,7 @@ def test_an_embedding_is_the_mean_over_the_titles_of_its_items_and_empty_titles_
     center = old.mean(axis=0)
     means *= spread(old, center) / np.sqrt(np.square(means).sum(axis=1).mean())
     np.testing.assert_allclose(new[:8], center + means, atol=1e-4)
-    # Without titles, embeddings are drawn at random, and all differ.
+    # If the titles are empty or all equal, and there are no codewords, embeddings are drawn at random, and all differ.
     for title in ("", "the same"):
         model = language_model()
         add_tokens(fast_tokenizer(), model, table.replace(columns=pa.table({"title": [title] * len(table)})))

@@ -50,7 +50,7 @@ def test_a_streamed_run_that_was_stopped_ends_as_one_that_was_not(config, tmp_pa
     monkeypatch.setattr(corpus_module, "_BLOCK_BYTES", 3 * 64 * 12 * 4)
     config.train.update({"num_epochs": 4, "eval_every_epochs": 1.0, "resident_bytes": 0})
     quantizer.train(config, tmp_path / "whole", messages=Messages.to_console(console))
-    # At most three steps per call are possible. With two steps, all calls have the same length.
+    # A call can have at most three steps. The run uses two per call, so that all calls have the same length.
     assert len(losses(tmp_path / "whole")) == 10
 
     class Stopped(Exception):

@@ -54,7 +54,9 @@ def choose_beams(beams: Beams, parents: jax.Array) -> Beams:
 
 
 class CodeEmbedding(nnx.Module):
-    """Code embeddings of each level, also used as the output layer: hidden vectors times embeddings give logits.
+    """Code embeddings of each level, also used as the output layer.
+
+    The logits are hidden vectors times embeddings, plus a bias for each code.
 
     Args:
       sizes: K of each of the L levels.

@@ -21,10 +21,10 @@ KeysValues = tuple[jax.Array, jax.Array]
 class EncoderDecoder(nnx.Module):
     """Encodes a user token and the codes of a history, and generates the next item's codes autoregressively.
 
-    As in the paper, sections 3.2 and 4, users share a limited number of tokens, the encoder reads W * L codes, and the
-    decoder attends to the encoder's output and to the previous codes. Relative position biases and pre-norm blocks are
-    those of T5 (Raffel et al., 1910.10683), except that each distance has its own bias. In T5, several distances share
-    one bias.
+    As in the paper, sections 3.2 and 4, users share a limited number of tokens, the encoder reads the codes of the
+    history, and the decoder attends to the encoder's output and to the previous codes. Relative position biases and
+    pre-norm blocks are those of T5 (Raffel et al., 1910.10683), except that each distance has its own bias. In T5,
+    several distances share one bias.
 
     Args:
       sizes: K of each of the L levels.
@@ -100,7 +100,10 @@ class EncoderDecoder(nnx.Module):
         return jnp.stack(losses), jnp.float32(codes.shape[0])
 
     def begin(self, histories: HistoryBatch, catalog: Catalog) -> tuple[Any, Beams]:
-        """Returns each decoder block's keys and values of the history, and a beam: the start token and empty caches."""
+        """Returns the state that all beams share, and one beam per user: the start token and empty caches.
+
+        The shared state has each decoder block's keys, values and padding bias of the history.
+        """
         memory = self._encode(histories, catalog, None)
         starts = self._starts(histories.lengths.shape[0])
         attention = self.decoder_blocks[0].self_attention

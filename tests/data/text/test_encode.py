@@ -159,8 +159,9 @@ def test_a_function_by_its_import_path_is_asked_for_new_texts_alone(module: Path
     assert first.tolist() == [[1, 2], [2, 2]]
     assert second.tolist() == [[3, 2], [2, 2], [1, 2]]
     assert sys.modules["my_encoder"].count == 3
-    # After a change of the source code, cached vectors are not used. The length of the file changes too, since Python's
-    # cache of compiled modules compares only the length and the time of the change in whole seconds.
+    # After a change of the source code, cached vectors are not used. The replacement also changes the length of the
+    # file. Python's cache of compiled modules compares only the length and the modification time in whole seconds, so
+    # it could miss a change that keeps the length.
     module.write_text(module.read_text().replace("2.0", "5.00"))
     del sys.modules["my_encoder"]
     assert encode_texts(["ab"], "my_encoder:encode", cache_dir=cache).tolist() == [[2, 5]]
