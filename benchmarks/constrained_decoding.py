@@ -5,8 +5,8 @@ python benchmarks/constrained_decoding.py --items=12101,1000000
 A Qwen2 with random weights generates IDs of 3 codes for 32 prompts of different lengths, padded on the left, with 20
 beams. It generates them without a constraint ("free"), with `SemanticIdLogitsProcessor` ("processor"), with the same
 processor and `in_place=True` ("in place"), and if --function is given, with `prefix_allowed_tokens_fn` ("function").
-Each time is the median CPU time of a generation over the rounds, divided by the 3 steps. In each round, the CPU time is
-divided by the CPU time of "free"; the number before "x" is the median of these ratios.
+Each time is the CPU time of one generation, divided by its 3 steps. The script prints the median over the rounds. In
+each round, the CPU time is also divided by the CPU time of "free"; the number before "x" is the median of these ratios.
 
 Set OMP_NUM_THREADS=1. In some processes, glibc returns the memory of large arrays to the system and requests it again.
 A generation then has 60,000 to 110,000 page faults, which take up to a fifth of its time. Take the median of several

@@ -72,7 +72,10 @@ def contest(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, Res
 def report(
     title: str, results: Mapping[str, Result], matmul: Result | None, out: Path | None, about: Mapping[str, Any]
 ) -> None:
-    """Prints a row per implementation, with its rate relative to the first row and to `matmul`, and writes JSON."""
+    """Prints a row per implementation, with its rate relative to the first row and to `matmul`.
+
+    If `out` is given, the results and the settings in `about` are written to it as JSON.
+    """
     first = next(iter(results.values()))
     columns = ["", "items/s", "relative to the first", "GFLOP/s", "share of the matrix product's rate", "peak memory"]
     table = Table(*columns, title=title, title_justify="left")

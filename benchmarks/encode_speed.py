@@ -3,8 +3,8 @@
 python benchmarks/encode_speed.py --beam=1 --json=encode.json
 
 The vectors have 768 features and are random around cluster centers. There are 3 codebooks of 256 codewords and no
-encoder. sid_jax and faiss use the same codebooks, which faiss trained on a part of the vectors. faiss is timed with and
-without its look-up tables (`use_beam_LUT`). This script needs the `bench` extra.
+encoder. sid_jax and faiss use the same codebooks, which faiss trained on the first quarter of the vectors. faiss is
+timed with and without its look-up tables (`use_beam_LUT`). This script needs the `bench` extra.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
 python benchmarks/fuzz_readers.py --minutes=10 --seed=0
 python benchmarks/fuzz_readers.py --reader=histories --minutes=10
 
-Each damaged file is read in its own process; a file of vectors is read as a whole and then in pieces. Any outcome other
-than content or a one-line `UserError` is a finding: another exception, a crash, more than 20 seconds, or more than half
-a GiB of memory. The damaged file of each finding is copied to --keep with a description. If there are findings, the
-exit status is 1. The same seed damages the same files in the same way.
+Each damaged file is read in its own process; a file of vectors is read as a whole and then in pieces. A reader must
+either succeed or raise a one-line `UserError`. Any other outcome is a finding: another exception, a crash, more than 20
+seconds, or more than half a GiB of memory. The damaged file of each finding is copied to --keep with a description. If
+there are findings, the exit status is 1. The same seed damages the same files in the same way.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ _NUMBERS = (
 def write_seeds(folder: Path, write: Callable[[Path], None]) -> list[Path]:
     """Writes valid files of every kind, and returns their paths.
 
-    A child process writes them: if libraries started threads here, forked readers would lack these threads.
+    A child process writes them. If libraries started threads in this process instead, the processes that are later
+    forked from it to read files would lack these threads.
     """
     folder.mkdir()
     child = os.fork()
@@ -346,8 +347,9 @@ def main(_: list[str]) -> None:
         seeds, words = write_seeds(Path(scratch, "seeds"), write), Path(scratch, "words")
         seeds = [seed for seed in seeds if _KIND.value in ("", seed.suffix)]
         for seed in seeds:
-            # Reading a file imports modules once, before the child processes are forked. The library for .array_record
-            # files starts threads, which the child processes would lack.
+            # Each valid file is read here, so that modules are imported once, before the child processes are forked.
+            # An .array_record file is not read here, since its library starts threads, which the child processes would
+            # lack.
             if seed.suffix != ".array_record":
                 read_one(seed)
         while time.monotonic() < end:

@@ -28,7 +28,7 @@ Cost: TypeAlias = tuple[float, Callable[[], float | None]]
 
 
 def main() -> None:
-    """Prints a line for each grammar and engine."""
+    """Prints a line for each grammar, and below it a line for each installed engine that can read the grammar."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--items", type=int, default=12_101)
     parser.add_argument("--codes", type=int, default=256)

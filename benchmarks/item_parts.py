@@ -37,9 +37,11 @@ from sid_jax.signals import training_stopped
 from sid_jax.whole_file import write_json
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "A file with get_config(), and its argument after a colon; --config.name=value sets a field."
+    "config", None, "A config file, optionally with an argument after a colon; --config.name=value changes a setting."
 )
-_IDS = flags.DEFINE_list("ids", None, "ID tables, as for config.ids. The first is used with each set of components.")
+_IDS = flags.DEFINE_list(
+    "ids", None, "ID tables, each given as in config.ids. The first table is used with each set of components."
+)
 _NUM_SEEDS = flags.DEFINE_integer("num_seeds", 3, "Number of seeds, starting with config.seed.", lower_bound=1)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the results; existing runs are not repeated.")
 flags.mark_flags_as_required(["config", "ids", "workdir"])
@@ -85,7 +87,10 @@ def _variants(tasks: list[Task]) -> list[tuple[str, Task, tuple[str, ...]]]:
 
 
 def _trained(config: ConfigDict, seed: int, task: Task, parts: tuple[str, ...], path: Path) -> list[list[int]]:
-    """Returns the ranks of the E test targets, `[2, E]`: row 0 excludes seen items, and row 1 allows them."""
+    """Trains a scorer, unless the file `path` has its results; returns the ranks of the E test targets, `[2, E]`.
+
+    In row 0, seen items are excluded. In row 1, they are allowed.
+    """
     if path.exists():
         return json.loads(path.read_text())
     config = config.copy_and_resolve_references()
@@ -103,7 +108,8 @@ def _trained(config: ConfigDict, seed: int, task: Task, parts: tuple[str, ...], 
 def _print(console: Console, config: ConfigDict, task: Task, places: dict[str, np.ndarray]) -> None:
     """Prints each variant's metrics with seen items excluded and allowed, and its NDCG@10 per group of targets.
 
-    Means have confidence intervals over users and seeds. `places` has the ranks `[S, 2, E]` of each variant.
+    Means have confidence intervals over users and seeds. `places` has the ranks `[S, 2, E]` of each variant, for S
+    seeds.
     """
     samples = config.eval.bootstrap_samples
     everything = places[" + ".join(ITEM_PARTS)]

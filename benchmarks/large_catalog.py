@@ -1,8 +1,8 @@
 """Measures the scorer on a large synthetic catalog: memory, training time, and users served per second.
 
-Each user is served twice: from a shortlist, and from the scores of all items. (A shortlist is used only on a CPU, and
-only for at least 100,000 items.) This gives two lists of ten items per user. The script also prints the share of the
-items that are in both lists.
+Each user gets two lists of ten items: one from a shortlist, and one from the scores of all items. The script also
+prints the share of the items that are in both lists. A shortlist is used only on a CPU, and only for at least 100,000
+items.
 
 python benchmarks/large_catalog.py --items 300000 --interactions 3000000
 """

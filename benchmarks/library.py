@@ -137,7 +137,7 @@ def made_artifacts(folder: Path) -> tuple[Path, Path]:
 
 
 def main(_: list[str]) -> None:
-    """Measures the cost of each call, and prints the table."""
+    """Measures the costs of the calls, and prints them."""
     seconds, heavy = import_seconds()
     figures = {"import sid_jax": f"{seconds:.3f} s, JAX {'imported' if heavy else 'not imported'}", **fit_figures()}
     with tempfile.TemporaryDirectory() as temporary:

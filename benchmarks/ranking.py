@@ -17,7 +17,7 @@ from ranking_study.config import SETTINGS
 from sid_jax import command
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "A file with get_config(), and its argument after a colon; --config.name=value sets a field."
+    "config", None, "A config file, optionally with an argument after a colon; --config.name=value changes a setting."
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs; existing runs are resumed.", required=True)
 flags.mark_flag_as_required("config")

@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def photograph(page: Path) -> bytes:
-    """Returns a PNG of the top of a report in light mode, taken after the report has set the mark `ready`."""
+    """Returns a PNG of the top of a report in light mode, taken after the page's performance mark `ready`."""
     options = webdriver.ChromeOptions()
     for argument in ("--headless=new", "--no-sandbox", "--hide-scrollbars", f"--window-size={_WIDTH},{_HEIGHT + 200}"):
         options.add_argument(argument)

@@ -64,7 +64,10 @@ def main() -> None:
 
 
 def prepare_encoder(workdir: Path, path: Path) -> Round:
-    """Returns a function that encodes vectors in memory once, one call per batch, as a user's own program would."""
+    """Reads a file of vectors, and returns a function that encodes all of them.
+
+    The function makes one call per batch of vectors in memory, as a user's own program would.
+    """
     import jax
     import jax.numpy as jnp
 

@@ -4,8 +4,8 @@ python benchmarks/serving.py --export=exports/items --vectors=vectors.npy
 
 Each runtime is a separate process with one thread, and the processes are timed in turn. The installed size covers the
 package and its dependencies, without compiled Python files. PyTorch runs the function of docs/pytorch.md, changed so
-that it reads the file once instead of in each call. Without --vectors, the export's codes are decoded, and the decoded
-vectors are encoded. This script needs the `test` extra.
+that it reads `codebooks.pt` once instead of in each call. Without --vectors, the export's codes are decoded, and the
+decoded vectors are encoded. This script needs the `test` extra.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def read_jax(folder: Path) -> Encode:
 
 
 def read_torch(folder: Path) -> Encode:
-    """Returns the function of docs/pytorch.md, changed so that it reads its file once instead of in each call."""
+    """Returns the function of docs/pytorch.md, changed so that it reads `codebooks.pt` only once."""
     import torch
 
     names: dict[str, Any] = {}

@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def _operations() -> float:
-    """Returns the floating-point operations of the matrix products per item, forward and backward."""
+    """Returns the number of floating-point operations per item in the matrix products, forward and backward."""
     widths = (_FEATURES, *_HIDDEN, _LATENT)
     network = 2 * sum(2 * fan_in * fan_out for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True))
     first = 2 * widths[0] * widths[1]

@@ -1,9 +1,10 @@
-"""Speed of a training step of the generative decoder with default settings, and of the same model in PyTorch.
+"""Measures the speed of a training step of the generative decoder, and of the same model in PyTorch.
 
 python benchmarks/training_step.py
 
-This script needs PyTorch, from the `test` extra. Both models have the same initial weights, and train on the same
-batches of random histories. The losses without dropout are printed first, to show that the models are the same.
+This script needs PyTorch, from the `test` extra. The decoder has the default settings. Both models have the same
+initial weights, and train on the same batches of random histories. The losses without dropout are printed first, to
+show that the models are the same.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Replaces links to files outside docs/ by links to the site's copies, and file names in link texts by titles."""
+    """Replaces links to files outside docs/ with links to the site's copies, and file names in links with titles."""
     here = page.file.src_uri
 
     def in_site(match: re.Match[str]) -> str:

@@ -16,7 +16,7 @@ NUM_ITEMS, NUM_KINDS, NUM_FEATURES = 1000, 40, 32
 
 
 def make_items() -> tuple[np.ndarray, list[str], list[str]]:
-    """Returns vectors [N, D], item ids and titles of synthetic items of several kinds; replace them by your own."""
+    """Returns vectors [N, D], item ids and titles of synthetic items of several kinds; replace them with your own."""
     random = np.random.default_rng(0)
     kind = random.integers(0, NUM_KINDS, NUM_ITEMS)
     centers = random.normal(size=(NUM_KINDS, NUM_FEATURES))

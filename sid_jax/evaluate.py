@@ -79,9 +79,9 @@ def evaluate_ids(
       vectors, vector_ids, id_column, vector_column: see `read_vector_files`; `vector_ids` is a file with the ids of
         the vectors, one per line.
       on_bad_rows: see `treat_bad_rows`.
-      on_unknown: treatment of items that have a vector or a history but no Semantic ID: "error" rejects them, "drop"
-        drops them with a warning that states their number. Items whose vectors were dropped as bad rows are also
-        dropped from the histories, with a separate warning.
+      on_unknown: treatment of items that have a vector or are in a history, but have no Semantic ID: "error" rejects
+        them, "drop" drops them with a warning that states their number. Items whose vectors were dropped as bad rows
+        are also dropped from the histories, with a separate warning.
       codebooks: folder of an export. Its decoder reconstructs vectors from IDs.
       labels: see `read_labels`.
       histories: see `as_histories`; optional.

@@ -1,4 +1,4 @@
-"""Detects the use of JAX in a forked process. The process lacks JAX's threads, so calls to JAX would hang."""
+"""Detects the use of JAX in a forked process. Such a process lacks JAX's threads, so calls to JAX would hang."""
 
 from __future__ import annotations
 

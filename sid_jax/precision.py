@@ -1,4 +1,4 @@
-"""Decorator: the function computes in 32 bits even if `jax_enable_x64` is set, and raises in a forked process."""
+"""A decorator for functions that compute in 32 bits even if `jax_enable_x64` is set, and raise in a forked process."""
 
 from __future__ import annotations
 

@@ -151,8 +151,8 @@ def recommend(arg: str = "ml100k") -> ConfigDict:
         config.data.source = config.quantizer.data.source = "movielens-100k"
         # Ratings describe movies better than titles and genres do: ndcg@10 is .0867 with ratings, and .0773 without.
         config.quantizer.data.histories.source = "movielens-100k"
-        # The results in docs/ were measured with IDs of these settings. With the batch size and the learning rate of
-        # `set_few_items`, the IDs are equally good after 300 epochs.
+        # The results in docs/ were measured with IDs from a quantizer with these settings. With the batch size and the
+        # learning rate of `set_few_items`, the IDs are equally good after 300 epochs.
         set_few_items(config.quantizer, num_epochs=600)
         config.quantizer.train.batch_size, config.quantizer.train.learning_rate = 512, 3e-3
         config.quantizer.train.eval_every_epochs = 100.0

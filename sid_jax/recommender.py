@@ -263,8 +263,8 @@ class Recommender:
         """Evaluates the recommender and two baselines on each user's last item, ranked among all items of the catalog.
 
         Args:
-          histories: see `fit`. None: the histories that were given to `fit`. Two baselines (popularity and item-kNN)
-            are fitted on these histories without each user's last two items.
+          histories: see `fit`. None: the histories that were given to `fit`. The baselines (popularity and item-kNN)
+            are fitted on the same histories without each user's last two items.
           verbose: see `fit`.
 
         Returns:

@@ -28,7 +28,7 @@ NOT_NEGATIVE = (0.0, _INFINITY)
 ONE_OR_MORE = (1.0, _INFINITY)
 SHARE = (0.0, 1.0)
 POSITIVE_SHARE = (_TINY, 1.0)
-# With this value, a setting is derived from the data.
+# With this value, a setting is chosen for each run, for example from the number of items or of steps.
 AUTO = "auto"
 
 # Earlier names of settings. They are accepted for one version, with a warning.

@@ -138,7 +138,7 @@ class Interruption:
             signal.signal(number, handler)
 
     def pass_on(self) -> None:
-        """Raises the received signal again, if any. Call it after a loop if the command has more work to do."""
+        """Raises the received signal again, if any. Call it after the context if the command has more work to do."""
         if self._came is not None and not (_at_work and _done):
             signal.raise_signal(self._came)
 

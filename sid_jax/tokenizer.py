@@ -98,8 +98,8 @@ class SemanticIdTokenizer:
             scales the vectors. See docs/data.md.
           item_ids: N distinct integers or strings. None takes the ids of the file, or else numbers the items from 0.
           weights: Weight of each part, by name; 1 by default.
-          columns: Titles and other columns of the items: an Arrow table, a DataFrame or a mapping of N values each. If
-            `vectors` is a path, a list of names of the file's columns is also accepted.
+          columns: Titles and other columns of the items, as an Arrow table, a DataFrame or a mapping from names to N
+            values each. If `vectors` is a path, a list of names of the file's columns is also accepted.
           histories: Interaction histories: a list of lists of item ids, a dict from user to item ids, a table with one
             row per interaction, or a path. The IDs then depend on co-occurrence as well as on content.
           cold_items: Ids (or an `[N]` bool mask) of items that are excluded from training. They get IDs in the same way
@@ -201,8 +201,8 @@ class SemanticIdTokenizer:
     def decode(self, codes: Any) -> np.ndarray:
         """Returns the reconstructed vectors `[n, D]` float32 of codes `[n, L]`.
 
-        They approximate the item vectors after normalization to length 1 (`data.unit_norm`), and before centering
-        (`data.center`) and division (`data.standardize`).
+        They approximate the item vectors, normalized to length 1 if `data.unit_norm` is set. The other steps of the
+        scaling, `data.center` and `data.standardize`, are undone.
 
         Raises:
           UserError: If the codes are not `[n, L]` integers within each level's codebook.

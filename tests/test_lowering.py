@@ -59,7 +59,7 @@ PLATFORMS = ("tpu", "cuda")
 # JAX caches traces by shape. Other tests do not use these sizes, so that no trace for another backend is reused.
 N, D, SIZES = 56, 13, (6, 5)
 LAYOUT = Layout((ItemPart("text", 9), ItemPart("price", 4, 2.0, False)))
-# Variants of a model and of its training, as flags.
+# Variants of the quantizer and of its training: for each name, the settings that are changed.
 TRAINED = {
     **{method: {"model.quantization_method": method} for method in QUANTIZATION_METHODS},
     "soft": {"model.quantization_method": "gumbel_softmax", "model.gumbel_hard": False},

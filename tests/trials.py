@@ -130,8 +130,8 @@ def fill_disk_once(world: World, command: str, share: float, folder: Path) -> st
     """Fills the disk after a share of a command's time, frees it when the command has ended, and repeats the command.
 
     Raises:
-      AssertionError: if the command hangs, fails without a one-line error, or does not resume, or if the published
-        export has changed.
+      AssertionError: if the command hangs or fails without a one-line error, if the repeated command fails or gives a
+        different result, or if the published export has changed.
     """
     published = _content(world.folder / "export")
     with _small_disk(folder / "disk") as disk:

@@ -30,9 +30,10 @@ def rank_correlations(
 ) -> RankCorrelations:
     """Returns the rank correlations of metrics of ID tables with a recommender's results for these tables.
 
-    Each bootstrap sample draws tables, users and, for each table, seeds with replacement. So the intervals are valid
-    for new tables, new users and new training runs. Outcomes are noisy, and resampling adds the same noise again, which
-    lowers the correlations. Therefore, the intervals are biased toward 0, never away from it.
+    Each bootstrap sample draws tables, users and, for each table, seeds with replacement. Confidence intervals from
+    these samples are therefore valid for new tables, new users and new training runs. Outcomes are noisy, and
+    resampling adds the same noise again, which lowers the correlations. The intervals are thus biased toward 0, never
+    away from it.
 
     Args:
       figures: `[M, T]`, the metrics of the ID tables.
@@ -74,7 +75,7 @@ def reliability(outcomes: Sequence[np.ndarray], *, seed: int = 0, samples: int =
     Args:
       outcomes: T arrays `[S, U]`.
       seed: the same seed gives the same halves.
-      samples: number of random splits.
+      samples: number of random divisions into halves.
     """
     random = np.random.default_rng(seed)
     num_users, found = outcomes[0].shape[1], []

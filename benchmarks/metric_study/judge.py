@@ -1,4 +1,4 @@
-"""The recommender that evaluates an ID table: the same settings for all tables, several test items per user."""
+"""The recommender that evaluates an ID table: the same settings for all tables, several test targets per user."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _SETTINGS = {
 
 
 def judge(world: World, semantic_ids: np.ndarray, seed: int) -> np.ndarray:
-    """Trains a recommender on a table `[N, L]` and returns each user's NDCG@10, `[U]`, averaged over test items."""
+    """Trains a recommender on a table `[N, L]` and returns each user's NDCG@10, `[U]`, averaged over targets."""
     config = _settings()
     table = IdTable(world.item_ids, semantic_ids, name="judged", shared=True)
     split = Split(world.known, world.questions, world.questions, np.zeros(len(world.item_ids), bool))
@@ -65,8 +65,8 @@ def _settings() -> ConfigDict:
 def _train(config: ConfigDict, task: Task, seed: int) -> ModelRanker:
     """Trains to the last epoch; the seed sets the initial weights and the order of the examples.
 
-    Dropout and other compiled random streams use one fixed seed, so that a table's program is compiled only once for
-    all seeds.
+    Dropout and the other random numbers inside the compiled program have one fixed seed, so that a table's program is
+    compiled only once for all values of `seed`.
     """
     mesh, random = all_devices(), stream_rng(seed, "which_metric")
     seeded = config.copy_and_resolve_references()

@@ -35,7 +35,7 @@ _GROUPS = {"all": "#8b95a1", "content alone": _ACCENT}
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A table's family and metrics, and its NDCG@10 with the interval; an unknown interval is NaN."""
+    """A table's family and metrics, and its mean NDCG@10 with a confidence interval; an unknown interval is NaN."""
 
     family: str
     figures: Mapping[str, float]

@@ -17,7 +17,7 @@ from sid_jax.recommend.evaluation.metrics import mean_interval, paired_differenc
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Judged:
-    """A table, its metrics, and NDCG@10 of each seed and user, `[S, U]`."""
+    """An ID table, its metrics, and NDCG@10 of each seed and user, `[S, U]`."""
 
     name: str
     family: str
@@ -25,7 +25,7 @@ class Judged:
     ndcg: np.ndarray
 
 
-# Groups of ID tables for which correlations are computed. Each group is a part of the previous group: all tables;
+# Groups of ID tables for which correlations are computed. Each group is a subset of the previous group: all tables;
 # tables that are not controls; tables made from content alone; and tables with R², which requires a decoder.
 GROUPS: dict[str, Callable[[Judged], bool]] = {
     "all": lambda each: True,

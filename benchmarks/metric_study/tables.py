@@ -94,7 +94,7 @@ def _trained(family: str, model: str, unique: str = "relocate", config: str = "m
 
 
 def _peer(contestant: str) -> Tokenizer:
-    """Returns a tokenizer that uses a method of benchmarks/quality.py; its codes get a suffix."""
+    """Returns a tokenizer that uses a method of benchmarks/quality.py; codes that are not unique get a suffix."""
 
     def make(world: World, folder: Path) -> Made:
         found, reconstructions = CONTESTANTS[contestant](world.vectors, 3, 128, 0)[0][1:]
@@ -106,7 +106,7 @@ def _peer(contestant: str) -> Tokenizer:
 
 
 def _plain(family: str, codes_of: Callable[[World], np.ndarray], sizes: Sequence[int] | None = None) -> Tokenizer:
-    """Returns a tokenizer that needs no training; its codes get a suffix.
+    """Returns a tokenizer that needs no training; codes that are not unique get a suffix.
 
     `sizes` has K of each level. If it is None, K of a level is the level's largest code plus 1.
     """
@@ -181,8 +181,9 @@ TOKENIZERS = {
         train__kmeans_iterations=0,
     ),
     "ste-5-epochs": _trained("sid_jax", "early", train__num_epochs=5, train__warmup_epochs=1.0),
-    # This tokenizer differs from "ste" in more than the encoder: configs/embeddings.py also has another learning rate,
-    # wider layers, more latent features, and augmentation. By default, it would give the films 128 codes per level.
+    # This tokenizer differs from "ste" in more than the encoder: configs/embeddings.py also has another optimizer,
+    # another learning rate, wider layers, more latent features, and augmentation. By default, configs/embeddings.py
+    # would give the films 128 codes per level.
     "ste-residual": _trained(
         "sid_jax",
         "residual",

@@ -23,7 +23,7 @@ def kmeans_tree(vectors: np.ndarray, num_codes: int, num_levels: int) -> np.ndar
 
 
 def product(vectors: np.ndarray, num_levels: int, num_codes: int) -> np.ndarray:
-    """Returns codes of product quantization: k-means on each of L parts of the features separately."""
+    """Returns codes of product quantization: k-means on each of L equal groups of features separately."""
     return np.stack([_cluster(part, num_codes) for part in np.split(vectors, num_levels, axis=1)], axis=1)
 
 

@@ -34,7 +34,8 @@ class World:
       vectors: `[N, D]` float32 of length 1, text embeddings of titles, years and genres.
       years: `[N]` object (str).
       genres: N lists.
-      known: the training histories for tables, metrics and models, which lack each user's last `QUESTIONS` items.
+      known: the training histories, without each user's last `QUESTIONS` items. ID tables, metrics and recommenders use
+        only these histories.
       questions: `QUESTIONS` test examples for each of U users. In each example, one of the user's last items is the
         target, and all items before it are the history.
       pairs: `[N, N]`, co-occurrence counts of films in the training histories.
@@ -61,7 +62,7 @@ def load_world(path: str, num_known: int, folder: Path) -> World:
 
     Args:
       path: path of the copy.
-      num_known: maximum number of known items of each user. They are the last items before the test targets.
+      num_known: maximum length of a training history. It has the user's last items before the test targets.
       folder: folder for `known.txt`.
     """
     settings = default_config().data

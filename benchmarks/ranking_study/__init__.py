@@ -1,1 +1,1 @@
-"""The parts of `benchmarks/ranking.py`: rankers with Semantic IDs as features, on MovieLens."""
+"""Modules of `benchmarks/ranking.py`, which compares rankers with Semantic IDs as features, on MovieLens."""

@@ -14,7 +14,7 @@ SLICES = ("all", "seen", "cold")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Measured:
-    """The AUC of one method in one slice of the test.
+    """The AUC of one method in one slice of the test ratings.
 
     Attributes:
       runs: `[R]`, the AUC of each run.
@@ -42,16 +42,16 @@ class Measured:
 def measure(
     scores: np.ndarray, liked: np.ndarray, users: np.ndarray, items: np.ndarray, cold: np.ndarray, draws: Draws
 ) -> dict[str, Measured]:
-    """Returns the AUC of one method by slice of the test.
+    """Returns the AUC of one method by slice of the test ratings.
 
     Args:
       scores: `[R, T]`, the scores of each run.
-      liked, users, items: `[T]`, the test ratings.
+      liked, users, items: `[T]`, the test ratings: whether the user liked the item, and the rows of user and item.
       cold: `[R, N]` bool, the cold items of each run.
       draws: the bootstrap samples, the same for all methods.
 
     Returns:
-      The AUC by slice: "all" test ratings, test ratings of "seen" items, and test ratings of "cold" items.
+      The AUC by slice. "all" has all test ratings, "seen" those of warm items, and "cold" those of cold items.
     """
     masks = {"all": np.ones((len(scores), len(items)), bool), "seen": ~cold[:, items], "cold": cold[:, items]}
     measured = {}

@@ -83,9 +83,8 @@ SETTINGS: Declaration = {
     "sides": {
         "kinds": Setting(
             ("sentencepiece", UNCUT, "prefix", "window", BASELINE),
-            "Item representations that are compared at each table size. Allowed are the kinds of `sid_jax.features`, "
-            "and sentencepiece-uncut, which is sentencepiece without random cuts of the IDs in training (see "
-            "`cut_share`).",
+            "Item representations that are compared at each table size: kinds of `sid_jax.features`, or "
+            "sentencepiece-uncut, which is sentencepiece without random cuts of the IDs in training (see `cut_share`).",
             choices=(*KINDS, UNCUT),
         ),
         "rows": Setting((250, 500, 1000), "Sizes of the embedding table, in rows."),
@@ -95,11 +94,11 @@ SETTINGS: Declaration = {
             "(no table).",
             choices=("unigram", "item", VECTORS),
         ),
-        "window": Setting(2, "window: number of codes in an n-gram.", range=ONE_OR_MORE),
+        "window": Setting(2, "For the kind window: number of codes in an n-gram.", range=ONE_OR_MORE),
         "cut_share": Setting(
             0.25,
-            "sentencepiece: probability, in training, that an ID is cut between two consecutive codes. All IDs are "
-            "cut at random in 32 ways beforehand, and each step uses one of these 32 versions.",
+            "For the kind sentencepiece: probability that an ID is cut between two consecutive codes in training. "
+            "All IDs are cut at random in 32 ways beforehand, and each step uses one of these 32 versions.",
             range=SHARE,
         ),
     },

@@ -1,9 +1,10 @@
-"""Rankers whose item features are Semantic IDs (Singh et al., 2306.08121), random hashes, item ids or vectors.
+"""Settings of a comparison of rankers whose item features are Semantic IDs, random hashes, item ids or vectors.
 
 python benchmarks/ranking.py --config=benchmarks/ranking_study/ml100k.py --workdir=runs/ranking
 
-The task is to predict likes on MovieLens-100K. Rankers are trained on the first 80 % of the ratings and tested on the
-others. In each of five runs a different fifth of the films is cold.
+A ranker predicts for each rating of MovieLens-100K whether it is a like, that is, four stars or more (task and methods:
+Singh et al., 2306.08121). Rankers are trained on the earliest 80 % of the ratings and tested on the others. In each of
+five runs, a different fifth of the films is cold.
 """
 
 from ml_collections import ConfigDict
@@ -24,7 +25,7 @@ def get_config(arg: str = "ml100k") -> ConfigDict:
     config.quantizer.train.batch_size = 512
     config.quantizer.train.learning_rate = 3e-3
     config.quantizer.train.eval_every_epochs = 100.0
-    # Films with equal codes share their IDs, so a ranker cannot distinguish them.
+    # Films with equal codes have the same ID, so a ranker cannot distinguish them.
     config.quantizer.ids.unique = "none"
     if "quick" in options:
         config.runs = 1

@@ -19,9 +19,9 @@ _TRAIT_FEATURES = 4
 class RatingModel(nnx.Module):
     """An MLP that predicts a like from embeddings of the item and of the items that the user has rated.
 
-    Its inputs are the item's embedding, the mean embeddings of the items that the user liked and disliked, the products
-    of these means with the item's embedding, and features of the user. The target item and the items of the user's
-    history share the embedding table.
+    Its inputs are the item's embedding, the mean embedding of the items that the user liked, the mean embedding of the
+    items that the user disliked, the products of these two means with the item's embedding, and features of the user.
+    The target item and the items of the user's history share the embedding table.
 
     Args:
       num_rows: number of rows of the embedding table; 0 if the inputs are vectors, for which there is no table.
@@ -62,7 +62,7 @@ class RatingModel(nnx.Module):
         """Returns the log-odds of a like, `[B]`.
 
         Args:
-          inputs: the features of the N items, `[N, W]` rows or `[N, D]` vectors.
+          inputs: the features of the N items: `[N, W]` row numbers of the embedding table, or `[N, D]` vectors.
           asked: B ratings; `liked` is ignored.
           key: PRNG key of dropout; None disables dropout.
         """

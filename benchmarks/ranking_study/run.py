@@ -38,7 +38,7 @@ _FREE_TO_CHANGE = (
     "eval.bootstrap_samples",
 )
 
-# Results by kind of item representation and number of table rows, then by slice of the test.
+# Results by kind of item representation and number of table rows, then by slice of the test ratings.
 Results = dict[tuple[str, int], dict[str, Measured]]
 
 
@@ -51,7 +51,7 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
       console: where to print; standard output if None.
 
     Returns:
-      The results by item representation and number of table rows, then by slice of the test.
+      The results by item representation and number of table rows, then by slice of the test ratings.
 
     Raises:
       UserError: if the config, the data or the workdir cannot be used.

@@ -32,7 +32,7 @@ class _State(NamedTuple):
 def rank(
     config: ConfigDict, side: Side, trait_sizes: tuple[int, ...], train: Examples, test: Examples, seed: int
 ) -> np.ndarray:
-    """Trains a ranker and returns its log-odds of a like for each rating of the test, `[T]` float32.
+    """Trains a ranker and returns its log-odds of a like for each test example, `[T]` float32.
 
     Args:
       config: from `ranking_study.config`.

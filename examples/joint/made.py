@@ -10,8 +10,8 @@ def make_data(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns vectors `[N, num_features]` float32, item ids `[N]`, and each user's items in order `[U, length]` int32.
 
-    The last four features determine which items follow each other. The other features have more variance and form 40
-    clusters.
+    The last four features, together with a random popularity of each item, determine which items follow each other. The
+    other features have more variance and form 40 clusters.
     """
     random = np.random.default_rng(seed)
     topics = random.normal(size=(40, num_features - 4))

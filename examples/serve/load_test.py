@@ -3,7 +3,7 @@
 python examples/serve/load_test.py --ids=ids.txt --seconds=20 --clients=16 --reload_at=5
 
 Histories are drawn from the items in `--ids`, a file with one id per line. With `--latest=exports/latest
---next=exports/v2`, the link exports/latest is moved to the export exports/v2 before the reload.
+--next=exports/v2`, the link exports/latest is changed before the reload, so that it points to the export exports/v2.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def main() -> None:
         "--clients", type=int, default=16, help="number of concurrent clients; each client sends one request at a time"
     )
     parser.add_argument("--reload_at", type=float, help="seconds until the reload; default: no reload")
-    parser.add_argument("--latest", type=Path, help="the link to the export that the service reads")
-    parser.add_argument("--next", type=Path, help="the export to which the link is moved")
+    parser.add_argument("--latest", type=Path, help="the link through which the service reads its export")
+    parser.add_argument("--next", type=Path, help="the export to which the link points after the change")
     arguments = parser.parse_args()
     ids = [int(line) if line.isdecimal() else line for line in arguments.ids.read_text().split()]
     answers: list[tuple[float, float, int, str]] = []
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def post(connection: http.client.HTTPConnection, path: str, content: dict) -> tuple[int, dict]:
-    """Returns the status and the answer of a request; the status is 0 without an answer."""
+    """Returns the status and the answer of a request; the status is 0 if there is no answer."""
     try:
         connection.request("POST", path, json.dumps(content), {"Content-Type": "application/json"})
         response = connection.getresponse()

@@ -2,8 +2,8 @@
 
 RECOMMENDER=exports/recommender CATALOG=exports/latest uvicorn --app-dir examples/serve service:app
 
-`CATALOG` is an export, or a link to the newest one. If this is another export than before, `POST /reload` reads it and
-replaces the old catalog, while other requests are answered. Do not expose `/reload` to the public.
+`CATALOG` is an export, or a link to the newest one. If the link now leads to another export, `POST /reload` reads this
+export and replaces the old catalog. Meanwhile, other requests are answered. Do not expose `/reload` to the public.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Service:
 
 
 def _digest(folder: Path) -> str:
-    """Returns the digest of an export's files, from its manifest; its name if the manifest has no digest."""
+    """Returns the digest of an export's files, from its manifest, or the folder's name if there is no digest."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     return manifest.get("digest", folder.resolve().name)
 

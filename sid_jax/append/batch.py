@@ -32,7 +32,7 @@ _WHOLE_NUMBER = "^(0|-?[1-9][0-9]{0,17})$"
 
 
 class PickedRows:
-    """An array `[n, D]` of chosen rows of `vectors` `[m, D]`, which may be in a file. Rows are read on request.
+    """Chosen rows of `vectors`, as an array `[n, D]`. The vectors may be in a file; rows are read on request.
 
     Args:
       vectors: `[m, D]` float32.

@@ -1,4 +1,4 @@
-"""An export as one version of a changing catalog: its items, its retired items, and how its IDs were made unique."""
+"""An export as one version of a changing catalog: its items, its removed items, and how its IDs were made unique."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sid_jax.ids.relocate import tuple_keys
 from sid_jax.ids.table import IdTable
 from sid_jax.ids.unique import SCHEMES
 
-# Columns of version numbers: for retired items, the first version without the item; for former IDs, the version in
+# Columns of version numbers: for removed items, the first version without the item; for former IDs, the version in
 # which the item moved.
 REMOVED_IN, MOVED_IN = "removed_in", "moved_in"
 
@@ -30,7 +30,7 @@ class Published:
       number: the version's number; 1 for an export that was not made by an append.
       items: the current items.
       retired: removed items. An item that returns gets its old ID.
-      removed_in: `[R]` int32, the first version without each retired item.
+      removed_in: `[R]` int32, for each removed item, the first version without it.
       former: former IDs of moved items, without further columns; one row per move.
       moved_in: `[F]` int32, the version in which the item of each former ID moved.
       scheme: the scheme that makes IDs unique.

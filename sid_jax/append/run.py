@@ -112,7 +112,8 @@ def append(
 
     Args:
       export: a folder that `sid-jax export` wrote.
-      out: destination: a new path or an empty folder. If the folder already has this version, nothing is written.
+      out: the destination, a new path or an empty folder. A folder that already has this version is also accepted,
+        and the version is not written again.
       inputs, ids_paths: files of new vectors, see `sid_jax.bulk.run.export_files`; none if items are only removed. The
         files may have no rows.
       removed: a text file with the ids of the items to remove, one per line; may be empty.

@@ -117,7 +117,7 @@ def verdict(
       remedy: text that says what to do, or None;
       r2_to_gain: R^2 that the catalog has lost since training, the maximum that retraining can restore; None if
         it is unknown;
-      ids_to_change: the maximum number of IDs that retraining can change: the number of items;
+      ids_to_change: the number of items, which is the maximum number of IDs that retraining can change;
       new_items_until_due: estimated number of further items until the lost R^2 makes retraining due, if they fit as
         well as the items added since training; None if this never happens or is unknown, or if retraining is due.
     """
@@ -249,9 +249,9 @@ def _remedy(standing: Mapping[str, Mapping[str, Any]], num_items: int, lost: flo
     # The model assigns only a few of its codes to items of new kinds, so these items also collide with each other.
     if _DRIFT in causes and "fill" not in standing:
         return (
-            "The new items differ from the training items, which may be the only reason why many of their IDs differ "
-            "from their codes. Retrain on all items with the same settings. If the training then warns of too few "
-            f"codes, retrain with more, for example with {settings}. {effects}"
+            "The new items differ from the training items. This difference may be the only reason why many new items "
+            "have IDs that differ from their codes. Retrain on all items with the same settings. If the training then "
+            f"warns of too few codes, retrain with more codes, for example with {settings}. {effects}"
         )
     return (
         "There are too few codes for the items, so the same settings will not help. Retrain on all items, for example "

@@ -64,10 +64,10 @@ class Version:
       known: the items of the batch that are in the previous version or were in an earlier one.
       known_rows: `[k]`, the rows of the known items in `items`.
       retired: removed items. An item that returns gets its old ID.
-      removed_in: `[R]` int32, the first version without each retired item.
+      removed_in: `[R]` int32, for each retired item, the first version without it.
       former: former IDs of moved items, one row per move.
-      moved_in: `[F]` int32, the version in which the item of each former ID moved.
-      counts: the manifest's counts: kept, added, removed, returned, moved items and others.
+      moved_in: `[F]` int32, for each former ID, the version in which its item moved.
+      counts: the manifest's counts, such as the numbers of kept, added, removed, returned and moved items.
     """
 
     items: IdTable
@@ -291,7 +291,7 @@ def _new_ids(published: Published, batch: Batch, in_use: np.ndarray, kept: np.nd
     return extend_ids(
         published.scheme,
         batch.codes,
-        # Row numbers serve as ids: only their order matters, and the items are sorted by id.
+        # Row numbers serve as ids, since only the order of the ids matters, and the rows are sorted by id.
         np.arange(len(batch)),
         levels,
         CodeAlternatives(published.export.model, batch.vectors),

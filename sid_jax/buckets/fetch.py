@@ -52,9 +52,8 @@ class Found:
 def fetched(address: str) -> Path:
     """Returns the local copy of a file, of the files that match a pattern, or of a folder.
 
-    For an export, a recommender or a run, the files in its manifest are copied. For any other folder, all files are
-    copied except hidden ones, also from subfolders that are partitions (see `_visible`). A copy of the same version is
-    reused, and copies of older versions are removed.
+    For an export, a recommender or a run, the files in its manifest are copied. For any other folder, the files that
+    `_visible` returns are copied. A copy of the same version is reused, and copies of older versions are removed.
 
     Raises:
       UserError: if there is nothing at the address, its upload was not completed, or a file cannot be copied.

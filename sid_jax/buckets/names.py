@@ -1,4 +1,4 @@
-"""Names the local copies of addresses, and finds the address of a copy, for messages and for uploads."""
+"""Chooses the paths of local copies of files in buckets, and finds a copy's address for messages and uploads."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def output_folder(text: str | Path, *, unless: str = MANIFEST) -> Path:
     are copied to the local folder, so that a writer can compare them with its own output.
 
     Raises:
-      UserError: if the address has other files, or cannot be read.
+      UserError: if the address is a file, has other files, or cannot be read or written.
     """
     if (address := bucket_address(text)) is None:
         return local_path(text)

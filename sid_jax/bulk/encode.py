@@ -36,7 +36,10 @@ _END = object()
 
 
 def encode_part(job: Job, part: int) -> dict[str, Any]:
-    """Writes a part's codes and latent vectors; returns the counts of all codes and the moments (see `_moments`)."""
+    """Writes a part's codes, and for the scheme "relocate" also its latent vectors.
+
+    Returns the number of items of each code of each level, and the moments (see `_moments`).
+    """
     ids, blocks = [], []
     latents_file = scratch_file(job.file("latents", part)) if job.scheme == "relocate" else contextlib.nullcontext()
     with read_ahead(job.inputs.blocks(part, _items_a_call())) as read, latents_file as file:

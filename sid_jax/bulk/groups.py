@@ -119,7 +119,7 @@ class SpilledRows:
         return len(self._part)
 
     def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
-        """Returns the rows `[m]`: `[m, F]` float32."""
+        """Returns the elements `[m, F]` float32 at the row numbers `[m]`."""
         found = np.empty((len(rows), self._width), np.float32)
         for part in np.unique(self._part[rows]).tolist():
             mine = np.flatnonzero(self._part[rows] == part)
@@ -129,9 +129,9 @@ class SpilledRows:
 
 
 def gather_part(job: Job, piece: tuple[int, Sequence[Group]]) -> None:
-    """Copies the vectors that exact costs need from a part's input file to a file in the scratch folder.
+    """Copies vectors from a part's input file to a scratch file, for the items whose relocation compares exact costs.
 
-    This is the stage "reading vectors" of `run_stages`, with one piece per part, a range of rows of an input file.
+    This is the stage "reading vectors" of `run_stages`, with one piece per part.
     """
     part, groups = piece
     tables = [of_part(read_columns(job.file("exact", group.number)), part) for group in groups]

@@ -149,7 +149,7 @@ def export_files(
 
 
 def _about_files(parts: VectorParts) -> list[Any]:
-    """Returns names, sizes and times of the files, and the excluded rows, which together identify the vectors."""
+    """Returns values that identify the vectors: names, sizes and times of the files, vector column, excluded rows."""
     paths = sorted({path for part in parts.parts for path in (part.path, part.ids_path) if path})
     return [
         list(map(identity, paths)),

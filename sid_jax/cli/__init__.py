@@ -51,7 +51,7 @@ def _listing() -> str:
     lines = [f"  {name:{width}}{what}" for name, what in COMMANDS.items()]
     return "\n".join(
         [
-            "Semantic IDs for recommendation, in JAX: train an RQ-VAE on item vectors, export unique codes.",
+            "Semantic IDs for recommendation, in JAX: train an RQ-VAE on item vectors, export unique IDs.",
             "",
             "Usage: sid-jax COMMAND [FLAGS]",
             "",

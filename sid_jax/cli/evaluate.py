@@ -47,7 +47,10 @@ _LABELS = flags.DEFINE_string(
     "Categories of items, FILE:COLUMN. FILE is .parquet, .csv, .feather or .jsonl, with item ids in its first column.",
 )
 _HOLDOUT = flags.DEFINE_integer(
-    "holdout", 2, "Number of each user's last interactions that are excluded, as test data.", lower_bound=0
+    "holdout",
+    2,
+    "Number of each user's last interactions that are excluded, since they are test and validation targets.",
+    lower_bound=0,
 )
 _OTHER = flags.DEFINE_string(
     "other", None, "IDs of the same items from another run, to measure the stability of codes."

@@ -46,7 +46,10 @@ _INPUT = flags.DEFINE_multi_string(
     "Vectors to encode instead of the training data: a file, a folder or a pattern. Can be repeated.",
 )
 _INPUT_IDS = flags.DEFINE_multi_string(
-    "input_ids", [], "For each file of --input without ids: a file with one id per line. Default: ids are row numbers."
+    "input_ids",
+    [],
+    "For each file of --input without ids: a file with one id per line. Default: ids are row numbers, which "
+    "--append_to does not accept.",
 )
 _ON_BAD_ROWS = flags.DEFINE_enum(
     "on_bad_rows",
@@ -58,7 +61,7 @@ _ON_BAD_ROWS = flags.DEFINE_enum(
 _APPEND_TO = flags.DEFINE_string(
     "append_to",
     None,
-    "An existing export; --out becomes its next version. Published items keep their IDs, and items of --input get "
+    "An existing export; --out becomes its next version. Published items keep their IDs, and new items of --input get "
     "free IDs.",
 )
 _REMOVE = flags.DEFINE_string(

@@ -21,7 +21,8 @@ _OUT = flags.DEFINE_string("out", None, "Folder to write: new, empty, or written
 _KIND = flags.DEFINE_string(
     "kind",
     "sentencepiece",
-    "Kind of features: sentencepiece, unigram, prefix or window (n-grams of codes), random (hashing), or item.",
+    "Kind of features: sentencepiece, unigram, prefix, window, random (hash of the item id) or item. unigram, prefix "
+    "and window are n-grams of codes.",
 )
 _ROWS = flags.DEFINE_integer("rows", 0, "Maximum number of rows of the embedding table.")
 _IMPRESSIONS = flags.DEFINE_string(

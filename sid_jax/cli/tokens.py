@@ -27,7 +27,8 @@ _VOCABULARY = flags.DEFINE_integer(
 _GRAMMARS = flags.DEFINE_list(
     "grammars",
     [],
-    "Grammars of the IDs that exist, for serving engines, separated by commas: regex, ebnf, xgrammar, llguidance.",
+    "Grammars to write, for serving engines: one or more of regex, ebnf, xgrammar, llguidance, separated by commas. A "
+    "grammar accepts only IDs that exist.",
 )
 
 

@@ -55,7 +55,7 @@ def _main(started: float) -> None:
 
 
 def _export_folder(text: str, workdir: Path) -> Path:
-    """Returns the folder of the export. It is called before the training, to reject early a folder that is in use."""
+    """Returns the folder of the export. Called before training, so that a folder that is in use is rejected early."""
     from sid_jax.export.atomic import refuse_taken
     from sid_jax.export.retry import earlier_request
     from sid_jax.training.processes import refuse_several
@@ -63,7 +63,7 @@ def _export_folder(text: str, workdir: Path) -> Path:
 
     refuse_several("--export")
     out = output_folder(text)
-    # An export that exists can be that of this command only if the run exists.
+    # This command can have written an existing export only if the run exists, too.
     if earlier_request(out) is not None and not has_run(workdir):
         refuse_taken(out)
     return out

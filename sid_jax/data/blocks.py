@@ -35,7 +35,7 @@ def take_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def forget_pages(array: np.ndarray) -> None:
-    """Releases the memory that the read pages of a memory-mapped array occupy; does nothing for other arrays.
+    """Releases the memory of the pages that were read from a memory-mapped array; does nothing for other arrays.
 
     Memory pages that were read count as memory of the process as long as the file is mapped. A memory page that is
     needed again comes from the system's page cache.

@@ -118,9 +118,10 @@ def read_interactions(
 ) -> Histories:
     """Reads table files with one row per interaction, in any order; see `histories_of_table`.
 
-    Ids in a .csv file are strings. If a file has no time column but a column of item lists in time order, each row is a
-    history. Such a column is `sequence_data`, which GRID and NVIDIA recsys-examples write, or RecBole's `item_id_list`.
-    The row's `item_id`, if any, is appended to RecBole's list. If a user has several rows, the longest list is used.
+    Ids in a .csv file are strings. If a file has no time column, but has a column of item lists in time order, each row
+    is a history. Such a column is `sequence_data`, which GRID and NVIDIA recsys-examples write, or RecBole's
+    `item_id_list`. The row's `item_id`, if any, is appended to RecBole's list. If a user has several rows, the longest
+    list is used.
 
     Raises:
       UserError: see `histories_of_table`; also if the file cannot be read or lacks a column.
@@ -167,7 +168,7 @@ def is_json(path: Path) -> bool:
 
 
 def tfrecord_files(path: Path) -> list[Path]:
-    """Returns the .tfrecord files of a folder, or the file itself if it is one."""
+    """Returns the .tfrecord files of a folder; for the path of a file, the file itself if it is a .tfrecord file."""
     return sorted(path.glob("*.tfrecord*")) if path.is_dir() else [path] if ".tfrecord" in path.name else []
 
 

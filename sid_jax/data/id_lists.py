@@ -86,7 +86,7 @@ def numbered_lines(path: Path, *, allow_empty: bool = False, content: str = "one
     `content` is what the file should contain, for error messages.
 
     Raises:
-      UserError: if the file is missing or not UTF-8, or, unless `allow_empty`, has only empty lines.
+      UserError: if the file is missing or not UTF-8, or if it has only empty lines and `allow_empty` is False.
     """
     check_content(path)
     try:

@@ -53,8 +53,8 @@ def vector_set(
       item_ids: see `arrays.as_ids`; or a path, see `settings.ids_path`; None for the ids that come with the vectors, or
         for the row numbers if no ids come with them.
       columns: additional columns of the items, see `arrays.as_table`: one row per item, in the order of the items, or
-        in any order if there is a column `settings.id_column`. If `vectors` is a path, also names of columns of the
-        files, see `settings.columns`.
+        in any order if there is a column `settings.id_column`. If `vectors` is a path, `columns` may also be names of
+        columns of the files, see `settings.columns`.
       histories: interaction histories, see `as_histories`, for IDs that also depend on co-occurrence; None for the
         histories that `settings.histories` names.
       cold: items that are excluded from training: `[N]` bool, item ids, or a path, see `settings.cold_items`.
@@ -188,7 +188,7 @@ def _with_named_columns(settings: ConfigDict, names: str | Sequence[str], from_p
     """Returns the `data` section with `columns` set to names of columns of the files of vectors."""
     if not from_path:
         raise UserError(
-            "columns are names, which needs a single path of vectors; give the columns with their values, as in "
+            "columns can be names only if vectors is a single path; give the columns with their values, as in "
             "columns={'title': titles}"
         )
     settings = settings.copy_and_resolve_references()

@@ -22,8 +22,8 @@ def read_records(
     """Yields each record of a file with its line number, from 1; the file may be larger than memory.
 
     Args:
-      path: one JSON object per line, gzipped or not; or one Python dict per line, as in Amazon's metadata of 2014. A
-        dict is parsed as a literal, and never evaluated as code.
+      path: a file, gzipped or not, with one JSON object per line, or with one Python dict per line, as in Amazon's
+        metadata of 2014. A dict is parsed as a literal, and never evaluated as code.
       is_wanted: returns whether a line is to be parsed.
 
     Raises:

@@ -64,8 +64,8 @@ def load_vectors(
 
     Args:
       data_config: the `data` section of the config.
-      with_partners: whether to add each item's partners to the relations: the items that co-occur with it in
-        `data.histories`.
+      with_partners: whether to add each item's partners to the relations. Its partners are the items that co-occur
+        with it in `data.histories`.
       with_collaborative: whether to add co-occurrence vectors, computed from `data.histories`, to the relations.
       resident_bytes: maximum size in bytes of the user's vectors in memory; larger vectors stay in a memory-mapped
         file. None for no limit. A single .npy or .pt file of float32 stays memory-mapped, see `read_vector_files`.

@@ -37,7 +37,7 @@ def histories_of_lists(
     Args:
       users: `[U]` ids of the users, int64 or object (str).
       lists: U sequences of ids, all integers or all text.
-      item_ids: `[N]` ids of the catalog; items are matched by their text.
+      item_ids: `[N]` ids of the catalog; ids are compared as text.
       where: name of the lists in error messages.
       on_unknown, option: see `known_items`.
 
@@ -80,15 +80,16 @@ def histories_of_table(
 
     Args:
       table: the table of interactions.
-      item_ids: `[N]` ids of the catalog, int64 or object (str); items of the table are matched by their text.
+      item_ids: `[N]` ids of the catalog, int64 or object (str); ids are compared as text.
       user_column, item_column: columns of strings or integers.
-      time_column: column of numbers, dates or timestamps, also as text; None if the rows are in time order.
+      time_column: column of numbers, dates or timestamps, which may be stored as text; None if the rows are in time
+        order.
       where: name of the table in error messages.
       on_unknown, option: see `known_items`.
 
     Returns:
-      The histories: users in the order of their ids, interactions sorted by time and, for equal times, by item id, so
-      that the order of the rows has no effect. Without a time column, interactions stay in the order of the rows.
+      The histories. Users are in the order of their ids. Interactions are sorted by time and, for equal times, by item
+      id, so the order of the rows has no effect. Without a time column, interactions stay in the order of the rows.
 
     Raises:
       UserError: if the table is empty, a column has the wrong type, a value is null, or an item is not in the catalog.

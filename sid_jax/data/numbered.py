@@ -1,4 +1,4 @@
-"""Maps the item numbers in another tool's files to item ids, by the list of ids in the files' folder."""
+"""Maps the item numbers in another tool's files to item ids, using the list of ids in the folder of these files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sid_jax.data.parts.part import reading
 from sid_jax.errors import UserError
 
 ITEM_IDS_FILE, USER_IDS_FILE = "item_ids.parquet", "user_ids.parquet"
-# Names of a list of item ids, in order of preference. `convert` writes the first one.
+# File names of a list of item ids, in order of preference. `convert` uses the first name.
 LISTS = (ITEM_IDS_FILE, "item_ids.txt")
 # Subfolders in which MiniOneRec and GRID write files of item numbers; the list of ids is in the folder above them.
 _SUBFOLDERS = ("info", "training", "evaluation", "testing")
@@ -42,7 +42,7 @@ def ids_of_rows(path: Path, num_rows: int) -> np.ndarray:
     The ids come from the list of ids in the file's folder. Without a list, they are the row numbers.
 
     Raises:
-      UserError: if the list is damaged or has other columns, or does not have one id per row.
+      UserError: if the list is damaged or has unexpected columns, or does not have one id per row.
     """
     file = list_beside(path)
     if file is None:
@@ -62,7 +62,7 @@ def ids_of_numbers(path: Path, numbers: np.ndarray) -> np.ndarray:
     If the folder's list has integer ids but no item numbers, the numbers in the file are taken as ids.
 
     Raises:
-      UserError: if the list is damaged or has other columns, or a number is not in it.
+      UserError: if the list is damaged or has unexpected columns, or a number is not in it.
     """
     file = list_beside(path) if numbers.dtype.kind == "i" else None
     if file is None:
@@ -88,7 +88,7 @@ def read_list(file: Path) -> tuple[np.ndarray, bool]:
         whole numbers.
 
     Raises:
-      UserError: if the file is damaged or has other columns, or its rows are not in the order of their numbers.
+      UserError: if the file is damaged or has unexpected columns, or its rows are not in the order of their numbers.
     """
     if file.suffix == ".txt":
         return numbers_if_whole(read_id_list(file)), False

@@ -34,8 +34,8 @@ def fit_part(name: str, values: Any, weight: float, *, unit_norm: bool) -> tuple
     Args:
       name: the part's name.
       values: vectors, see `arrays.as_vectors`, in which a row of NaN (or None in a list) marks an item that lacks the
-        part; a column of N labels or lists of labels; or a column of N numbers. In a column, None, an empty list or
-        NaN marks an item that lacks the part.
+        part; a column of N labels or lists of labels, in which None or an empty list marks such an item; or a column of
+        N numbers, in which None or NaN marks such an item.
       weight: the part's weight, above 0.
       unit_norm: whether vectors are scaled to length 1. Vectors of labels are always scaled, and numbers are never
         scaled.

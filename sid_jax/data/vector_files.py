@@ -144,8 +144,8 @@ def read_vector_files(
 ) -> VectorSet:
     """Reads N items and their vectors.
 
-    A single .npy or .pt file of contiguous float32 stays memory-mapped, unless rows are dropped: its vectors are read
-    when they are used. Other vectors that are larger than `resident_bytes` are written once to a .npy file, which
+    If no rows are dropped, a single .npy or .pt file of contiguous float32 stays memory-mapped, and its vectors are
+    read when they are used. Other vectors that are larger than `resident_bytes` are written once to a .npy file, which
     allows random access. This file is in the cache's folder `vectors`, and later calls with the same input files reuse
     it.
 
@@ -155,7 +155,7 @@ def read_vector_files(
       on_bad_rows, option: see `treat_bad_rows`.
       resident_bytes: maximum number of bytes of vectors in memory; None for no limit.
       cache_dir: see `cache_folder`.
-      nan_rows: see `VectorParts`. All vectors are then in memory.
+      nan_rows: see `VectorParts`. If True, all vectors are read into memory, whatever their size.
 
     Raises:
       UserError: if a file is missing, damaged or of the wrong kind, an id occurs twice, or a value is not finite.

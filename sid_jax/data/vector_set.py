@@ -62,8 +62,8 @@ class VectorSet:
       relations: relations of the training items from interaction histories; None if no loss needs them.
       left_out: rows of the user's vectors that were dropped.
       made_of: the SHA-256 of everything that vectors and relations are computed from, if this includes ratings or
-        histories; otherwise "". It replaces the vectors in the fingerprint, since the last bits of a truncated SVD
-        vary with the machine and the number of threads.
+        histories; otherwise "". It replaces the vectors in the fingerprint. Vectors from ratings or histories are
+        computed by a truncated SVD, whose last bits vary with the machine and the number of threads.
       layout: the parts of the vectors, where a part is NaN if an item lacks it; None for vectors without parts.
       about_parts: for each part, a dict that describes how values of new items are converted; see
         `sid_jax.data.part_sources`.

@@ -20,7 +20,7 @@ from sid_jax.export.torch_file import write_torch_file
 from sid_jax.paths import as_path
 
 _SAFETENSORS = "codebooks.safetensors"
-# Arrays that every scaling has. For vectors with parts, a scaling also has a "filler".
+# Arrays that every scaling has. For vectors with parts, a scaling also has a "filler", see `data.scaling.fit_filler`.
 _SCALING = ("mean", "scale")
 
 
@@ -37,7 +37,8 @@ def write_codebooks(
       folder: an existing folder.
       weights: arrays by name: `encoder.network.0.weight` and so on, and `quantization_layers.0.embedding.weight` for
         each level.
-      scaling: "mean" and "scale", `[D]` each, and for vectors with parts "filler", `[D, D]`.
+      scaling: "mean" and "scale", `[D]` each, and for vectors with parts "filler", `[D, D]`, the linear map that
+        predicts missing parts.
       info: the other settings of the model as JSON values: `unit_norm`, `activation`, …
       training: arrays that only further training needs, by name; written only to the safetensors file.
     """

@@ -55,7 +55,8 @@ _STARTS = {b"PAR1": ".parquet", b"\x93NUM": ".npy", b"PK\x03\x04": ".pt", b"{": 
 def kind_of(path: Path) -> str:
     """Returns the kind of a file: `INFO`, one of the endings `READABLE`, or "" if unknown.
 
-    The kind is the ending of the file's name, without .gz. For any other ending, the first bytes determine the kind.
+    The kind is the ending of the file's name, without .gz. If this ending is not in `READABLE`, the first bytes
+    determine the kind.
     """
     kind = ending(path, _GZIPPED).removesuffix(".gz")
     if kind == ".sem_ids":

@@ -113,7 +113,8 @@ def model_from_weights(
       weights: encoder, decoder and `training_arrays`, by name.
       scaling: "mean" and "scale", `[D]` each, and for vectors with parts "filler", `[D, D]`.
       info: from `model_info`.
-      config: the run's settings, for method and dropout, which `info` lacks in older exports.
+      config: the run's settings. They give the quantization method and the dropout rate, which `info` lacks in older
+        exports.
     """
     widths, aligner = _widths(weights), weights.get("aligner.weight")
     settings = {**(config or {}).get("model", {}), **info}

@@ -29,8 +29,8 @@ _STEP = np.uint64(0x9E3779B97F4A7C15)
 class NgramFeatures:
     """Features that map the n-grams of an item to rows of an embedding table.
 
-    Either each of the most frequent n-grams has its own row, and other n-grams have none; or a hash maps all n-grams
-    to rows.
+    Without a hash, each of the most frequent n-grams has its own row, and other n-grams have none. With a hash, every
+    n-gram has a row, and several n-grams may share a row.
 
     Attributes:
       num_rows: R.
@@ -80,10 +80,11 @@ def fit_ngrams(
     length: int = 2,
     hashed: bool = False,
 ) -> NgramFeatures:
-    """Fits n-gram features: each of the R - 1 most frequent n-grams gets its own row.
+    """Fits n-gram features. Without a hash, each of the R - 1 most frequent n-grams gets its own row.
 
     Args:
-      kind: "unigram": each code; "prefix": each prefix; "window": each sequence of `length` consecutive codes.
+      kind: the n-grams of an ID. "unigram" takes each code, "prefix" each prefix, and "window" each sequence of
+        `length` consecutive codes.
       semantic_ids: `[N, L]` integers, 0 or more.
       impressions: `[N]`, how often each item is seen. An n-gram that occurs only in items without impressions has no
         row.

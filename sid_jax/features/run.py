@@ -54,9 +54,9 @@ def make_features(
       kind: one of `kinds.KINDS`.
       num_rows: R, the number of rows of the embedding table.
       impressions: a table of how often items are seen; None weights all items equally.
-      fitted: a folder that this function wrote for another ID table, such as an earlier version. Its pieces, n-grams or
-        hash are reused, so that every row keeps its meaning. `num_rows` and `impressions` must then not be given, and
-        the other arguments of the fit are ignored.
+      fitted: a folder that this function wrote for another ID table, such as an earlier version. The fit of that folder
+        is reused, so that every row keeps its meaning. `num_rows` and `impressions` must then not be given, and `kind`,
+        `window`, `hashed` and `seed` are ignored.
       window, hashed, seed: see `fit_features`.
       messages: where to print; standard output if None.
 

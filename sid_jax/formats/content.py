@@ -36,7 +36,7 @@ _TEXTS = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Content:
-    """N items, and U users (or none).
+    """N items, and the U users of the histories, if there are histories.
 
     Attributes:
       table: items, Semantic IDs and other columns. For tools that number the items, an item's number is its row.
@@ -44,8 +44,8 @@ class Content:
         histories are written.
       name: name of the data set in file names.
       out: the folder in which the files will be.
-      first_id: token id of the first token of the codes, after the language model's own tokens. Only tools that need
-        token ids use it.
+      first_id: token id of the first token of the Semantic IDs. The language model's own tokens have the ids below it.
+        Only tools that need token ids use this number.
     """
 
     table: IdTable

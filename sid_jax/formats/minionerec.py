@@ -1,4 +1,4 @@
-"""MiniOneRec: LC-Rec's files, three `.inter` files, an info file, and the CSV files for training and testing."""
+"""MiniOneRec: LC-Rec's files, an info file, and one `.inter` file and one CSV file for each split."""
 
 from __future__ import annotations
 

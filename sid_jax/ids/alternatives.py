@@ -48,9 +48,10 @@ class CodeAlternatives:
     def tuples(
         self, rows: np.ndarray, own: np.ndarray, first_codes: np.ndarray, search: Search, full: Full
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns the nearest free tuples under each item's given first code, with approximate costs.
+        """Returns the nearest free tuples under each item's given first code, their approximate costs, and own costs.
 
-        Among all tuples of the nearest prefixes, only free tuples are compared; see `Alternatives`.
+        The own costs are the approximate costs of the items' own tuples. Among all tuples of the nearest prefixes, only
+        free tuples are compared; see `Alternatives`.
         """
         codebooks, sizes = self._codebooks, self._model.quantizer.codebook_sizes
         if len(sizes) == 1:
@@ -91,9 +92,9 @@ class CodeAlternatives:
 
 
 class _Latents:
-    """The latent vectors `[N, Z]` of vectors `[N, D]`, which are encoded when they are first requested.
+    """The latent vectors `[N, Z]` of vectors `[N, D]`. A vector is encoded when its latent vector is first requested.
 
-    An item may take part in several rounds of a search, so its latent vector is kept.
+    An item may be in several rounds of a search, so its latent vector is kept.
     """
 
     def __init__(self, model: RQVAE, vectors: Rows):

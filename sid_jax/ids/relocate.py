@@ -21,7 +21,7 @@ from sid_jax.ids.matching import deferred_acceptance, first_in_group
 _PREFIXES_AT_ONCE = 2**21
 # Maximum length of the range of keys that are distinguished without sorting, divided by the number of keys.
 _SMALL_RANGE = 8
-# Each sorted run of added tuples is longer than the next run by more than this factor (see `Occupancy`).
+# Each sorted run of added tuples is more than this number of times as long as the next run (see `Occupancy`).
 _RUN_RATIO = 4
 # Up to this number of possible tuples, the key of a tuple (`tuple_keys`) is its position in lexicographic order. With
 # more, the prefix is hashed.
@@ -46,8 +46,8 @@ class Search(NamedTuple):
 # alternatives were full or went to other items. In catalogs with few collisions, nearly all items find a tuple in the
 # first round.
 _ROUNDS = (*[Search(16, 2)] * 6, *[Search(32, 2)] * 4)
-# The first round of a first code with few crowded items. Exact costs take several times as long as the search itself,
-# and lower the error most if the nearest alternatives are free.
+# This search replaces the first of `_ROUNDS` for a first code with few crowded items. Exact costs take several times as
+# long as the search itself, and lower the error most if the nearest alternatives are free.
 _EXACT_ROUND = Search(16, 4, exact=True)
 # Maximum share of a first code's items that are crowded, for exact costs.
 _FEW_CROWDED = 0.6
@@ -62,8 +62,8 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
 
 
-# A tuple is full if it has no place left. Returns, for prefixes `[..., L - 1]`, a mask `[..., K]` bool of the last
-# codes whose tuples are full.
+# A function that returns, for prefixes `[..., L - 1]`, a mask `[..., K]` bool of the last codes whose tuples are full.
+# A tuple is full if it has no place left.
 Full = Callable[[np.ndarray], np.ndarray]
 
 
@@ -368,8 +368,8 @@ def tuple_keys(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
     """Returns a key for each tuple `[..., L]`: `[...]` int64, its position in lexicographic order.
 
     If there are too many tuples for int64, the prefix is represented by a hash. In the rare case that two prefixes have
-    the same hash, a free tuple appears occupied. In both cases, the key is the key of the prefix times the number of
-    codes of the last level, plus the last code.
+    the same hash, a free tuple appears occupied. With or without a hash, the key of a tuple is the key of its prefix
+    times the number of codes of the last level, plus the last code.
     """
     return prefix_keys(codes[..., :-1], sizes) * sizes[-1] + codes[..., -1]
 

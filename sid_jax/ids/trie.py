@@ -70,7 +70,8 @@ def build_trie(
       rows: `[M]`, the rows of the table to include. Items keep their row numbers in the whole table. None includes all.
 
     Raises:
-      ValueError: if a shape does not match, there are no items or levels, or a code is below 0 or not below its K.
+      ValueError: if a shape does not match, there are no items or levels, `rows` contains no row of the table, or a
+        code is below 0 or not below its K.
     """
     semantic_ids = np.asarray(semantic_ids)
     if semantic_ids.ndim != 2 or 0 in semantic_ids.shape:

@@ -48,7 +48,7 @@ def append_suffix(codes: np.ndarray, ids: np.ndarray) -> np.ndarray:
 
     Items with the same codes are numbered 0, 1, 2, … in the order of their ids: integers by value, strings by code
     point. The result depends on the pairs (id, codes), but not on the order of the rows. Every item gets a suffix, even
-    if its codes are unique, since decoders of fixed length need the same length for the whole table.
+    if its codes are unique, since generative decoders need IDs of equal length.
 
     Args:
       codes: `[N, L]` int32.

@@ -1,4 +1,4 @@
-"""Computes the quantizer's own loss in joint training, which keeps codes close to the items' content."""
+"""Computes the anchor of joint training: the quantizer's own loss, which keeps codes close to the items' content."""
 
 from __future__ import annotations
 

@@ -23,7 +23,8 @@ def revive_dead_codes(
       enabled: bool scalar; may be traced. If False, no codeword is moved.
 
     Returns:
-      For each level, the codes that were moved, `[K]` bool. Their optimizer moments should be reset.
+      For each level, a mask `[K]` bool of the codes whose codewords were moved. The optimizer's moments of these
+      codewords should be reset.
     """
     residuals = model.encode(vectors)
     levels, moved = model.quantizer.levels, []

@@ -29,10 +29,11 @@ class Course:
       freeze_step: number of steps after which the quantizer is frozen.
       warmup_steps: number of warm-up steps of the quantizer's learning rates.
       settings: temperature, min_temperature and noise_scale.
-      settle_share: share of the steps, at the end, without noise on the choice of codes.
-      hold: whether parameters are frozen before `freeze_step`. If True, the encoder is frozen in the last steps (the
-        share `settle_share`), and codebooks and decoder in the second half of these last steps. If False, all learning
-        rates fall to 0 at `freeze_step`.
+      settle_share: share of the noiseless steps. They are the last steps before `freeze_step`, in which no noise is
+        added to the choice of codes.
+      hold: whether parameters are frozen before `freeze_step`. If True, the encoder is frozen in the noiseless steps,
+        and codebooks and decoder are frozen in the second half of them. If False, all learning rates fall to 0 at
+        `freeze_step`.
     """
 
     freeze_step: int
@@ -55,7 +56,7 @@ class Course:
         return jnp.asarray(step, jnp.float32) / self.freeze_step
 
     def noiseless(self, step: jax.Array | int) -> Any:
-        """Returns whether a step is among the last steps (`settle_share`), in which there is no noise and no reset."""
+        """Returns whether a step is one of the noiseless steps (`settle_share`). In these steps, no code is reset."""
         return step >= (1 - self.settle_share) * self.freeze_step
 
     def last_step(self, group: str) -> int:

@@ -81,7 +81,7 @@ def is_saved(source: Any) -> bool:
 
 
 def start_from(source: Any, settings: Mapping[str, Any]) -> tuple[RQVAE, Origin]:
-    """Returns the model from which joint training starts, and its origin.
+    """Returns the model from which joint training starts, and its `Origin`.
 
     Args:
       source: a `SemanticIdTokenizer`, an `Export`, the folder of an export or of a finished run, or item vectors

@@ -121,7 +121,7 @@ def read_parquet(files: Sequence[Path], id_column: str) -> tuple[list[int | str]
     codes = table["semantic_id"].combine_chunks().flatten()
     # `read_table` and `to_numpy` are not used, since they import pandas if it is installed.
     numbers = np.from_dlpack(codes).astype(np.int32)
-    # The table of retired items has no rows if no item was removed. `reshape` cannot infer the number of codes from an
+    # The table of removed items has no rows if no item was removed. `reshape` cannot infer the number of codes from an
     # empty array.
     return table[id_column].to_pylist(), numbers.reshape(len(table), -1) if len(table) else numbers.reshape(0, 0)
 

@@ -157,8 +157,8 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
     The scores of tokens that are not allowed become -inf. By default, an answer is one ID (with its markers, if the
     tokens have any), followed by the end token. To omit the end token, set `max_new_tokens` to the number of tokens of
     the ID, which is L without markers. With `text=True`, an answer is any text in which code tokens occur only in
-    complete IDs: between the markers, or anywhere if there is no begin marker. The prompt may end with the begin
-    marker.
+    complete IDs. If there is a begin marker, IDs occur only after it; otherwise, they may occur anywhere. The prompt
+    may end with the begin marker.
 
     Args:
       tokens: from `add_tokens`.

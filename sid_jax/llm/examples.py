@@ -14,8 +14,8 @@ from sid_jax.streams import stream_rng
 
 _NO_ITEMS = "items with a column {0} (--items), or an export with this column"
 _NO_HISTORIES = "histories (--histories)"
-# Probability that `item_dropout` leaves a training row complete. Incomplete rows have successions of items that occur
-# in no history, so some complete rows are needed.
+# Probability that `item_dropout` leaves a training row complete. An incomplete row may have pairs of consecutive
+# items that are consecutive in no history. Some complete rows are therefore needed.
 _COMPLETE = 0.5
 
 

@@ -51,8 +51,9 @@ def _padded(rows: Sequence[np.ndarray], width: int) -> np.ndarray:
 class ExcludedIdsLogitsProcessor(LogitsProcessor):
     """Prevents `generate` from generating some IDs, which may differ from prompt to prompt.
 
-    After the prefix of an excluded node, the score of the node's token becomes -inf. The places of excluded IDs in the
-    beam go to other IDs, and no beam ends in a prefix whose IDs are all excluded.
+    If the codes generated so far lead to the parent of an excluded node, the score of the excluded node's token becomes
+    -inf. The places of excluded IDs in the beam go to other IDs, and no beam ends in a prefix whose IDs are all
+    excluded.
 
     Args:
       tokens: from `add_tokens`.

@@ -1,4 +1,4 @@
-"""Fine-tunes a small model on training data in plain PyTorch. For large models, use a trainer such as TRL."""
+"""Fine-tunes a small language model in plain PyTorch. For large models, use a trainer such as TRL."""
 
 from __future__ import annotations
 

@@ -57,14 +57,15 @@ def generate_ids(
     Of the model's generation config, only the special tokens are used. Nothing is sampled or penalized.
 
     Args:
-      model: a transformers model with the tokens; it is in evaluation mode during the call.
+      model: a transformers model to which `add_tokens` has added tokens; it is in evaluation mode during the call.
       inputs: the output of the model's text tokenizer for B prompts: `input_ids` and `attention_mask`, `[B, W]`.
         For a decoder-only model, prompts are padded on the left.
       tokens: from `add_tokens`.
       num_beams: M.
       constrained: False allows every token, which shows how many generated IDs do not exist.
-      exclude: `[B, S]`, for each prompt the rows of the table that must not be generated, such as the items of a user's
-        history, padded with -1. An ID is excluded if all items that have this ID are excluded. None excludes nothing.
+      exclude: `[B, S]`, for each prompt the items that must not be generated, such as the items of a user's history.
+        Items are rows of the ID table, padded with -1. An ID is excluded if all items that have this ID are excluded.
+        None excludes nothing.
 
     Raises:
       UserError: if prompts of a decoder-only model are padded on the right, or if only some prompts end with the begin

@@ -82,8 +82,8 @@ def _missing(tokenizer: Any, tokens: IdTokens, wanted: int | None) -> list[str]:
     `wanted` is the required token id of code 0 of level 1; None allows any token id.
 
     Raises:
-      UserError: if the text tokenizer has some of the codes' tokens but not as its last tokens, or if code 0 of level 1
-        would have another token id than `wanted`.
+      UserError: if the text tokenizer has some of the codes' tokens but not as its last tokens, or if the token id of
+        code 0 of level 1 would not be `wanted`.
     """
     vocabulary = tokenizer.get_vocab()
     markers = [text for text in tokens.markers if text and text not in vocabulary]

@@ -61,8 +61,8 @@ def write_training_data(
     """Writes training rows for the tasks in `sid_jax.llm.tasks.TASKS`, atomically.
 
     The splits are leave-one-out: each user's last item is the answer of a test row, and the item before it is the
-    answer of a validation row. Training rows contain neither of these items. Every other item after a user's first item
-    is the answer of a training row. All rows about a single item are training rows.
+    answer of a validation row. Training rows about the user's history contain neither of these two items. Every other
+    item after a user's first item is the answer of a training row. All rows about a single item are training rows.
 
     Args:
       source: an export or the folder of `sid-jax tokens`, see `sid_jax.llm.id_tokens`.
@@ -75,8 +75,8 @@ def write_training_data(
       copies: number of training rows for each answer of a task with histories, or for each user if the task is
         "sequence". The copies differ in their wording, and in the items that `item_dropout` leaves out.
       item_dropout: probability, below 1, that an item of a history is left out of a training row. Half of the rows,
-        drawn at random, are complete. This is data augmentation: a small model overfits if all rows of a user are
-        equal. The last item of a row is never left out, and at least one item before it stays.
+        drawn at random, are not changed. The last item of a row is never left out, and at least one item before it
+        stays. Item dropout is data augmentation: a small model overfits if all rows of a user are equal.
       seed: seed of the order of training rows, their wording and the items that are left out.
       pattern, markers: see `sid_jax.llm.id_tokens`.
       forms: "chat" for the column `messages`, "text" for the columns `prompt` and `completion`.

@@ -140,11 +140,11 @@ def groups_of_hashes(hashes: np.ndarray) -> tuple[np.ndarray, list[tuple[int, np
 
 
 def row_hashes(rows: np.ndarray) -> np.ndarray:
-    """Returns a hash of each row's bytes, `[n]` uint64. Equal rows have equal hashes; collisions are very rare.
+    """Returns a hash of each row's bytes, `[n]` uint64. Two different rows have equal hashes only very rarely.
 
     In each of two sums modulo 2^64, every word of the row is multiplied by its own random odd number. The hash combines
-    the upper halves of the sums. Different rows collide in each half with a probability of at most 2^-31. The
-    probability of any collision among ten million rows is therefore about 1e-5.
+    the upper halves of the sums. For two different rows, each half is equal with a probability of at most 2^-31. The
+    probability that any two of ten million different rows have equal hashes is therefore about 1e-5.
     """
     words = np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), -1)
     words = np.pad(words, ((0, 0), (0, -words.shape[1] % 4))).view(np.uint32).astype(np.uint64)

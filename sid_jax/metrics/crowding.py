@@ -13,8 +13,8 @@ CROWDED = 0.75
 # assumed to fall as if there were M ** _POWER times as many evenly used tuples. The powers measured on Amazon Beauty
 # are 0.15 to 0.48 for one more level, and 0.34 for 8 times as many codes in each of 3 levels.
 _POWER = 0.25
-# With random codes, the items would use a certain number of a level's K codes. If the items use less than this share of
-# that number, the model did not learn to use its codes, for example in a short run. A longer run may then make more
+# Threshold for the number of a level's codes in use, divided by the expected number in use with random codes. Below the
+# threshold, the model did not learn to use its codes, for example in a short run. A longer run may then make more
 # tuples distinct.
 _IN_USE = 0.9
 # `_MOST_CODES` is the maximum number of codes per level. `_ITEMS_A_CODE` is the minimum number of items per code that

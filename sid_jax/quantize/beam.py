@@ -168,7 +168,7 @@ def _top_k(scores: jax.Array, count: int) -> Codes:
 
 
 def _top_k_by_groups(scores: jax.Array, count: int) -> Codes:
-    """Returns the same as `jax.lax.top_k` for scores `[B, M]`, which it computes faster on a CPU if `count` is small.
+    """Returns the same as `jax.lax.top_k` for scores `[B, M]`, and takes less time on a CPU if `count` is small.
 
     Each of the highest scores is in one of the `count` groups with the highest maxima, so only these groups are sorted.
     """

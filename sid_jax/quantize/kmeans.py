@@ -42,8 +42,8 @@ def centroids_by_splitting(points: np.ndarray, num_clusters: int) -> np.ndarray:
     Returns:
       `[K, Z]` float32. With fewer than K distinct points, some centroids are equal.
     """
-    # An entry has a cluster's negative error, its first row number, and all its row numbers. The error is negative,
-    # since a heap pops its smallest entry. The first row number breaks ties.
+    # An entry has a cluster's negated error, its first row number, and all its row numbers. The error is negated, since
+    # a heap pops its smallest entry. The first row number breaks ties.
     clusters = [(-_error(points), 0, np.arange(len(points)))]
     done: list[np.ndarray] = []
     while len(clusters) + len(done) < num_clusters and clusters:
@@ -178,11 +178,12 @@ def kmeans(points: jax.Array, num_clusters: int, num_iterations: int, key: jax.A
     """Returns K centroids `[K, Z]` of points `[N, Z]` float32.
 
     Without a key, the result is deterministic: centroids are initialized by `centroids_by_splitting` along the first
-    few principal axes, and refined with more and more axes. In many dimensions, k-means stays near its initialization,
-    which should therefore use the directions of largest variance, not directions that separate single points.
+    few principal axes, and refined with more and more axes, by at most 10 Lloyd iterations with each number of axes. In
+    many dimensions, k-means stays near its initialization, which should therefore use the directions of largest
+    variance, not directions that separate single points.
 
-    There are `num_iterations` Lloyd iterations with all features, and at most 10 with each smaller number of axes. With
-    a key, centroids are initialized by k-means++ with all features.
+    With a key, centroids are initialized by k-means++ with all features. In both cases, `num_iterations` Lloyd
+    iterations with all features follow.
     """
     if key is not None:
         return lloyd(points, kmeans_plus_plus(key, points, num_clusters), num_iterations)

@@ -51,11 +51,11 @@ def contrastive_loss(
     temperature: float,
     counted: jax.Array | None = None,
 ) -> jax.Array:
-    """Returns the InfoNCE loss of each vector and its partner, with the other partners as negatives: `[B]`, 0 or more.
+    """Returns the InfoNCE loss `[B]` of each vector and its partner, with the other partners as negatives.
 
-    The loss of vector z_i with partner p_i is `-log(exp(cos(z_i, p_i) / t) / sum_j exp(cos(z_i, p_j) / t))`. The
-    partner of row j is not a negative for row i if it is the same item as row i's partner, if it is the item of row i,
-    or if both rows have the same item.
+    The loss of vector z_i with partner p_i is `-log(exp(cos(z_i, p_i) / t) / sum_j exp(cos(z_i, p_j) / t))`, which is
+    at least 0. The partner of row j is not a negative for row i if it is the same item as row i's partner, if it is the
+    item of row i, or if both rows have the same item.
 
     Args:
       vectors, partners: `[B, Z]`.

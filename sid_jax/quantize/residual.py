@@ -45,7 +45,8 @@ class QuantizerOutput:
         codes of a level.
       probabilities: for each level `[..., K]`, the soft assignment `softmax(logits / temperature)`, without noise.
       weights: for each level `[..., K]`, the assignment used in the forward pass. It is one-hot, with the gradient of
-        the soft assignment, or the soft assignment itself with `hard=False`. `code_embeddings` multiplies tables by it.
+        the soft assignment. For "gumbel_softmax" with `hard=False`, it is the soft assignment itself.
+        `code_embeddings` multiplies embedding tables by it.
       codebook_loss: `[..., L]`, `|sg(residual) - codeword|^2`.
       commitment_loss: `[..., L]`, `|residual - sg(codeword)|^2`.
     """

@@ -216,7 +216,7 @@ def read_recommender(folder: str | Path, *, verify: bool = False) -> TrainedReco
         )
         candidates = dataclasses.replace(candidates, blend=blend)
         params = _read_tensors(folder / _MODEL)
-        # In files that sid_jax 0.2 wrote, the item embedding is named "items".
+        # In files that earlier versions of the package wrote, the item embedding is named "items".
         if config.model.kind == "sasrec" and "items" in params:
             params["items.embedding"] = params.pop("items")
         trained = TrainedRecommender(config, candidates, params, manifest["step"], manifest["metrics"])

@@ -252,8 +252,8 @@ _EVAL: Declaration = {
 }
 
 # Settings of the back-off score of a cold item. The score combines the probability of a prefix of the item's ID with a
-# sum over warm items, weighted by their similarity to the cold item. The warm items are the items that the model
-# predicts and the items of the history. `sid_jax.recommend.cold.scores` has the formula.
+# sum over warm items, in which each item is weighted by its similarity to the cold item. The warm items are the items
+# that the model predicts and the items of the history. `sid_jax.recommend.cold.scores` has the formula.
 _BACKOFF: Declaration = {
     "sharpness": Setting(
         10.0,

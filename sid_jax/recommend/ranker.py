@@ -352,8 +352,8 @@ def scores_of_items(
 ) -> Callable[[jax.Array | int, int], jax.Array]:
     """Returns a function (first, n) that computes the scores `[B, n]` of n items, starting at item `first`.
 
-    The scores are the model's scores, or the blended scores if the catalog has evidence. Items that may not be
-    recommended get a score so low that a softmax gives them probability 0.
+    The scores are the model's scores. If the catalog has `evidence`, the data of a blend, they are the blended scores.
+    Items that may not be recommended get a score so low that a softmax gives them probability 0.
     """
     known, mask = model.read(histories, vectors), candidate_mask(catalog)
     heard = None if catalog.evidence is None else hear(histories, catalog.evidence)

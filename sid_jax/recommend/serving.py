@@ -53,7 +53,8 @@ class Explanation:
       score: see `Recommendation`.
       shares: for each component of the item's vector ("item", "codes", "content") and each term of the blend
         ("transitions", "content", "popularity"), the contribution to the item's logit minus the average contribution
-        over all items that may be recommended. The sum of the shares is the item's logit minus the average logit.
+        over all items that may be recommended. The entry "content" is the sum for the component and the term of this
+        name. The sum of the shares is the item's logit minus the average logit.
     """
 
     item_id: int | str

@@ -1,4 +1,4 @@
-"""Selects the items that the report shows, as many as fit in report.html, and characteristic words of prefixes."""
+"""Selects as many items as fit in report.html, and finds characteristic words of their prefixes."""
 
 from __future__ import annotations
 

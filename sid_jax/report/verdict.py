@@ -227,8 +227,8 @@ def _cold_items(manifest: dict[str, Any]) -> list[Figure]:
     if "r2_cold" not in metrics:
         return []
     beside = (
-        f"of the variance of {counted(manifest['data']['num_cold'], 'cold item')}, which were excluded from training "
-        f"(R²); {percent(max(metrics['r2'], 0))} for all items"
+        f"of the variance (R²) of {counted(manifest['data']['num_cold'], 'cold item')}, which were excluded from "
+        f"training; {percent(max(metrics['r2'], 0))} for all items"
     )
     remedy = "more train.augmentation or model.dropout, or a smaller network, since the model memorizes training items"
     grade = _at_least(metrics["r2_cold"] / max(metrics["r2"], 1e-9), _COLD_ITEMS)

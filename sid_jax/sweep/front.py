@@ -1,4 +1,4 @@
-"""Prints and plots the Pareto front of a sweep, the trials that no other trial dominates."""
+"""Prints and plots the Pareto front of a sweep, which consists of the trials that no other trial dominates."""
 
 from __future__ import annotations
 

@@ -40,8 +40,8 @@ def sweep(
 
     The distinct rate is evaluated on all training items, and R^2 on at most 65,536 of them, at the checkpoint that an
     export would use. Cold items (`data.cold_items`) are not used. A stopped or killed sweep resumes, and an unfinished
-    trial resumes from its last checkpoint. A failed trial is recorded as failed. Only the checkpoints of trials on the
-    front are kept.
+    trial resumes from its last checkpoint. If a trial fails, this is recorded, and the next trial starts. Only the
+    checkpoints of trials on the front are kept.
 
     Args:
       config: settings of all trials, except those that are searched.

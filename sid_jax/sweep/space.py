@@ -40,7 +40,7 @@ class OneOf:
 
 # Maps the name of a setting, such as "train.learning_rate", to its candidate values.
 Space = Mapping[str, Between | OneOf]
-# The candidate learning rates and settling shares of `default_space` if the config's own value is "auto".
+# The candidate values of `train.learning_rate` and `train.settle_share` in `default_space` if the config has "auto".
 _RATES, _SHARES = OneOf(AUTO, 2e-3, 5e-3, 1e-2, 2e-2), OneOf(AUTO, 0.1, 0.2, 0.3, 0.4)
 
 

@@ -1,7 +1,7 @@
 """Computes initial embeddings of new tokens from the content of their items.
 
 The usual initialization, the mean of the old embeddings, makes all new tokens equal, and fine-tuning separates them
-only in part (Chen et al., 2604.02324). Here, the token of a code is initialized with the mean embedding, or the mean
+only partially (Chen et al., 2604.02324). Here, the token of a code is initialized with the mean embedding, or the mean
 residual, of the items with this code.
 """
 

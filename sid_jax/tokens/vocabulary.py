@@ -33,8 +33,8 @@ class Vocabulary:
       pattern: pattern of the tokens' text.
 
     Raises:
-      UserError: if the pattern gives two tokens the same text, or a text that a text tokenizer could split
-        differently next to other text.
+      UserError: if `first_id` is out of range, if the pattern gives two tokens the same text, or if a text tokenizer
+        could split a token's text differently next to other text.
     """
 
     sizes: tuple[int, ...]
@@ -96,9 +96,10 @@ class Vocabulary:
         return pc.binary_join_element_wise(*parts, "")
 
     def parse(self, text: str) -> list[tuple[int, ...]]:
-        """Parses the Semantic IDs in a text, such as a model's answer: sequences of one token per level, in order.
+        """Returns the Semantic IDs in a text, such as a model's answer.
 
-        The tokens of an ID may be separated by white space or commas. Other text and incomplete IDs are ignored.
+        An ID is a sequence of one token per level, in the order of the levels. Its tokens may be separated by white
+        space or commas. Other text and incomplete IDs are ignored.
         """
         return [tuple(map(self._code_of.__getitem__, found.groups())) for found in self._whole_id.finditer(text)]
 

@@ -47,16 +47,16 @@ def write_tokens(
 ) -> None:
     """Writes an export's IDs as tokens of a language model, atomically.
 
-    If the export's table is in several files, `items.parquet` is a folder with one file for each of these files. The
-    codes of all items, one or two bytes per code, their trie and the text of the grammars are in memory; nothing else
-    in memory grows with N.
+    If the export's table is in several files, `items.parquet` is a folder with one file for each of these files. Only
+    three things in memory grow with N: the codes of all items (usually one or two bytes per code), their trie, and the
+    text of the grammars.
 
     Args:
       folder: the export.
       out: the destination, which is a new path, an empty folder, or a folder in which an earlier call wrote the same
         files.
       pattern, first_id: see `Vocabulary`.
-      grammars: kinds of `grammar_text`.
+      grammars: kinds of grammars to write, see `grammar_text`.
       messages: where to print; standard output if None.
 
     Raises:

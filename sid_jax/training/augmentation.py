@@ -15,7 +15,7 @@ _SHARE_WITH_NOISE = 0.15
 
 
 def with_augmentation(config: ConfigDict, num_items: int) -> ConfigDict:
-    """Returns a config in which `train.augmentation` is a number, derived from the number N of items if "auto".
+    """Returns a config in which `train.augmentation` is a number; "auto" is replaced by its value for N items.
 
     The more items there are, the less the network memorizes them. Above 50,000 items, the strength is therefore
     proportional to N^(-1/2). Without a network, there is no augmentation.

@@ -132,8 +132,8 @@ class Checkpoints:
 
         Args:
           step: one of `steps`.
-          like: a state of `jax.ShapeDtypeStruct`s with shardings: shapes, dtypes and devices of the restored state. The
-            checkpoint may have been saved from any number of devices.
+          like: a state of `jax.ShapeDtypeStruct`s with shardings. They determine the shapes, dtypes and devices of the
+            restored state. The checkpoint may have been saved from any number of devices.
 
         Raises:
           UserError: if the checkpoint is damaged, or belongs to a model of another shape.

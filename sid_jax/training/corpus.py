@@ -37,8 +37,8 @@ def durations_of(train: ConfigDict, shape: tuple[int, int]) -> Durations:
 def most_steps_a_call(train: ConfigDict, shape: tuple[int, int]) -> int | None:
     """Returns the maximum number of steps per compiled call, such that the call's vectors fit in a block.
 
-    `shape` is `[N, D]`, the shape of all vectors. The result is None (no maximum) if all vectors fit in
-    device memory.
+    `shape` is `[N, D]`, the shape of all vectors. The result is None (no maximum) if all vectors are kept in device
+    memory, because they take at most `train.resident_bytes` bytes.
     """
     if math.prod(shape) * _FLOAT_BYTES <= train.resident_bytes:
         return None

@@ -64,7 +64,7 @@ def open_records(workdir: Path | None, step: int, config: ConfigDict, say: Calla
 
 
 class MemoryRecords:
-    """Keeps the metrics of a run without a workdir in `rows`, in the format of `metrics.jsonl`."""
+    """Keeps the metrics of a run that has no workdir. `rows` has them in the format of `metrics.jsonl`."""
 
     def __init__(self) -> None:
         self._kept: list[dict[str, Any]] = []

@@ -32,7 +32,7 @@ class TrainedRun:
     Attributes:
       config: the resolved settings of the run.
       data: the catalog of the run, with its cold items.
-      recipe: static parts of the run.
+      recipe: the hyperparameters of the run and the structure of its model.
       state: the state at `step`.
       step: the step of the checkpoint.
       records: the rows of metrics of a run without a workdir; empty for a run whose metrics are in its workdir.

@@ -104,7 +104,7 @@ class Lengths:
 
 @dataclasses.dataclass(frozen=True)
 class Durations(Lengths):
-    """Lengths in steps of the quantizer's training."""
+    """Lengths of the quantizer's training, in steps."""
 
     revive_every_steps: int
     revive_until_step: int

@@ -80,7 +80,8 @@ def share_out(shape: tuple[int, ...], mesh: Mesh, read: Callable[[Any], np.ndarr
     Args:
       shape: shape of the whole array.
       mesh: the devices. Their number must divide the length of the axis.
-      read: returns the shard at an index, a tuple of slices; called only for the shards of this process' devices.
+      read: returns the shard at an index, which is a tuple of slices. It is called only for the shards of this
+        process's devices.
       axis: the sharded axis.
     """
     return jax.make_array_from_callback(shape, NamedSharding(mesh, PartitionSpec(*[None] * axis, "data")), read)

@@ -78,7 +78,7 @@ def _draw_parameters(shape: tuple[tuple[str, Any], ...], key: jax.Array) -> nnx.
 
 
 def begin(config: ConfigDict, vectors: np.ndarray, layout: Layout | None = None) -> RQVAE:
-    """Returns the model at step 0: random parameters, fitted scaling, and codebooks from k-means on latent vectors.
+    """Returns the model at step 0: initialized networks, fitted scaling, and codebooks from k-means on latent vectors.
 
     `vectors` is the corpus, `[N, D]` float32. k-means uses a random sample if N exceeds `train.kmeans_sample_items`.
     """

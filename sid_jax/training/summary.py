@@ -50,7 +50,7 @@ def _summary_rows(metrics: dict[str, Any]) -> list[Row]:
     of_sample = f"; over {metrics['num_measured']:,} random items" if "num_measured" in metrics else ""
     return [
         *code_rows(metrics),
-        ("reconstruction R^2", f"{metrics['r2']:.4f}", f"1: exact{of_sample}"),
+        ("reconstruction R^2", f"{metrics['r2']:.4f}", f"1 means exact{of_sample}"),
         *(
             (f"R^2 of {name}", f"{r2:.4f}", "over the items that have this part")
             for name, r2 in metrics.get("r2_by_part", {}).items()

@@ -20,8 +20,7 @@ def test_r2_of_new_items_is_their_error_in_the_old_ones_spread():
     errors = np.array([[0.5, 0.5], [1.5, 2.5]], np.float32)
     fit = fit_of(REFERENCE, errors, own_spread=4.0)
     assert fit == {"r2": 0.5, "r2_unique": 0.25, "r2_standard_error": pytest.approx(0.25 / 2**0.5), "r2_own_mean": 0.75}
-    # R^2 is 1 minus the error divided by the spread. The spread of a single item around its own mean is 0, so R^2 is
-    # undefined.
+    # R^2 is 1 - error / spread. The spread of a single item around its own mean is 0, so R^2 is undefined.
     assert fit_of(None, errors[:1], own_spread=0.0)["r2_own_mean"] is None
 
 

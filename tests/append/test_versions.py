@@ -24,7 +24,7 @@ ITEMS = st.sets(st.integers(0, 39), max_size=8)
 
 @st.composite
 def histories(draw):
-    """Draws scheme, capacity, first items, and for each version: added items, removed items, whether IDs are reused."""
+    """Draws scheme, capacity, first items, and for each version: added items, removed items, and `reuse_removed`."""
     scheme = draw(st.sampled_from(["relocate", "relocate", "suffix", "none"]))
     capacity = draw(st.integers(1, 2)) if scheme == "relocate" else 1
     steps = draw(st.lists(st.tuples(ITEMS, ITEMS, st.booleans()), min_size=1, max_size=3))

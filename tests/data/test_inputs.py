@@ -148,7 +148,7 @@ def test_columns_of_a_file_are_named(settings, tmp_path):
         assert list(found.columns) == (["title"] if names == ["title"] else ["title", "year"])
         assert found.columns["title"].to_pylist() == table["title"].to_pylist()
     assert settings.columns == ""
-    with pytest.raises(UserError, match="columns are names, which needs a single path of vectors"):
+    with pytest.raises(UserError, match="columns can be names only if vectors is a single path"):
         vector_set(VECTORS, IDS, columns=["title"], settings=settings)
 
 

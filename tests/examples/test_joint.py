@@ -1,4 +1,4 @@
-"""examples/joint: appends and tokens work with the export of each model. docs/joint-own-model.md quotes the code."""
+"""examples/joint: each model's export accepts appends and gives tokens. docs/joint-own-model.md quotes the code."""
 
 from __future__ import annotations
 

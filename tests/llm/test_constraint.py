@@ -170,7 +170,7 @@ def ready(request):
 
 
 def exhaustive(tokenizer, model, tokens, prompt):
-    """Returns all items, the most probable one after a prompt first. Every item is scored, without a beam search."""
+    """Returns all items by descending probability after a prompt. Every item is scored, without a beam search."""
     numbers = tokenizer(prompt, return_tensors="pt")["input_ids"]
     length = len(tokens.vocabulary.sizes) + (tokens.marker_ids[0] >= 0)
     answers = torch.from_numpy(tokens.token_ids[:, :length]).long()

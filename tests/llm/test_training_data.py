@@ -186,7 +186,7 @@ def test_copies_leave_out_items_of_histories_but_no_answers(folder, tmp_path, id
         texts[key].add(tuple(items))
         if len(all_items) == 5:
             kept, possible = kept + len(items) - 1, possible + 4
-    # Half of the rows are complete. If all 4 items of a history would be left out, none is.
+    # Half of the rows are complete. In the other rows, if the draw leaves out all 4 items of a history, all are kept.
     assert kept / possible == pytest.approx(0.5 + 0.5 * (0.6 + 0.4**4), abs=0.03) and possible > 2000
     assert all(len(texts[key]) > 1 for key, items in whole.items() if len(items) == 5)
 

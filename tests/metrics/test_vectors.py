@@ -25,8 +25,8 @@ def test_neighbors_are_by_cosine_and_never_the_item_itself(monkeypatch):
 def test_shares_of_prefixes_by_hand():
     ids = np.array([[0, 0], [0, 1], [0, 0], [1, 0]])
     shared = neighbors_share_prefix(ids, np.array([[1, 2], [0, 1]]), np.array([0, 3]))
-    # Both neighbors of item 0 have the first code of item 0, and one of them has the ID of item 0. The two neighbors of
-    # item 3 have another first code than item 3.
+    # Both neighbors of item 0 have the first code of item 0, and one of them has the ID of item 0. The first code of
+    # item 3 differs from the first codes of its two neighbors.
     assert shared == [2 / 4, 1 / 4]
 
 

@@ -1,4 +1,4 @@
-"""Parameters that get no gradient from a traced step on."""
+"""Parameters that get no gradient while a traced condition is true."""
 
 import jax
 import jax.numpy as jnp

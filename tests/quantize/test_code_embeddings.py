@@ -59,8 +59,8 @@ def test_without_noise_every_choice_ends_at_the_codes_of_export(arrays, key):
 
 
 def test_the_backward_pass_is_that_of_the_soft_assignment(arrays):
-    # The method "ste" chooses one code per level. Yet the gradient with respect to the first codebook is the gradient
-    # of a soft choice: of softmax(scores / temperature) times the code embeddings.
+    # The method "ste" chooses one code per level. Yet the gradient with respect to the first codebook is that of a soft
+    # choice, in which the embedding is the mean of the code embeddings, weighted by softmax(scores / temperature).
     latents, codebooks, tables = arrays
 
     direction = jnp.broadcast_to(jnp.arange(5.0), (50, 1, 5))

@@ -31,7 +31,7 @@ def compare(method: str, cache_dir: str) -> None:
     vectors = load_vectors(config.data).vectors
     durations = Durations.of(config.train, len(vectors))
     recipe = Recipe.of(config, durations, abstract_model(config, vectors.shape[1]))
-    # The initial state stays on the host, since a training step donates its inputs, so they cannot be used again.
+    # A training step donates its inputs, so they cannot be used again. The initial state therefore stays on the host.
     start = jax.device_get(make_state(begin(config, vectors), recipe.init_optimizer))
     losses, states, meshes = {}, {}, {}
     for count in (1, 2, 8):

@@ -12,12 +12,12 @@ from sid_jax.messages import Messages
 from sid_jax.training import level_choice
 from sid_jax.training.level_choice import collision_shares, with_levels
 
-# The number of items from which on three levels of 256 codes are too few.
+# The smallest number of items for which three levels of 256 codes are too few.
 MANY = 41_944
 
 
 def catalog(kind, num_items=MANY, features=8):
-    """Returns vectors that are spread evenly, or lie in clusters of different sizes, or of which half are equal."""
+    """Returns vectors that are spread evenly ("even"), in clusters of different sizes, or half equal ("copies")."""
     random = np.random.default_rng(0)
     vectors = random.normal(size=(num_items, features)).astype(np.float32)
     if kind == "clusters":
@@ -76,7 +76,10 @@ def shares(vectors, num_levels=3):
 
 @pytest.mark.parametrize("features", [3, 100])
 def test_shares_are_those_of_the_quantized_vectors(features):
-    """Vectors at 16 sites, each with 16 sites nearby, have all codes of two levels. Half of the sites have one item."""
+    """With 256 sites, in 16 distant groups of 16, two levels of 16 codes distinguish all sites.
+
+    Half of the sites have one item, and the other half have three items with equal vectors.
+    """
     random = np.random.default_rng(1)
     far, near = (random.normal(size=(16, features)) for _ in range(2))
     sites = (100 * far[:, None] + near).reshape(256, features)

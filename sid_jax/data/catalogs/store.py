@@ -36,9 +36,9 @@ except Exception as error:
 
 
 class Download(NamedTuple):
-    """A remote file: its address, or a package with its version, and the digests of its content.
+    """A file to download: its address, and the digests of its content; "" for a digest that is not known.
 
-    A digest that is not known is "".
+    For a file in a package registry, the address is the name and version of the package, as in "recbole==1.2.1".
     """
 
     address: str

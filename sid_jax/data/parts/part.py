@@ -53,7 +53,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Names of the columns (or arrays, or tensors) of ids and vectors, for files in which these have names.
+    """Names of the columns of ids and vectors, or of the arrays or tensors in a file that has named arrays or tensors.
 
     Attributes:
       id_column, vector_column: the names.

@@ -23,7 +23,7 @@ _LOOKED_AT = 64
 
 
 class Parquet(Kind):
-    """A Parquet table with a column of vectors (lists or fixed-size lists) and, optionally, a column of ids."""
+    """Reads Parquet tables with a column of vectors (lists or fixed-size lists) and, optionally, a column of ids."""
 
     def look(self, path: File, columns: Columns, rows: int) -> Look:
         """Inspects the file, which may lie in a bucket."""
@@ -95,7 +95,7 @@ def _row_groups(path: File, counts: list[int], rows: int, num_features: int) -> 
 
 
 class Arrow(Kind):
-    """An Arrow file or stream: a table with a column of vectors (lists) and, optionally, a column of ids."""
+    """Reads Arrow files and streams: tables with a column of vectors (lists) and, optionally, a column of ids."""
 
     def look(self, path: Path, columns: Columns, rows: int) -> Look:
         """Inspects the file."""

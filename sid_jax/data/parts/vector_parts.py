@@ -69,9 +69,9 @@ class VectorParts:
 
     @property
     def consecutive(self) -> bool:
-        """Whether all rows are kept, except for whole parts at the end.
+        """Whether the items are rows 0 to N - 1 of all files together.
 
-        The items are then rows 0 to N - 1 of all files together.
+        This is the case if no row is dropped, and no part is missing except at the end of the files.
         """
         starts = itertools.accumulate((part.num_rows for part in self.parts), initial=0)
         gapless = all(part.first_item == start for part, start in zip(self.parts, starts, strict=False))
@@ -103,8 +103,10 @@ class VectorParts:
     def blocks(self, number: int, rows: int) -> Iterator[tuple[pa.Array, np.ndarray]]:
         """Yields ids `[n]`, int64 or string, and vectors `[n, D]` float32 of a part, at most `rows` rows at a time.
 
+        A null vector is yielded as a row of NaN.
+
         Raises:
-          UserError: if the file cannot be read or has changed, or an id is null. A null vector is a row of NaN.
+          UserError: if the file cannot be read or has changed, or an id is null.
         """
         part = self.parts[number]
         for first, ids, vectors in self.all_rows(number, rows):
@@ -151,7 +153,7 @@ class VectorParts:
     def rows(self, number: int, wanted: np.ndarray, rows: int) -> Iterator[np.ndarray]:
         """Yields the vectors `[n, D]` float32 of the rows `wanted` of a part, at most `rows` vectors at a time.
 
-        `wanted` is sorted. Its row numbers do not count dropped rows, which `blocks` does not yield either.
+        `wanted` is sorted. Its row numbers count only the rows that are not dropped, that is, the rows of `blocks`.
         """
         part = self.parts[number]
         if part.left_out:
@@ -188,7 +190,8 @@ def list_parts(
 
     Args:
       inputs: files, folders (including a data set that Hugging Face's `datasets` saved), or patterns such as
-        "items/*.parquet", also several separated by commas; the files of a folder or pattern are sorted by name.
+        "items/*.parquet". One text may have several of them, separated by commas. The files of a folder or pattern are
+        sorted by name.
       id_column, vector_column: names in files that have columns or named arrays.
       ids_paths: for each file without ids of its own, a text file with one id per line, or a .npy file; patterns are
         accepted. Without any path, or with only "", the ids of such files are row numbers.

@@ -157,7 +157,7 @@ def prefix_scores(model: CodeModel, histories: HistoryBatch, known: Catalog, col
 def _expected(
     model: CodeModel, histories: HistoryBatch, known: Catalog, back_off: BackOff, num_beams: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the items of q, the distribution over warm items, `[B, M + W]`, and their probabilities.
+    """Returns the items `[B, M + W]` of the distribution q over warm items, and their probabilities.
 
     The items are the first item of each of the M generated IDs, followed by the W items of the history.
     """

@@ -110,8 +110,8 @@ def choose_cold_items(histories: Histories, amount: float, seed: int) -> np.ndar
 
     Args:
       histories: histories of U users over N items.
-      amount: if below 1, the share of the users' distinct last items that is drawn, at least one item; otherwise the
-        number of items that are drawn.
+      amount: if below 1, the share of the users' distinct last items to draw; otherwise the number of items to draw. At
+        least one item is drawn.
       seed: the same seed draws the same items.
 
     Returns:

@@ -86,7 +86,7 @@ def make_task(
     Args:
       table: the N items.
       split: the histories over these items.
-      sizes: K of each level; None: one more than the level's largest code.
+      sizes: K of each level. If it is None, K is the level's largest code plus 1.
       content: `[N, D]` float32, see `Candidates`.
     """
     return Task(Candidates.of(table, item_counts(split.train), split.cold, sizes, content), split)
@@ -124,7 +124,8 @@ def divide(config: ConfigDict, histories: Histories) -> Split:
     """Drops users with too few interactions, and splits the histories; `config.data` names the cold items.
 
     Raises:
-      UserError: if nothing is left to train on, or most test targets are seen items that the test excludes.
+      UserError: if nothing is left to train on; or if `config.eval.exclude_seen` is set, but most test targets are seen
+        items.
     """
     histories = keep_active(histories, config.data.min_interactions)
     cold = config.data.cold_items

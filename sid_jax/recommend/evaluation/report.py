@@ -46,7 +46,7 @@ class EvaluationReport:
 
     @property
     def exclude_seen(self) -> bool:
-        """Whether items of a user's history were excluded from every list."""
+        """Whether every user's list excludes the items of this user's history."""
         return self.evaluations[0].exclude_seen
 
     @property

@@ -30,9 +30,9 @@ def joint_loss(
 
     An item's input to the recommender is the sum of one embedding per level. A level's embedding is the product of the
     item's current assignment to the codes and the recommender's embedding table, so the recommender's loss trains both.
-    The recommender's targets are the codes of the ID table. The table is constant between two refreshes, so that
-    targets are stable. An additional term moves an item's assignment toward the codes that the recommender predicts at
-    positions whose target is this item.
+    The recommender's targets are the codes of the ID table. The table is recomputed only every
+    `joint.refresh_every_steps` steps, so that targets are stable in between. An additional term moves an item's
+    assignment toward the codes that the recommender predicts at positions whose target is this item.
 
     Args:
       recipe: a `sid_jax.recommend.joint.step.JointRecipe`.

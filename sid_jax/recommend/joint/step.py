@@ -109,7 +109,7 @@ class JointRecipe:
         quantizer: nnx.GraphDef[Any],
         most_items: int,
     ) -> JointRecipe:
-        """Returns the recipe for the recommender's config and the tokenizer's settings."""
+        """Returns the recipe for the recommender's config and `settings`, the config of the quantizer."""
         joint, course = config.joint, joint_course(config.joint, recommender.lengths)
         return cls(
             recommender=recommender,

@@ -21,7 +21,7 @@ KeysValues = tuple[jax.Array, jax.Array]
 class EncoderDecoder(nnx.Module):
     """Encodes a user token and the codes of a history, and generates the next item's codes autoregressively.
 
-    As in the paper, sections 3.2 and 4, users share a limited number of tokens, the encoder reads the codes of the
+    As in the paper (sections 3.2 and 4), users share a limited number of tokens, the encoder reads the codes of the
     history, and the decoder attends to the encoder's output and to the previous codes. Relative position biases and
     pre-norm blocks are those of T5 (Raffel et al., 1910.10683), except that each distance has its own bias. In T5,
     several distances share one bias.

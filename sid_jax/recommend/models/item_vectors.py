@@ -33,7 +33,7 @@ class ItemVectors(nnx.Module):
       sizes: K of each of the L levels.
       features: F.
       content_features: D of the content vectors; 0 if there are none.
-      content_hidden: features of the hidden layer on the content; 0 maps the content linearly.
+      content_hidden: number of features of the hidden layer on the content; 0 maps the content linearly.
       num_pairs: number of embeddings for pairs of the first two codes, assigned by a hash; 0 disables pairs.
       item_dropout: share of items whose item embedding is omitted in a training step, so that the model learns to
         score items without an item embedding, such as new items.

@@ -15,8 +15,8 @@ def padded(catalog: Catalog, room: Room) -> Catalog:
     """Returns the catalog with its arrays padded to the sizes that a `Room` gives, as NumPy arrays.
 
     All arrays are padded with copies of their last entry. The added items are not in the trie, so they are never
-    recommended, and the added nodes of the trie have no children and no items. The maximum numbers of children, which
-    are static, are rounded up too.
+    recommended. The added nodes of the trie have no children and no items. The maximum numbers of children are rounded
+    up too, since compiled programs depend on them.
     """
     trie, evidence = catalog.trie, catalog.evidence
     rows = room.size("items", len(catalog.semantic_ids))

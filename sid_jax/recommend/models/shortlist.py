@@ -1,7 +1,7 @@
 """Recommendation lists from a large catalog on a CPU: a shortlist by approximate scores, then exact scores.
 
 The approximate scores are computed from the coordinates of the item vectors on a few principal directions. An item has
-fewer coordinates than its vector has features, so this takes less time.
+fewer coordinates than its vector has features, so approximate scores take less time than exact scores.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A joint run from tokenizer to test: its output, interruption and resumption, and rejected input."""
+"""Joint training from a trained tokenizer to test metrics: output, resumption of a stopped run, and wrong settings."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_run_leaves_ids_that_others_read_and_a_recommender_on_them(joint_confi
     steps = read_records(joint, "train")[-1]["step"]
     assert steps == export.manifest["joint"]["steps"] < read_records(decoders, "train")[-1]["step"]
     assert read_records(decoders, "train")[0]["step"] == steps + joint_config.train.log_every_steps
-    # At the end there is no noise: the codes in training agree with those of the ID table, and the last ID table is the
+    # At the end there is no noise, so the codes in training agree with those of the ID table. The last ID table is the
     # exported one.
     last = read_records(joint, "train")[-1]
     assert last["agreement"] == 1

@@ -302,7 +302,7 @@ def test_an_items_vector_is_the_sum_of_its_parts_and_a_cold_item_has_no_embeddin
     # Items 3 and 9 share an ID.
     np.testing.assert_array_equal(by_part["codes"][3], by_part["codes"][9])
     codes = [table[...] for table in model.codes]
-    # The part "codes" is the sum of four embeddings: one per code, and one for the pair of the first two codes.
+    # The component "codes" is the sum of four embeddings: one per code, and one for the pair of the first two codes.
     assert float(np.abs(by_part["codes"][4] - codes[0][3] - codes[1][0] - codes[2][0]).max()) > 0.01
     some = np.array([4, 4, 9])
     for part, vectors in model.by_part(known, some).items():

@@ -117,8 +117,8 @@ def _ratings(rows: list[list[str]], where: str, *, first_line: int = 1) -> Table
 def read_1m(path: Path) -> MovieLens:
     """Reads MovieLens-1M from a folder or zip, with the files at its top level or in `ml-1m/`.
 
-    The files are movies.dat, users.dat and ratings.dat, in Latin-1. Ages are age groups, as text ("18-24"). Raises
-    UserError if something is missing or damaged.
+    The files are movies.dat, users.dat and ratings.dat, in Latin-1 or UTF-8. Ages are age groups, as text ("18-24").
+    Raises UserError if something is missing or damaged.
     """
     folder, whole_stars = "ml-1m/", pa.int64()
     files = read_files(path, ["movies.dat", "users.dat"], optional=[], folder=folder)
