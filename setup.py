@@ -12,7 +12,7 @@ VERSION = re.search(r'^__version__ = "(.*)"$', (HERE / "sid_jax" / "__init__.py"
 setup(
     name="sid_jax",
     version=VERSION,
-    description="Semantic IDs for recommendation, in JAX: train an RQ-VAE on item vectors, export unique codes",
+    description="Semantic IDs for recommendation, in JAX: train an RQ-VAE on item vectors, export unique IDs",
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

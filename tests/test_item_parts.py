@@ -12,6 +12,7 @@ from sid_jax.config import default_config
 from sid_jax.data.inputs import vector_set
 from sid_jax.data.layout import ItemPart, Layout
 from sid_jax.data.load import load_vectors
+from sid_jax.data.part_sources import labels_of
 from sid_jax.data.scaling import apply_scaling, fit_filler, fit_scaling
 from sid_jax.errors import UserError
 from sid_jax.models.rqvae import RQVAE, _seen_parts
@@ -317,3 +318,8 @@ def test_a_scaling_of_other_parts_is_refused():
     vectors = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
     with pytest.raises(ValueError, match="Layout"):
         model.set_scaling(fit_scaling(vectors, unit_norm=False, center=True, standardize="global"))
+
+
+def test_labels_are_split_stripped_and_distinct_and_a_missing_text_has_none():
+    values = ("Comedy | Drama|Comedy", ["a", None, "a", 7], np.array(["x"]), None, float("nan"), "")
+    assert [list(labels_of(value)) for value in values] == [["Comedy", "Drama"], ["a", "7"], ["x"], [], [], []]

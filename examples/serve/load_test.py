@@ -32,6 +32,8 @@ def main() -> None:
     parser.add_argument("--latest", type=Path, help="the link through which the service reads its export")
     parser.add_argument("--next", type=Path, help="the export to which the link points after the change")
     arguments = parser.parse_args()
+    if arguments.next is not None and arguments.latest is None:
+        parser.error("--next needs --latest")
     ids = [int(line) if line.isdecimal() else line for line in arguments.ids.read_text().split()]
     answers: list[tuple[float, float, int, str]] = []
     began = time.perf_counter()

@@ -95,8 +95,11 @@ def label_lists(values: Any) -> list[Sequence[str]]:
 
 
 def labels_of(value: Any) -> Sequence[str]:
-    """Returns the distinct labels of an item: the elements of a list, or the parts of a text between vertical bars."""
-    if value is None:
+    """Returns the distinct labels of an item: the elements of a list, or the parts of a text between vertical bars.
+
+    None and NaN, which pandas writes for a missing text, are no labels.
+    """
+    if value is None or (isinstance(value, float) and np.isnan(value)):
         return ()
     if isinstance(value, (list, tuple, set, frozenset, np.ndarray)):
         return list(dict.fromkeys(str(each) for each in value if each is not None))

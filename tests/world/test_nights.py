@@ -285,7 +285,7 @@ def test_a_known_item_that_moves_gets_a_new_id_and_nobody_else_the_old_one(tmp_p
     assert load_export(tmp_path / "v4").former.to_arrow().equals(load_export(tmp_path / "v3").former.to_arrow())
     if scheme == "relocate":
         full = append_items(new, range(35, 58), np.ones((23, 6)) * np.arange(23)[:, None])
-        with pytest.raises(UserError, match="only 0 of 60 IDs"):
+        with pytest.raises(UserError, match="only 0 free IDs out of 60"):
             append_items(full, [58], np.ones((1, 6)))
         reused = append_items(full, [58, 59], np.eye(2, 6), reuse_removed=True)
         assert reused.former is None and len(reused.table) == 60
