@@ -155,7 +155,7 @@ def test_an_export_is_read_from_its_address_and_appended_to(bucket, tmp_path, ca
     messages = Messages.to_console(Console(file=printed, width=400))
     for _ in range(2):  # The second append is a retry, as when a scheduler runs a job again.
         append(as_path(OUT), output_folder("memory://b/exports/v2"), ["memory://b/new.parquet"], messages=messages)
-    assert "memory://b/exports/v2 already exists, from the same inputs" in printed.getvalue().splitlines()[-1]
+    assert "memory://b/exports/v2 already has this export, from the same inputs" in printed.getvalue().splitlines()[-1]
     assert str(tmp_path) not in printed.getvalue() and f"Version 2 of {OUT}" in printed.getvalue()
     loaded = sid_jax.load("memory://b/exports/v2", verify=True)
     assert loaded.table.fingerprint() == load_export(tmp_path / "v2").table.fingerprint()
