@@ -33,7 +33,7 @@ from sid_jax.recommend.models.catalog import Catalog, catalog_of
 from sid_jax.recommend.training.step import Recipe, make_state, train_steps
 from sid_jax.training.sharding import all_devices
 
-# Steps per call of sid_jax, and per timing of PyTorch.
+# Number of steps that are timed together: one call of `train_steps`, or a loop of as many steps in PyTorch.
 _STEPS_PER_ROUND = 5
 
 

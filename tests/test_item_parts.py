@@ -321,5 +321,5 @@ def test_a_scaling_of_other_parts_is_refused():
 
 
 def test_labels_are_split_stripped_and_distinct_and_a_missing_text_has_none():
-    values = ("Comedy | Drama|Comedy", ["a", None, "a", 7], np.array(["x"]), None, float("nan"), "")
+    values = ("Comedy | Drama|Comedy", ["a", None, np.float32("nan"), "a", 7], np.array(["x"]), None, float("nan"), "")
     assert [list(labels_of(value)) for value in values] == [["Comedy", "Drama"], ["a", "7"], ["x"], [], [], []]

@@ -24,7 +24,8 @@ MANIFEST, RUN_MANIFEST = "manifest.json", "workdir.json"
 UPLOADING = ".uploading"
 # Lists of item ids in a folder whose other files refer to items by number; see `sid_jax.data.numbered`.
 _BESIDE = ("item_ids.parquet", "item_ids.txt")
-# Copies of more than this number of bytes are announced, since they take a while.
+# Copies of more than this number of bytes are announced, since they take a while. The files of a manifest are not
+# counted.
 _ANNOUNCED_BYTES = 10**8
 _SECONDS_A_DAY = 86_400
 

@@ -67,8 +67,9 @@ def load_vectors(
       with_partners: whether to add each item's partners to the relations. Its partners are the items that co-occur
         with it in `data.histories`.
       with_collaborative: whether to add co-occurrence vectors, computed from `data.histories`, to the relations.
-      resident_bytes: maximum size in bytes of the user's vectors in memory; larger vectors stay in a memory-mapped
-        file. None for no limit. A single .npy or .pt file of float32 stays memory-mapped, see `read_vector_files`.
+      resident_bytes: maximum size in bytes of vectors from files (`data.source=vectors`) in memory; larger vectors stay
+        in a memory-mapped file. None: no limit. A single .npy or .pt file of float32 stays memory-mapped in any case,
+        see `read_vector_files`.
       option: see `vector_files.treat_bad_rows`.
 
     Raises:

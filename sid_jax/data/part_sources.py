@@ -16,7 +16,7 @@ from sid_jax.data.arrays import as_vectors
 from sid_jax.data.layout import ItemPart
 from sid_jax.errors import UserError
 
-# A label that only one item has gets no feature, since it carries no information about other items. Of the other
+# A label gets no feature if only one item has it, since it then carries no information about other items. Of the other
 # labels, the 1024 most common ones get a feature each.
 _LEAST_ITEMS_OF_A_LABEL = 2
 _MOST_LABELS = 1024
@@ -97,13 +97,17 @@ def label_lists(values: Any) -> list[Sequence[str]]:
 def labels_of(value: Any) -> Sequence[str]:
     """Returns the distinct labels of an item: the elements of a list, or the parts of a text between vertical bars.
 
-    None and NaN, which pandas writes for a missing text, are no labels.
+    A missing value or label, None or NaN, is ignored. Pandas writes NaN for a missing text.
     """
-    if value is None or (isinstance(value, float) and np.isnan(value)):
+    if _is_missing(value):
         return ()
     if isinstance(value, (list, tuple, set, frozenset, np.ndarray)):
-        return list(dict.fromkeys(str(each) for each in value if each is not None))
+        return list(dict.fromkeys(str(each) for each in value if not _is_missing(each)))
     return list(dict.fromkeys(label.strip() for label in str(value).split("|") if label.strip()))
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, (float, np.floating)) and bool(np.isnan(value)))
 
 
 def _fit_categories(lists: Sequence[Sequence[str]], where: str) -> About:
@@ -151,7 +155,10 @@ def _listed(values: Any) -> list[Any]:
 
 
 def _kind(values: Any) -> str:
-    """Returns the kind of values, "vectors", "categories" or "number", from their type or, if needed, first values."""
+    """Returns the kind of the values: "vectors", "categories" or "number".
+
+    The kind depends on the type of the values and, if needed, on the first values.
+    """
     if isinstance(values, (pa.Array, pa.ChunkedArray)):
         inner = values.type.value_type if pa.types.is_nested(values.type) else values.type
         if pa.types.is_string(inner) or pa.types.is_large_string(inner):

@@ -111,7 +111,9 @@ def convert(
         form.write(partial, content)
     rows = [("items", f"{len(table):,}", f"IDs of {table.semantic_ids.shape[1]} codes")]
     if taken is not None:
-        dropped = f"dropped {counted(left_out, 'user')} with fewer than {LEAST_INTERACTIONS} items" if left_out else ""
+        dropped = (
+            f"dropped {counted(left_out, 'user')} with fewer than {LEAST_INTERACTIONS} interactions" if left_out else ""
+        )
         rows.append(("users", f"{len(taken):,}", dropped))
     messages.closing(f"Written in the format of {to}", rows)
     messages.line(f"The files are in {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")

@@ -193,8 +193,8 @@ def _nearest(
     table = shared.tocoo()
     others = table.row + first_item != table.col
     rows, columns, counts = table.row[others], table.col[others], table.data[others]
-    # The similarities are computed from integers in one step. Rounding therefore cannot make equal similarities differ,
-    # and ties are detected.
+    # The similarities are computed from integers in one step, so items with equal counts have exactly equal
+    # similarities, and these ties are detected.
     similarities = counts / (np.sqrt(num_users[rows + first_item] * num_users[columns]) + shrinkage)
     order = np.lexsort((columns, -similarities, rows))
     rows, columns, similarities = rows[order], columns[order], similarities[order]

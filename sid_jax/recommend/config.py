@@ -216,7 +216,8 @@ _TRAIN: Declaration = {
     ),
     "keep_checkpoints": Setting(
         2,
-        "Number of checkpoints to keep: the latest one, and the best of the others. 1 has the same effect as 2.",
+        "Maximum number n of checkpoints to keep: the latest one and the n - 1 best ones, which may include the "
+        "latest. 1 has the same effect as 2.",
         range=ONE_OR_MORE,
     ),
 }

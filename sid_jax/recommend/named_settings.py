@@ -15,9 +15,10 @@ from sid_jax.settings import refuse_arguments_of_fit, set_by_name
 
 _PRESET = "recommend"
 _IN_MEMORY = "in memory"
-# The class of `sid_jax.recommender` for each argument of the preset "recommend" that sets the model.
+# The arguments of the preset "recommend" that select a model, each with the class in `sid_jax.recommender` that trains
+# this model.
 _CLASSES = {"scorer": "Recommender", "decoder": "GenerativeRecommender"}
-# A setting that is named without its section is first searched in these sections. The recommender's settings therefore
+# If a setting is named without its section, it is first looked up in these sections. The recommender's settings therefore
 # take precedence over settings of the quantizer and the baselines that have the same name.
 _SECTIONS = ("data", "model", "train", "eval", "backoff")
 
@@ -27,7 +28,7 @@ def config_of(preset: str, model: str, ids: str | None, settings: Mapping[str, A
 
     Args:
       preset, settings: see `sid_jax.recommender.Recommender`.
-      model: the argument of the preset "recommend" that sets the model.
+      model: "scorer" or "decoder", the argument of the preset "recommend" that selects the model.
       ids: the path of the Semantic IDs; None if they are in memory.
 
     Raises:
@@ -52,7 +53,7 @@ def config_of(preset: str, model: str, ids: str | None, settings: Mapping[str, A
 
 
 def _config_of_preset(preset: str, model: str) -> ConfigDict:
-    """Returns the settings of a preset, in which the preset "recommend" gets the argument `model`."""
+    """Returns the settings of a preset. For the preset "recommend", the argument `model` is added to its name."""
     # "ml100k" alone is a data set of the preset "recommend", but "ml100k:gumbel" is a preset of the quantizer.
     if preset.partition(":")[0] in QUANTIZER and preset not in RECOMMENDER_DATA:
         raise UserError(

@@ -151,13 +151,13 @@ class Checkpoints:
     def _refuse_full_disk(self, state: Any) -> None:
         """Raises a UserError if the free disk space is less than twice the size of a checkpoint.
 
-        Without this check, a write that fails would also print errors of the libraries.
+        Without this check, Orbax and its dependencies would also print their own errors when a write fails.
         """
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self._folder).free
         if free < 2 * needed:
             raise UserError(
-                f"the disk of {self._folder} is full: {free / 1e6:.0f} MB are free, less than twice the size of a "
+                f"the disk of {self._folder} is nearly full: {free / 1e6:.0f} MB are free, less than twice the size of a "
                 f"checkpoint ({needed / 1e6:.0f} MB); free some space, then run the same command to resume"
             )
 

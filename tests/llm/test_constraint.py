@@ -195,7 +195,7 @@ def test_generated_lists_are_those_of_an_exhaustive_search(ready):
     if tokens.marker_ids[0] >= 0:
         begun = tokenizer([f"{prompt}<|id|>" for prompt in PROMPTS], return_tensors="pt", padding=True)
         np.testing.assert_array_equal(generate_ids(model, begun, tokens, num_beams=60).rows(40), lists)
-    # The next items take the places of excluded items, also if there are fewer beams than items.
+    # The next items take the places of excluded items, even if there are only as many beams as items.
     exclude = np.array([[*lists[0, :3], -1], [-1] * 4, *np.stack([lists[2:, 5], lists[2:, 0]] * 2, axis=1)])
     allowed = [[item for item in row if item not in unwanted] for row, unwanted in zip(lists, exclude, strict=True)]
     for num_beams in (60, 40):

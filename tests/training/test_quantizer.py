@@ -272,7 +272,7 @@ def test_a_damaged_checkpoint_is_one_clear_line(config, tmp_path, console):
 def test_a_full_disk_is_found_before_a_checkpoint_is_begun(config, tmp_path, console, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(UserError, match="disk of .* is full: 0 MB are free"):
+    with pytest.raises(UserError, match="disk of .* is nearly full: 0 MB are free"):
         quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
     monkeypatch.undo()

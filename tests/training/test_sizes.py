@@ -15,7 +15,8 @@ def sizes(num_items, **model):
 
 @pytest.mark.parametrize(
     ("num_items", "expected"),
-    # Each item needs 400 possible code tuples: 256^3 are enough for 41,943 items, and 256^4 for 10.7 million items.
+    # The number of levels is chosen for 400 possible code tuples per item with 256 codes per level: 256^3 tuples are
+    # enough for 41,943 items, and 256^4 tuples for 10.7 million items. Fewer than 2,048 items get fewer codes.
     [(2, (3, 2)), (16, (3, 4)), (100, (3, 8)), (1682, (3, 128)), (2048, (3, 256)), (12_101, (3, 256)),
      (41_943, (3, 256)), (41_944, (4, 256)), (10_000_000, (4, 256)), (11_000_000, (5, 256))],
 )  # fmt: skip

@@ -102,7 +102,9 @@ def test_the_same_night_again_into_the_same_folder_is_the_same_version(first, tm
     # The upstream job writes the same rows again, in another order.
     write_vectors(tmp_path / "new.parquet", [41, 40], made_vectors([41, 40]), price=[2.5, 1.5])
     gone.write_text("4\n3\n")
-    assert "already has this export, from the same inputs and settings" in night(first, tmp_path / "v2", new, removed=gone)
+    assert "already has this export, from the same inputs and settings" in night(
+        first, tmp_path / "v2", new, removed=gone
+    )
     assert content(tmp_path / "v2") == before
     for changed in ({"reuse_removed": True}, {"on_known": "move"}):
         with pytest.raises(UserError, match="exists and is not empty: it is an export of other inputs or settings"):

@@ -39,7 +39,7 @@ def test_what_histories_gave_an_export_is_found_again_where_its_files_now_are(jo
     joint_config.quantizer.data.histories.path = str(new / "histories.txt")
     run = load_tokenizer(joint_config, tmp_path / "ids")
     assert run.data.vectors.shape == (40, features)
-    # Joint training has no loss on histories. It makes IDs unique by relocation, since a suffix would be a level
-    # without a code embedding.
+    # In joint training, the quantizer has no loss on co-occurrences. IDs are made unique by relocation, since a suffix
+    # would be a level without a code embedding.
     assert run.config.model.alignment_weight == 0
     assert run.config.ids.unique == "relocate"
