@@ -18,8 +18,8 @@ _IN_MEMORY = "in memory"
 # The arguments of the preset "recommend" that select a model, each with the class in `sid_jax.recommender` that trains
 # this model.
 _CLASSES = {"scorer": "Recommender", "decoder": "GenerativeRecommender"}
-# If a setting is named without its section, it is first looked up in these sections. The recommender's settings therefore
-# take precedence over settings of the quantizer and the baselines that have the same name.
+# If a setting is named without its section, it is first looked up in these sections. The recommender's settings
+# therefore take precedence over settings of the quantizer and the baselines that have the same name.
 _SECTIONS = ("data", "model", "train", "eval", "backoff")
 
 

@@ -157,8 +157,8 @@ class Checkpoints:
         free = shutil.disk_usage(self._folder).free
         if free < 2 * needed:
             raise UserError(
-                f"the disk of {self._folder} is nearly full: {free / 1e6:.0f} MB are free, less than twice the size of a "
-                f"checkpoint ({needed / 1e6:.0f} MB); free some space, then run the same command to resume"
+                f"the disk of {self._folder} is nearly full: {free / 1e6:.0f} MB are free, less than twice the size "
+                f"of a checkpoint ({needed / 1e6:.0f} MB); free some space, then run the same command to resume"
             )
 
     @contextlib.contextmanager

@@ -33,7 +33,8 @@ def test_a_streamed_run_is_the_resident_one(config, tmp_path, console, weights):
         (tmp_path / "sequences.txt").write_text("\n".join(f"u{n} {n} {n + 1} {n + 2} 0 0" for n in range(298)))
         config.data.histories.update({"source": "sequences", "path": str(tmp_path / "sequences.txt")})
         config.data.collaborative_weight = 0.0
-    # An epoch has 5 steps, and a call has 2 steps, so some calls contain the end of one epoch and the start of the next.
+    # An epoch has 5 steps, and a call has 2 steps, so some calls contain the end of one epoch and the start of
+    # the next.
     config.train.update({"num_epochs": 8, "log_every_steps": 3})
     # The largest possible seed.
     config.seed = 2**32 - 1

@@ -195,7 +195,8 @@ class _JointJob(Job[JointState]):
     def _refresh(self, state: JointState) -> tuple[JointState, IdChanges]:
         """Returns the state with the codes of its current quantizer, and the changes of the codes.
 
-        If there are dead codes, they are reset first, unless the joint phase is in its last fifth or the codebooks are not trained.
+        If there are dead codes, they are reset first, unless the joint phase is in its last fifth or the codebooks are
+        not trained.
         """
         before, codes = np.asarray(state.codes), self._codes(state)
         settling = self._recipe.course.noiseless(int(state.step)) or not self.config.joint.codebook_rate
