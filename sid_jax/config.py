@@ -92,8 +92,8 @@ _DATA: Declaration = {
         "path": Setting(
             "",
             "File of histories; for a named catalog, a path as in `data.path`. Empty: `data.path`, if `data.source` "
-            "names the same catalog as `data.histories.source`; otherwise, the named catalog is read from the cache, or "
-            "downloaded.",
+            "names the same catalog as `data.histories.source`; otherwise, the named catalog is read from the cache "
+            "or downloaded.",
         ),
         "user_column": Setting("user_id", "interactions: name of the column of users."),
         "item_column": Setting("item_id", "interactions: name of the column of items."),
