@@ -279,12 +279,18 @@ _IDS: Declaration = {
 _TRAIN: Declaration = {
     "num_epochs": Setting(
         AUTO,
-        "Number of epochs. auto: 24 for up to 80,000 items. For a larger number N of items, auto is smaller, in "
-        "proportion to N^(-3/4). A run with auto has at least 60 steps. With auto, other settings in epochs are scaled "
-        "in the same proportion.",
+        "Number of epochs. auto: `train.auto_epochs` for up to 80,000 items. For a larger number N of items, auto is "
+        "smaller, in proportion to N^(-3/4). A run with auto has at least 60 steps. With auto, other settings in "
+        "epochs are scaled in the same proportion.",
         range=POSITIVE,
         any_type=True,
         words=(AUTO,),
+    ),
+    "auto_epochs": Setting(
+        24.0,
+        "With num_epochs=auto: number of epochs for up to 80,000 items. The argument gumbel of the presets sets 45, "
+        "since the annealed soft assignments of Gumbel-softmax converge more slowly.",
+        range=POSITIVE,
     ),
     "batch_size": Setting(512, "Number of items per step, over all devices.", range=ONE_OR_MORE),
     "resident_bytes": Setting(

@@ -288,6 +288,8 @@ def _set_quick(config: ConfigDict) -> None:
 
 def _set_gumbel(config: ConfigDict) -> None:
     config.model.quantization_method = "gumbel_softmax"
+    # On Amazon Beauty, R^2 of new items is .564 with 45 epochs, and .555 with 24.
+    config.train.auto_epochs = 45.0
 
 
 QUANTIZER: dict[str, Callable[..., ConfigDict]] = {

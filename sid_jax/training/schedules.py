@@ -14,10 +14,10 @@ from sid_jax.settings import AUTO
 
 Schedule = Callable[[jax.Array], jax.Array]
 
-# With `train.num_epochs="auto"`: the number of epochs for a small catalog, the maximum number of items of a small
-# catalog (docs/scale.md has the measurements), and the minimum number of steps of a run. The minimum gives more epochs
-# to a catalog of a few hundred items, whose epochs have only one or two steps.
-_AUTO_EPOCHS, _SMALL_CATALOG, _FEWEST_STEPS = 24, 80_000, 60
+# With `train.num_epochs="auto"`: the maximum number of items of a small catalog (docs/scale.md has the measurements),
+# and the minimum number of steps of a run. The minimum gives more epochs to a catalog of a few hundred items, whose
+# epochs have only one or two steps.
+_SMALL_CATALOG, _FEWEST_STEPS = 80_000, 60
 # With `train.settle_share="auto"`: the shares for a small and for a large catalog, and the maximum number of items of
 # a small catalog (docs/experiments.md has the measurements).
 _SMALL_SHARE, _LARGE_SHARE, _SMALL_TO_SETTLE = 0.25, 0.4, 100_000
@@ -43,7 +43,7 @@ def num_epochs_of(train: ConfigDict, num_examples: int) -> float:
     """
     if train.num_epochs != AUTO:
         return train.num_epochs
-    epochs = _AUTO_EPOCHS * min(1.0, (_SMALL_CATALOG / num_examples) ** (3 / 4))
+    epochs = train.auto_epochs * min(1.0, (_SMALL_CATALOG / num_examples) ** (3 / 4))
     return max(epochs, _FEWEST_STEPS / -(-num_examples // train.batch_size))
 
 
@@ -65,8 +65,8 @@ class Lengths:
     An epoch is the smallest number of whole batches that contains every example. The last batch is filled with examples
     of the same epoch, so that all batches have the same size.
 
-    Settings in epochs are multiplied by `steps_per_unit`. A unit is an epoch, or 1/24 of a run whose number of epochs
-    is "auto".
+    Settings in epochs are multiplied by `steps_per_unit`. A unit is an epoch or, if `num_epochs` is "auto", the
+    run's steps divided by `auto_epochs`.
     """
 
     steps_per_epoch: int
@@ -85,7 +85,7 @@ class Lengths:
         """
         steps_per_epoch = -(-num_examples // train.batch_size)
         num_steps = max(1, round(num_epochs_of(train, num_examples) * steps_per_epoch))
-        unit = num_steps / _AUTO_EPOCHS if train.num_epochs == AUTO else steps_per_epoch
+        unit = num_steps / train.auto_epochs if train.num_epochs == AUTO else steps_per_epoch
         most = min(train.log_every_steps, num_steps, most_steps_a_call or num_steps)
         log_every = next((each for each in range(most, (most - 1) // 2, -1) if num_steps % each == 0), most)
         return cls(

@@ -168,3 +168,12 @@ def test_settings_in_epochs_are_24ths_of_a_run_of_auto():
 def test_a_run_shorter_than_a_call_is_one_call():
     config = config_of(num_epochs=1, batch_size=5000)
     assert durations(config).num_steps == 1 and durations(config).log_every_steps == 1
+
+
+def test_gumbel_softmax_has_more_epochs_of_auto_and_its_settings_in_epochs_keep_their_length():
+    usual, gumbel = (durations(preset(name), 12_101) for name in ("embeddings", "embeddings:gumbel"))
+    assert (usual.num_steps, gumbel.num_steps) == (24 * 24, 45 * 24)
+    assert usual.warmup_steps == gumbel.warmup_steps == 4 * 24
+    # Eight times as many items as a small catalog has: an eighth of 8^(1/4) as many epochs.
+    large = durations(preset("embeddings:gumbel"), 640_000)
+    assert large.num_steps == round(45 * 8**-0.75 * 1250)

@@ -13,7 +13,10 @@ def test_churn_and_usage_as_counted_by_hand():
     assert refreshed.churn_by_level == [0.25, 0.5]
     assert refreshed.usage == [1.0, 0.75]
     assert refreshed.distinct_rate == 0.75
-    assert "50.0% of the items changed (by level 25.0% / 50.0%)" in refreshed.line() and "some codes are unused" in refreshed.line()
+    assert (
+        "50.0% of the items changed (by level 25.0% / 50.0%)" in refreshed.line()
+        and "some codes are unused" in refreshed.line()
+    )
 
 
 def test_a_collapse_is_refused_with_what_helps():
