@@ -73,6 +73,7 @@ def prepare_ours(batch: int, method: str, precision: str, from_file: bool = Fals
 
     config = default_config()
     set_mlp(config)
+    config.model.num_levels, config.model.codebook_size = _LEVELS, _CODES
     config.model.hidden_dimensions = _HIDDEN
     config.model.quantization_method = method
     config.train.batch_size = batch
