@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,9 +57,9 @@ _WHERE_IDS_ARE_SET = (
 
 
 def evaluate_ids(
-    ids: str,
+    ids: str | Path,
     *,
-    vectors: str | None = None,
+    vectors: str | Path | None = None,
     vector_ids: str | None = None,
     id_column: str = "item_id",
     vector_column: str = "vector",
@@ -91,8 +92,15 @@ def evaluate_ids(
       messages: where to print; standard output if None.
 
     Raises:
-      UserError: if a file cannot be used.
+      UserError: if a file cannot be used, or `ids` or `vectors` is not a path.
     """
+    for name, value in (("ids", ids), ("vectors", "" if vectors is None else vectors)):
+        if not isinstance(value, (str, Path)):
+            raise UserError(
+                f"{name} has the type {type(value).__name__}, but evaluate_ids reads files; give a path, or call "
+                "sid_jax.evaluate.measure(table, vectors) for data in memory"
+            )
+    ids, vectors = str(ids), None if vectors is None else str(vectors)
     if codebooks and not vectors:
         raise UserError("--codebooks needs --vectors=FILE, since decoded IDs are compared with the item vectors")
     path = file_to_write(out) if out else None
@@ -277,7 +285,9 @@ def read_labels(source: str, item_ids: np.ndarray) -> list[Sequence[str]]:
         raise UserError(f"{name}: no column {column!r}; its columns are {', '.join(table.column_names)}")
     ids = ids_from_arrow(table.column(0), f"{name}: column {table.column_names[0]!r}")
     rows = places(*comparable(ids, item_ids))
-    known_items(rows, item_ids, "drop", lambda row: f"{name}: {str(ids[row])!r}", ids)
+    where = f"column {table.column_names[0]!r}, the first one"
+    remedy = f"the item ids of labels are read from {where}; write the item ids of the ID table into it"
+    known_items(rows, item_ids, "drop", lambda row: f"{name}: {str(ids[row])!r}", ids, remedy=remedy)
     labels: list[Sequence[str]] = [()] * len(item_ids)
     for row, value in zip(rows.tolist(), table[column].to_pylist(), strict=True):
         if row >= 0:
@@ -337,7 +347,7 @@ def _rows_by_depth(figures: dict[str, Any]) -> list[tuple[str, list[str]]]:
         ("perplexity", row(figures["perplexity"], lambda value: f"{value:.1f}")),
         ("entropy, bits", row(figures["entropy"], lambda value: f"{value:.2f}")),
         ("prefixes in use", row(figures["prefixes"], lambda each: f"{each['in_use']:,}")),
-        ("possible prefixes", row(figures["prefixes"], lambda each: f"{each['most']:,}")),
+        ("prefixes in use, at most", row(figures["prefixes"], lambda each: f"{each['most']:,}")),
     ]
     if "explained_by_prefix" in figures:
         rows.append(("variance explained by prefix", row(figures["explained_by_prefix"], number)))

@@ -288,7 +288,7 @@ class Recommender:
         self,
         ids: str | Path | IdTable | SemanticIdTokenizer,
         *,
-        vectors: str | Path | None = None,
+        vectors: Any = None,
         vector_ids: str | Path = "",
         on_bad_rows: str | None = None,
     ) -> Recommender:
@@ -385,7 +385,7 @@ def load_recommender(
     folder: str | Path,
     *,
     ids: str | Path | IdTable | None = None,
-    vectors: str | Path | None = None,
+    vectors: Any = None,
     vector_ids: str | Path = "",
     on_bad_rows: str | None = None,
     verify: bool = False,
@@ -397,9 +397,10 @@ def load_recommender(
         recommender is in the folder `recommender`.
       ids: a newer version of the ID table, made by `sid-jax export --append_to`. Its new items are cold, and may occur
         in histories. Items that are missing from it are not recommended. None: the table that was used in training.
-      vectors: files with the content vectors of all items that may be recommended, in the format of a quantizer's
-        `config.data.path`. They replace the saved vectors, which do not include new items. None: the saved vectors.
-      vector_ids: ids of these vectors if the files have none, in the format of a quantizer's `config.data.ids_path`.
+      vectors: the content vectors of all items that may be recommended: files in the format of a quantizer's
+        `config.data.path`; or vectors in memory, as for `Recommender.fit`, where `[N, D]` is in the order of the newer
+        ID table. They replace the saved vectors, which do not include new items. None: the saved vectors.
+      vector_ids: ids of the vectors in files that have none, in the format of a quantizer's `config.data.ids_path`.
       on_bad_rows: treatment of rows of `vectors` with NaN or infinite values. "error" rejects them. "drop" drops them,
         and raises an error only if an item that may be recommended then has no vector. None: the recommender's setting
         `quantizer.data.on_bad_rows`.

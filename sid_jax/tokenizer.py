@@ -186,9 +186,9 @@ class SemanticIdTokenizer:
 
     @in_32_bits
     def encode(self, vectors: Any) -> np.ndarray:
-        """Returns the codes `[n, L]` int32 of vectors `[n, D]`. Different vectors may get equal codes.
+        """Returns the codes `[n, L]` int32 of vectors `[n, D]`, or `[L]` of one vector `[D]`.
 
-        Use `append` to assign Semantic IDs to new items.
+        Different vectors may get equal codes. Use `append` to assign Semantic IDs to new items.
 
         For a tokenizer with parts, any subset of the parts is enough: `encode({"text": X})`.
 
@@ -199,7 +199,7 @@ class SemanticIdTokenizer:
 
     @in_32_bits
     def decode(self, codes: Any) -> np.ndarray:
-        """Returns the reconstructed vectors `[n, D]` float32 of codes `[n, L]`.
+        """Returns the reconstructed vectors `[n, D]` float32 of codes `[n, L]`, or `[D]` of codes `[L]`.
 
         They approximate the item vectors, normalized to length 1 if `data.unit_norm` is set. The other steps of the
         scaling, `data.center` and `data.standardize`, are undone.
@@ -271,7 +271,8 @@ class SemanticIdTokenizer:
         Args:
           vectors: `[N, D]` vectors of the table's items, in the table's order, or a mapping of parts. Adds metrics that
             compare IDs with vectors.
-          labels: N lists of labels (genres, categories), in the table's order. Adds the purity of prefixes.
+          labels: N lists of labels (genres, categories), in the table's order; or the text "FILE:COLUMN", see
+            `sid_jax.evaluate.read_labels`. Adds the purity of prefixes.
           histories: Interaction histories, as for `fit`. Adds how well prefixes explain the co-occurrence of items.
 
         Raises:
@@ -281,9 +282,11 @@ class SemanticIdTokenizer:
 
         from sid_jax.data.blocks import check_finite
         from sid_jax.data.inputs import as_histories, vector_set
-        from sid_jax.evaluate import measure
+        from sid_jax.evaluate import measure, read_labels
 
         table = self.table
+        if isinstance(labels, str):
+            labels = read_labels(labels, table.item_ids)
         if labels is not None and len(labels) != len(table):
             raise UserError(
                 f"labels has {len(labels)} entries, but the table has {len(table)} items; give one list per item"

@@ -12,6 +12,7 @@ import pyarrow.parquet
 import pytest
 from rich.console import Console
 
+from sid_jax import load
 from sid_jax.config import default_config
 from sid_jax.errors import UserError
 from sid_jax.evaluate import evaluate_ids, read_labels
@@ -120,6 +121,30 @@ def test_ids_and_labels_in_a_csv_file_are_what_is_written_there(tmp_path):
     (tmp_path / "labels.csv").write_text("item,kind,shelf\n007,01,a\n00000012,1,b\n")
     ids = np.array(["00000012", "007", "7"], object)
     assert list(map(list, read_labels(f"{tmp_path / 'labels.csv'}:kind", ids))) == [["1"], ["01"], []]
+
+
+def test_labels_of_other_items_are_an_error_that_names_the_column(folder):
+    with pytest.raises(UserError, match=r"read from column 'item', the first one; write the item ids of the ID table"):
+        read_labels(f"{folder / 'labels.csv'}:kind", np.array(["a", "b", "c"], object))
+
+
+def test_a_tokenizer_takes_lists_of_labels_or_their_file(folder):
+    tokenizer = load(folder / "export")
+    labels = read_labels(f"{folder / 'labels.csv'}:kind", tokenizer.table.item_ids)
+    found = tokenizer.evaluate(labels=f"{folder / 'labels.csv'}:kind")["label_purity"]
+    assert found == tokenizer.evaluate(labels=labels)["label_purity"] and found[0]["purity"] > found[0]["chance"]
+
+
+def test_data_in_memory_is_refused_with_the_function_that_takes_it(folder):
+    vectors = np.load(folder / "items.npy")
+    table = load(folder / "export").table
+    for ids, rows, words in (
+        (table, None, "ids has the type IdTable, but evaluate_ids reads files"),
+        (folder / "ids.npy", vectors, r"vectors has the type ndarray.* call sid_jax\.evaluate\.measure"),
+    ):
+        with pytest.raises(UserError, match=words):
+            evaluate_ids(ids, vectors=rows)
+    assert evaluate_ids(folder / "ids.npy", vectors=folder / "items.npy")["num_items"] == 200
 
 
 def test_what_does_not_fit_is_refused(folder):

@@ -143,6 +143,8 @@ def batch_of_arrays(
     num_features = model.mean.shape[0]
     if isinstance(vectors, (str, os.PathLike)):
         raise UserError(f"vectors is {vectors!r}; give an array [{len(ids)}, {num_features}], not a path")
+    if not len(ids) and len(vectors):
+        raise UserError("vectors are given without item_ids; give the id of each new item, append(item_ids, vectors)")
     source = as_vectors(vectors, "vectors") if len(vectors) else np.empty((0, num_features), np.float32)
     if source.shape != (len(ids), num_features):
         raise UserError(

@@ -47,13 +47,20 @@ _CHECKS = {
         ("R^2 that the catalog lost since training",),
     ),
     "r2_below_trained": _Check(
-        "R^2 of new items below that of training items",
+        "R^2 of new items below that of training items, beyond two standard errors",
         BELOW_TRAINED,
         _DRIFT,
-        ("R^2 of new items below those trained on", "R^2 of new items below that of trained items"),
+        (
+            "R^2 of new items below those trained on",
+            "R^2 of new items below that of trained items",
+            "R^2 of new items below that of training items",
+        ),
     ),
     "r2_below_cold": _Check(
-        "R^2 of new items below that of cold items", BELOW_COLD, _DRIFT, ("R^2 of new items below cold items",)
+        "R^2 of new items below that of cold items, beyond two standard errors",
+        BELOW_COLD,
+        _DRIFT,
+        ("R^2 of new items below cold items", "R^2 of new items below that of cold items"),
     ),
     "code_shift": _Check(
         "shift of the first codes beyond chance",

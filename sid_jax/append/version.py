@@ -199,7 +199,8 @@ def _known_removals(
     names = removed.filter(pa.array(unknown))
     first = f"item {names[0].as_py()!r}{and_more(len(names) - 1)} is not in the export"
     found = places(removed, published.ids)
-    cause = likely_cause(list(map(str, names.to_pylist())), found[found >= 0], published.items.item_ids)
+    remedy = "list ids that the export has"
+    cause = likely_cause(list(map(str, names.to_pylist())), found[found >= 0], published.items.item_ids, remedy)
     if not dropped(policy.on_unknown):
         option = "--on_unknown=drop" if batch.where.startswith("--") else 'on_unknown="drop"'
         raise UserError(f"{where}: {first}: {cause or f'remove it from the list, or ignore it ({option})'}")

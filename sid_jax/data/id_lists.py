@@ -120,6 +120,7 @@ def known_items(
     describe: Callable[[int], str],
     names: Names,
     option: str = "",
+    remedy: str = "",
 ) -> np.ndarray:
     """Returns a mask `[n]` bool of the items that are in the catalog; unknown items cause an error or a warning.
 
@@ -130,6 +131,7 @@ def known_items(
       describe: returns, for a position in `rows`, the file, the line or row, and the item's name.
       names: the items' names `[n]`, or a function from position to name.
       option: the option that drops unknown items, named in the error.
+      remedy: see `likely_cause`.
 
     Raises:
       UserError: if `on_unknown` is invalid; if an item is unknown and `on_unknown` is "error"; or if all are unknown.
@@ -141,7 +143,7 @@ def known_items(
     strange = np.flatnonzero(~known)
     name = names if callable(names) else names.__getitem__
     unknown = list(dict.fromkeys(str(name(int(place))) for place in strange[:_MOST_COMPARED].tolist()))
-    cause = likely_cause(unknown, rows[known], item_ids)
+    cause = likely_cause(unknown, rows[known], item_ids, remedy)
     counted = f"{len(strange):,} of {len(rows):,} items are unknown"
     if is_dropped and known.any():
         more = f"; {cause}" if cause else ""

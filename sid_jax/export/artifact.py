@@ -96,7 +96,8 @@ class Export:
     def encode(self, vectors: Any) -> np.ndarray:
         """Returns the codes `[n, L]` int32 of unscaled vectors `[n, D]` of any real dtype; the model scales them.
 
-        For a model with parts, `vectors` may be a mapping from part names to vectors or columns of n rows each.
+        One vector `[D]` gives `[L]`. For a model with parts, `vectors` may be a mapping from part names to vectors or
+        columns of n rows each.
 
         Raises:
           UserError: if the vectors are not numbers, do not have the model's D features, or are not finite.
@@ -121,7 +122,7 @@ class Export:
 
     @in_32_bits
     def decode(self, codes: Any) -> np.ndarray:
-        """Returns the decoded vectors `[n, D]` float32 of codes `[n, L]`.
+        """Returns the decoded vectors `[n, D]` float32 of codes `[n, L]`, or `[D]` of the codes `[L]` of one item.
 
         They approximate the input vectors, or with `unit_norm` the input vectors scaled to length 1.
 

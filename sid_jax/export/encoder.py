@@ -58,13 +58,17 @@ class Encoder:
         self._layout = model.layout
 
     def encode(self, vectors: Any) -> np.ndarray:
-        """Returns the codes `[n, L]` int32 of vectors `[n, D]`; see `sid_jax.export.artifact.Export.encode`."""
+        """Returns the codes `[n, L]` int32 of vectors `[n, D]`, or `[L]` of one vector; see `Export.encode`."""
         if isinstance(vectors, (np.ndarray, jax.Array)):
             vectors = np.asarray(vectors)
         elif isinstance(vectors, (str, os.PathLike)):
             raise UserError(f"vectors is {vectors!r}; give an array [n, {self._num_features}], not a path")
+        elif _is_one_vector(vectors):
+            vectors = as_vectors([vectors], "vectors")[0]
         else:
             vectors = as_vectors(vectors, "vectors")
+        if vectors.ndim == 1 and len(vectors) == self._num_features:
+            return self.encode(vectors[None])[0]
         if vectors.ndim != 2 or vectors.shape[1] != self._num_features:
             raise UserError(f"vectors have shape {list(vectors.shape)}; this model encodes [n, {self._num_features}]")
         if vectors.dtype != np.float32:
@@ -77,8 +81,10 @@ class Encoder:
         return self.codes_of(vectors)
 
     def decode(self, codes: Any) -> np.ndarray:
-        """Returns the vectors `[n, D]` float32 of codes `[n, L]`; see `sid_jax.export.artifact.Export.decode`."""
+        """Returns the vectors `[n, D]` float32 of codes `[n, L]`, or `[D]` of one tuple; see `Export.decode`."""
         codes = np.asarray(codes)
+        if codes.ndim == 1 and len(codes) == len(self._sizes):
+            return self.decode(codes[None])[0]
         if codes.ndim != 2 or codes.shape[1] != len(self._sizes):
             raise UserError(
                 f"codes have shape {list(codes.shape)}; this model decodes [n, {len(self._sizes)}], without the "
@@ -110,6 +116,12 @@ class Encoder:
                 : len(inputs) - start
             ]
         return outputs
+
+
+def _is_one_vector(vectors: Any) -> bool:
+    """Returns whether a list, a tuple or a tensor of PyTorch has numbers as its elements."""
+    kind = isinstance(vectors, (list, tuple)) or hasattr(vectors, "detach")
+    return kind and len(vectors) > 0 and np.ndim(vectors[0]) == 0 and not isinstance(vectors[0], (str, bytes))
 
 
 def encode_vectors(model: RQVAE, vectors: np.ndarray) -> np.ndarray:

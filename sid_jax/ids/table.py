@@ -382,7 +382,10 @@ class IdTable:
             rows = found.order[found.repeated[0] :][:2]
             one, other = self.item_ids[rows].tolist()
             text = sid_text(self.semantic_ids[rows[:1]])[0]
-            raise UserError(f"items {one!r} and {other!r} have the same Semantic ID {text}; make the IDs unique first")
+            raise UserError(
+                f"items {one!r} and {other!r} have the same Semantic ID {text}; make the IDs unique first (in "
+                "Python, IdTable(..., shared=True) accepts shared IDs)"
+            )
         return found
 
     def _row(self, item: Item | np.integer) -> int:

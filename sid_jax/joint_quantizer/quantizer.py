@@ -177,6 +177,9 @@ class JointQuantizer(nnx.Module):
             empty positions, which get code 0 and do not count. None takes all N items in order.
           ids: `[N, L]` int32, IDs that replace the assigned codes. From `final_step` on, give the unique IDs of the
             tokenizer that `freeze` returns: `tokenizer.table.semantic_ids`. None uses the assigned codes.
+
+        Raises:
+          UserError: if `items` are not integers.
         """
         rows, there, places, counted = _distinct(items, len(vectors))
         inputs = self.rqvae.inputs(jnp.asarray(vectors)[rows])
@@ -301,6 +304,9 @@ def _distinct(items: jax.Array | None, num_items: int) -> tuple[jax.Array, jax.A
     if items is None:
         rows, everywhere = jnp.arange(num_items), jnp.ones(num_items, bool)
         return rows, everywhere, rows, everywhere
+    kind = items.dtype if hasattr(items, "dtype") else np.asarray(items).dtype
+    if not jnp.issubdtype(kind, np.integer):
+        raise UserError(f"items have dtype {kind}; give row numbers of the vectors, and -1 at empty positions")
     items = jnp.maximum(items, -1)
     rows, places = jnp.unique(items, size=min(items.size, num_items + 1), fill_value=-1, return_inverse=True)
     return jnp.maximum(rows, 0), rows >= 0, places.reshape(items.shape), items >= 0

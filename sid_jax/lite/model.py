@@ -76,12 +76,14 @@ class Model:
         return codes if vectors.ndim == 2 else codes[0]
 
     def decode(self, codes: Any) -> np.ndarray:
-        """Returns the decoded vectors `[n, D]` float32 of codes `[n, L]`.
+        """Returns the decoded vectors `[n, D]` float32 of codes `[n, L]`, or `[D]` of the codes `[L]` of one item.
 
         They approximate the item vectors before centering and division by `scale`. With `unit_norm`, they approximate
         the item vectors that are normalized to length 1.
         """
-        return self.decoded(np.asarray(codes)) * self.scale + self._mean
+        codes = np.asarray(codes)
+        vectors = self.decoded(np.atleast_2d(codes)) * self.scale + self._mean
+        return vectors if codes.ndim == 2 else vectors[0]
 
     def scaled(self, vectors: np.ndarray) -> np.ndarray:
         """Returns the scaled vectors `[n, D]`, the decoder's targets; NaN where a part is missing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import json
+import operator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -18,6 +19,8 @@ KEPT = ("retired.parquet", "former.parquet")
 
 class Table:
     """N items and their Semantic IDs.
+
+    Semantic IDs and prefixes are given as numbers, `(12, 4, 91)`, or as text, "12-4-91".
 
     Args:
       item_ids: N distinct int or str.
@@ -48,6 +51,10 @@ class Table:
         """Returns N."""
         return len(self.item_ids)
 
+    def __contains__(self, item: object) -> bool:
+        """Returns whether an item is in the table."""
+        return isinstance(item, (int, str, np.integer)) and item in self._rows
+
     @overload
     def semantic_id(self, item: int | str) -> tuple[int, ...]: ...
     @overload
@@ -68,14 +75,14 @@ class Table:
             raise KeyError(f"no item has the id {item!r}{like}")
         return self._rows[item]
 
-    def item(self, semantic_id: Sequence[int]) -> int | str:
+    def item(self, semantic_id: Sequence[int] | str) -> int | str:
         """Returns the id of the item with a Semantic ID.
 
         Raises:
           KeyError: if no item has the Semantic ID.
           ValueError: if it is not L codes, or several items share it (`items` returns all of them).
         """
-        codes, levels = tuple(map(int, semantic_id)), self.semantic_ids.shape[1]
+        codes, levels = self._codes(semantic_id), self.semantic_ids.shape[1]
         if len(codes) != levels:
             raise ValueError(f"{codes} has {len(codes)} codes, but a Semantic ID of this table has {levels}")
         found = self.items(codes)
@@ -85,13 +92,38 @@ class Table:
             raise ValueError(f"{len(found)} items share the Semantic ID {codes}; `items` returns all of them")
         return found[0]
 
-    def items(self, prefix: Sequence[int]) -> list[int | str]:
-        """Returns the items whose Semantic IDs begin with these codes, in the order of their Semantic IDs."""
+    def items(self, prefix: Sequence[int] | str) -> list[int | str]:
+        """Returns the items whose Semantic IDs begin with these codes, in the order of their Semantic IDs.
+
+        Raises:
+          ValueError: if the prefix is not whole numbers, or longer than L.
+        """
         first, end = 0, len(self)
-        for level, code in enumerate(prefix):
+        for level, code in enumerate(self._codes(prefix)):
             column = self._sorted[first:end, level]
             first, end = (first + int(np.searchsorted(column, code, side)) for side in ("left", "right"))
         return [self.item_ids[row] for row in self._order[first:end].tolist()]
+
+    def _codes(self, prefix: Sequence[int] | str) -> tuple[int, ...]:
+        """Returns the codes of a prefix of at most L codes.
+
+        Raises:
+          ValueError: if the prefix is not whole numbers, or longer than L.
+        """
+        try:
+            if isinstance(prefix, str):
+                codes = tuple(map(int, prefix.split("-"))) if prefix else ()
+            else:
+                codes = tuple(map(operator.index, prefix))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f'{prefix!r} is not a Semantic ID or a prefix of one; give whole numbers, as in (12, 4) or "12-4"'
+            ) from error
+        if len(codes) > self.semantic_ids.shape[1]:
+            raise ValueError(
+                f"{codes} has {len(codes)} codes, but a Semantic ID of this table has {self.semantic_ids.shape[1]}"
+            )
+        return codes
 
     @functools.cached_property
     def _rows(self) -> dict[int | str, int]:

@@ -43,7 +43,7 @@ class LiteTokenizer:
         return self.model.encode(vectors)
 
     def decode(self, codes: Any) -> np.ndarray:
-        """Returns the decoded vectors `[n, D]` float32 of codes `[n, L]`; see `Model.decode`."""
+        """Returns the decoded vectors `[n, D]` float32 of codes `[n, L]`, or `[D]` of `[L]`; see `Model.decode`."""
         return self.model.decode(codes)
 
     def free_id(self, vector: Any) -> tuple[int, ...]:

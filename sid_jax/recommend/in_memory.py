@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sid_jax.buckets.mirror import workdir_of
-from sid_jax.data.arrays import is_table
 from sid_jax.data.histories import Histories, keep_active
-from sid_jax.data.inputs import as_histories, vector_set
+from sid_jax.data.inputs import as_histories
 from sid_jax.errors import UserError
 from sid_jax.ids.table import IdTable
 from sid_jax.messages import Messages
 from sid_jax.recommend.artifact import TrainedRecommender, named_params
 from sid_jax.recommend.baselines import ItemKNN, Popularity
-from sid_jax.recommend.data.content import content_of, unit_content, uses_content, vectors_of
+from sid_jax.recommend.data.content import content_in_memory, content_of, uses_content
 from sid_jax.recommend.data.split import leave_one_out
 from sid_jax.recommend.data.task import Task, divide, make_task
 from sid_jax.recommend.evaluation.report import EvaluationReport
@@ -79,11 +77,8 @@ def _histories(config: ConfigDict, table: IdTable, histories: Any, on_unknown: s
 
 def _content(config: ConfigDict, table: IdTable, vectors: Any, cold: np.ndarray) -> np.ndarray | None:
     """Returns the items' content vectors `[N, D]`, of length 1; None if they are not used or not available."""
-    item_ids = table.item_ids
     if vectors is None:
-        return content_of(config, item_ids, cold, remedy="give `fit`")
+        return content_of(config, table.item_ids, cold, remedy="give `fit`")
     if not uses_content(config, bool(cold.any())):
         return None
-    own_ids = is_table(vectors) or isinstance(vectors, (Mapping, str, Path))
-    given = vector_set(vectors, None if own_ids else item_ids, settings=config.quantizer.data)
-    return unit_content(vectors_of(given, item_ids), cold)
+    return content_in_memory(vectors, table.item_ids, cold, config.quantizer.data)

@@ -44,15 +44,15 @@ def renewed(
         return trained
     # These modules are imported here, since loading a recommender without changes needs neither Flax nor rich.
     from sid_jax.messages import LOGGER
-    from sid_jax.recommend.newer_table import with_content_of_files, with_newer_table
+    from sid_jax.recommend.newer_table import with_content, with_newer_table
 
     had_content = trained.candidates.content is not None
     if ids is not None:
         trained = with_newer_table(trained, ids)
     if vectors is not None:
-        return with_content_of_files(trained, vectors, vector_ids, on_bad_rows)
+        return with_content(trained, vectors, vector_ids, on_bad_rows)
     num_new = len(trained.candidates.table) - trained.candidates.num_trained
     if had_content and num_new > 0:
         words = counted(num_new, "new item has", "new items have")
-        LOGGER.warning("%s no content vectors; give `vectors`, files with the vectors of all items", words)
+        LOGGER.warning("%s no content vectors; give `vectors`, the vectors of all items", words)
     return trained

@@ -11,7 +11,9 @@ from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.ids.table import IdTable
 from sid_jax.recommend.artifact import TrainedRecommender
 from sid_jax.recommend.config import GENERATIVE, WITHOUT_IDS
-from sid_jax.recommend.data.content import load_content
+from sid_jax.recommend.data.content import content_in_memory, load_content
+
+_DROPPING = 'on_bad_rows="drop"'
 
 
 def with_newer_table(trained: TrainedRecommender, ids: Any) -> TrainedRecommender:
@@ -34,24 +36,31 @@ def with_newer_table(trained: TrainedRecommender, ids: Any) -> TrainedRecommende
     return dataclasses.replace(trained, candidates=candidates)
 
 
-def with_content_of_files(
-    trained: TrainedRecommender, vectors: str | Path, vector_ids: str | Path, on_bad_rows: str | None
+def with_content(
+    trained: TrainedRecommender, vectors: Any, vector_ids: str | Path, on_bad_rows: str | None
 ) -> TrainedRecommender:
-    """Returns a recommender with the items' content vectors from files; see `load_recommender`.
+    """Returns a recommender with other content vectors, from files or in memory; see `load_recommender`.
 
     Raises:
-      UserError: if the files cannot be read, or an item that may be recommended has no vector.
+      UserError: if the vectors cannot be used, or an item that may be recommended has no vector.
     """
     config = trained.config.copy_and_resolve_references()
     data = config.quantizer.data
     if data.source != "vectors":  # The files of a named catalog do not contain newer items.
         data.source, data.text_column = "vectors", ""
-    data.path, data.ids_path = str(vectors), str(vector_ids)
     data.on_bad_rows = on_bad_rows or data.on_bad_rows
     candidates = trained.candidates
-    content = load_content(
-        config, candidates.table.item_ids, candidates.cold, candidates.available, option='on_bad_rows="drop"'
-    )
+    ids, cold, available = candidates.table.item_ids, candidates.cold, candidates.available
+    if isinstance(vectors, (str, Path)):
+        data.path, data.ids_path = str(vectors), str(vector_ids)
+        content = load_content(config, ids, cold, available, option=_DROPPING)
+    elif str(vector_ids):
+        raise UserError(
+            f"vector_ids is {str(vector_ids)!r}, but the vectors are in memory; omit it, and give the vectors in the "
+            "order of the ID table or as a mapping of item ids to vectors"
+        )
+    else:
+        content = content_in_memory(vectors, ids, cold, data, available=available, option=_DROPPING)
     return dataclasses.replace(trained, candidates=dataclasses.replace(candidates, content=content))
 
 

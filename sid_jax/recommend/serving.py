@@ -162,13 +162,13 @@ class Server:
         if not self._candidates.has_cold:
             raise UserError(
                 "there are no cold items to recommend, since the recommender was trained without "
-                "config.data.cold_items; give a newer ID table with load_recommender(..., ids=), or leave cold_slots "
-                "at 0"
+                "config.data.cold_items; give a newer ID table with load_recommender(..., ids=) or with_catalog(ids), "
+                "or leave cold_slots at 0"
             )
         if self._candidates.content is None:
             raise UserError(
                 "cold items are scored by their vectors, but the recommender has none; give them with "
-                "load_recommender(..., vectors=)"
+                "load_recommender(..., vectors=) or with_catalog(ids, vectors=)"
             )
 
     @functools.cached_property

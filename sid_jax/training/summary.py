@@ -25,7 +25,7 @@ def steps_text(metrics: dict[str, Any], distinct: float | None) -> str:
     """Returns the text next to the progress bar: the metrics of the last steps."""
     return (
         f"loss {metrics['loss']:.2f} (reconstruction {metrics['reconstruction_loss']:.2f}, "
-        f"codebook {metrics['codebook_loss']:.2f}) T {metrics['temperature']:.2f} "
+        f"codebook {metrics['codebook_loss']:.2f}) temperature {metrics['temperature']:.2f} "
         f"in use {_percent_list(metrics['usage'])}" + ("" if distinct is None else f" distinct {distinct:.1%}")
     )
 
@@ -34,7 +34,7 @@ def evaluation_text(last: dict[str, Any], metrics: dict[str, Any]) -> str:
     """Returns one line with the losses of the last steps and the metrics of the whole corpus."""
     return (
         f"reconstruction {last['reconstruction_loss']:8.3f}  codebook {last['codebook_loss']:7.3f}  "
-        f"T {last['temperature']:.3f}  R2 {metrics['r2']:.4f}  "
+        f"temperature {last['temperature']:.3f}  R2 {metrics['r2']:.4f}  "
         f"distinct {metrics['distinct_rate']:.4f}  in use {_percent_list(metrics['usage'])}"
     )
 

@@ -334,6 +334,7 @@ def test_what_cannot_be_appended_in_memory_is_said(first):
         ("id 70 is in row 0 and again in row 1", ([70, 70], vectors), {}),
         ("item_ids are text, such as 'x', .* are whole numbers", (["x", "7"], vectors), {}),
         ("item_ids are text, such as '7', .* are whole numbers", (["7", "8"], vectors), {}),
+        ("vectors are given without item_ids; give the id of each new item", ((), vectors), {}),
         ("item_ids: found NoneType; give a list", (None, vectors), {}),
         ("item_ids: found set; give a list", ({70, 71}, vectors), {}),
         (r"item 99 is not in the export: .* \(on_unknown=\"drop\"\)", ([70, 71], vectors), {"remove": [99]}),

@@ -82,12 +82,25 @@ def test_a_single_vector_costs_little_more_than_the_compiled_program():
     assert median(lambda: encoder.encode(one)) < median(lambda: np.asarray(bare(encoder._arrays, one))) + 1e-3
 
 
+def test_one_vector_gives_its_codes_and_one_tuple_of_codes_its_vector():
+    model, vectors = make()
+    encoder = Encoder(model)
+    codes = encoder.encode(vectors[:3])
+    for one in (vectors[1], vectors[1].tolist(), tuple(vectors[1]), jnp.asarray(vectors[1])):
+        found = encoder.encode(one)
+        assert found.shape == (3,) and np.array_equal(found, codes[1])
+    for one in (codes[1], codes[1].tolist()):
+        np.testing.assert_allclose(encoder.decode(one), encoder.decode(codes)[1], rtol=1e-6)
+
+
 def test_wrong_vectors_are_refused():
     model, vectors = make()
     encoder = Encoder(model)
     for wrong, words in (
         (vectors[:, :5], r"vectors have shape \[5000, 5\]; this model encodes \[n, 6\]"),
-        (vectors[0], r"vectors have shape \[6\]"),
+        (vectors[0, :5], r"vectors have shape \[5\]"),
+        (vectors[0, :5].tolist(), r"vectors have shape \[5\]"),
+        (vectors[None], r"vectors have shape \[1, 5000, 6\]"),
         (vectors.astype(str), "have dtype <U"),
         (vectors > 0, "have dtype bool"),
         (vectors.astype(complex), "have dtype complex128"),
@@ -105,7 +118,7 @@ def test_wrong_codes_are_refused():
     encoder = Encoder(make()[0])
     for wrong, words in (
         ([[0, 0]], r"codes have shape \[1, 2\]; this model decodes \[n, 3\]"),
-        ([0, 0, 0], r"codes have shape \[3\]"),
+        ([0, 0], r"codes have shape \[2\]"),
         ([[0, 0, 0.5]], "have dtype float64"),
         ([[3, 7, 3], [0, 8, 0]], r"row 1 .* has the code 8 at level 2; codes of this level are from 0 to 7"),
         ([[0, 0, -1]], "has the code -1 at level 3"),

@@ -248,6 +248,12 @@ def anchor_of(model, vectors):
     return terms["anchor_loss"]
 
 
+@pytest.mark.parametrize("items", [np.array(["a", "b"]), ["a", "b"], np.array([0.5, 1.0])])
+def test_items_that_are_not_row_numbers_are_refused(trained, items):
+    with pytest.raises(UserError, match="give row numbers of the vectors, and -1 at empty positions"):
+        trained.quantizer(jnp.asarray(VECTORS), 0, items)
+
+
 def test_each_item_is_quantized_once_and_counts_once(trained):
     quantizer = trained.quantizer
     items = jnp.array([[3, 7, 3, -1], [7, 3, 50, -1]])

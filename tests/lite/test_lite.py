@@ -53,6 +53,7 @@ def test_codes_and_vectors_are_those_of_jax(kind, vectors, tmp_path):
     np.testing.assert_array_equal(read.encode(vectors), codes)
     np.testing.assert_array_equal(read.encode(vectors[5]), codes[5])
     np.testing.assert_allclose(read.decode(codes), encoder.decode(codes), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(read.decode(codes[5]), encoder.decode(codes[5]), rtol=1e-4, atol=1e-5)
 
 
 def test_an_item_leads_to_its_id_and_a_prefix_to_its_items(fitted):
@@ -65,6 +66,16 @@ def test_an_item_leads_to_its_id_and_a_prefix_to_its_items(fitted):
     assert own == table.semantic_id(item) and read.table.items(own) == [item] and read.table.item(list(own)) == item
     with pytest.raises(ValueError, match="has 2 codes, but a Semantic ID of this table has 3"):
         read.table.item(own[:2])
+    text = "-".join(map(str, own))
+    assert read.table.item(text) == item and read.table.items(text[: text.rindex("-")]) == read.table.items(own[:2])
+    assert read.table.items("") == read.table.items(())
+    for wrong in ("1-x", "1-", [1.5], [own], 3, None):
+        for look_up in (read.table.item, read.table.items):
+            with pytest.raises(ValueError, match="is not a Semantic ID or a prefix of one; give whole numbers"):
+                look_up(wrong)
+    with pytest.raises(ValueError, match="has 4 codes, but a Semantic ID of this table has 3"):
+        read.table.items((*own, 0))
+    assert item in read.table and "nobody" not in read.table and 3 not in read.table and own not in read.table
     with pytest.raises(KeyError, match="no item has the Semantic ID"):
         read.table.item((-1, *own[1:]))
     with pytest.raises(ValueError, match="2 items share the Semantic ID"):

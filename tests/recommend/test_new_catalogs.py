@@ -111,3 +111,23 @@ def test_bad_rows_of_newer_vectors_are_dropped_on_request(tmp_path):
     np.save(tmp_path / "bad.npy", vectors)
     with pytest.raises(UserError, match=r"no vectors for 1 of 3001 items; the first one is 3 \(2 of 3,002 rows"):
         recommender.with_catalog(newer, vectors=tmp_path / "bad.npy", on_bad_rows="drop")
+
+
+def test_newer_vectors_in_memory_and_in_files_give_the_same_content(tmp_path):
+    recommender, newer = made_recommender("scorer"), made_table(OLD + 2)
+    vectors = np.random.default_rng(3).normal(size=(OLD + 2, 6)).astype(np.float32)
+    np.save(tmp_path / "vectors.npy", vectors)
+    wanted = recommender.with_catalog(newer, vectors=tmp_path / "vectors.npy").trained.candidates.content
+    reversed_by_id = {item: vectors[item] for item in reversed(newer.item_ids.tolist())}
+    for given in (vectors, vectors.tolist(), reversed_by_id):
+        found = recommender.with_catalog(newer, vectors=given).trained.candidates.content
+        np.testing.assert_array_equal(found, wanted)
+    for wrong, words in (
+        (vectors[1:], "3,001 rows.*3,002 ids|3002"),
+        (dict(list(reversed_by_id.items())[1:]), "no vectors for 1 of 3002 items"),
+        (np.where(np.arange(OLD + 2)[:, None] == 4, np.nan, vectors), r'on_bad_rows="drop"'),
+    ):
+        with pytest.raises(UserError, match=words):
+            recommender.with_catalog(newer, vectors=wrong)
+    with pytest.raises(UserError, match="vector_ids is 'ids.txt', but the vectors are in memory"):
+        recommender.with_catalog(newer, vectors=vectors, vector_ids="ids.txt")

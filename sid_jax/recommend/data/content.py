@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pyarrow.compute as pc
 from ml_collections import ConfigDict
 
+from sid_jax.data.arrays import is_table
+from sid_jax.data.inputs import vector_set
 from sid_jax.data.load import load_vectors
 from sid_jax.data.scaling import apply_scaling, dense_vectors, fit_scaling
 from sid_jax.data.vector_set import VectorSet
@@ -113,6 +119,34 @@ def load_content(
     """
     vectors = content_vectors(content_settings(config), item_ids, available, option)
     return unit_content(vectors, cold)
+
+
+def content_in_memory(
+    vectors: Any,
+    item_ids: np.ndarray,
+    cold: np.ndarray,
+    settings: ConfigDict,
+    *,
+    available: np.ndarray | None = None,
+    option: str = "",
+) -> np.ndarray:
+    """Returns content vectors that are given in memory, centered and scaled with `unit_content`.
+
+    Args:
+      vectors: `[N, D]` in the order of `item_ids`, or vectors with their own ids; see `vector_set`. Paths are also
+        accepted.
+      item_ids, cold, available, option: see `load_content`.
+      settings: the section `data` of a quantizer's config.
+
+    Returns:
+      See `load_content`.
+
+    Raises:
+      UserError: if the vectors have an unsupported form, or an available item has none.
+    """
+    own_ids = is_table(vectors) or isinstance(vectors, (Mapping, str, Path))
+    given = vector_set(vectors, None if own_ids else item_ids, settings=settings, bad_rows_option=option)
+    return unit_content(vectors_of(given, item_ids, available), cold)
 
 
 def unit_content(vectors: np.ndarray, cold: np.ndarray) -> np.ndarray:
