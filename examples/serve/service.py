@@ -28,6 +28,9 @@ from sid_jax.recommender import Recommender
 
 # Maximum number of users per compiled call. The library pads a batch of 2 to 15 users to 16.
 TOGETHER = 16
+# Lengths of the lists that the recommender computes. A shorter list is the beginning of one of them, so only these two
+# lengths are compiled.
+LENGTHS = (10, 100)
 Item = int | str
 
 
@@ -35,7 +38,7 @@ class History(BaseModel):
     """A user's history, the oldest item first, and the number of requested items."""
 
     history: Annotated[list[Item], Field(max_length=1_000)]
-    k: Annotated[int, Field(ge=1, le=100)] = 10
+    k: Annotated[int, Field(ge=1, le=LENGTHS[-1])] = LENGTHS[0]
 
 
 class Vector(BaseModel):
@@ -62,7 +65,8 @@ class Catalog:
         items, length = recommender.table.item_ids[:256].tolist(), 1
         while length <= 2 * recommender.config.model.window:
             for size in (1, TOGETHER):
-                catalog.recommender.recommend_batch([items[:length]] * size)
+                for k in LENGTHS:
+                    catalog.recommender.recommend_batch([items[:length]] * size, k)
             length *= 2
         return catalog
 
@@ -120,8 +124,9 @@ def _digest(folder: Path) -> str:
 
 
 def _recommend(catalog: Catalog, asked: tuple[History, ...]) -> list[dict]:
-    most = max(each.k for each in asked)
-    lists = catalog.recommender.recommend_batch([each.history for each in asked], most)
+    longest = max(each.k for each in asked)
+    k = next(length for length in LENGTHS if length >= longest)
+    lists = catalog.recommender.recommend_batch([each.history for each in asked], k)
     return [
         {"catalog": catalog.name, "items": [dataclasses.asdict(item) for item in items[: each.k]]}
         for each, items in zip(asked, lists, strict=True)

@@ -172,7 +172,7 @@ def _errors(published: Published, batch: Batch, semantic_ids: np.ndarray) -> tup
     every = max(1, -(-len(batch) // _SAMPLED_ITEMS))
     rows = np.arange(0, len(batch), every)
     tuples = np.stack([batch.codes[rows], semantic_ids[rows]], axis=1).astype(np.int32)
-    errors = CodeAlternatives(published.export.model, batch.vectors).costs(rows, tuples)
+    errors = CodeAlternatives.of_vectors(published.export.model, batch.vectors).costs(rows, tuples)
     return errors, float(spread_by_part(batch.vectors[rows], published.export.model.scaling).sum()) / len(rows)
 
 

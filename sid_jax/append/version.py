@@ -295,7 +295,7 @@ def _new_ids(published: Published, batch: Batch, in_use: np.ndarray, kept: np.nd
         # Row numbers serve as ids, since only the order of the ids matters, and the rows are sorted by id.
         np.arange(len(batch)),
         levels,
-        CodeAlternatives(published.export.model, batch.vectors),
+        CodeAlternatives.of_vectors(published.export.model, batch.vectors),
         in_use if policy.reuse_removed else np.concatenate([in_use, kept]),
         capacity=published.capacity,
         reusable=kept if policy.reuse_removed else None,

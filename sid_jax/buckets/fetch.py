@@ -94,7 +94,7 @@ def of_manifest(place: Place, name: str, content: bytes) -> Found:
         lengths = {each: int(about["bytes"]) for each, about in listed.items() if _is_inside(each)}
     except (AttributeError, KeyError, TypeError, ValueError):
         lengths = {}
-    files = {each: place.entry(each) for each in lengths}
+    files = {each: dataclasses.replace(place.entry(each), size=length) for each, length in lengths.items()}
     digest = hashlib.sha256(content).hexdigest()
     return Found(files, digest, {name: content}, lengths=lengths if name == RUN_MANIFEST else {})
 

@@ -75,15 +75,18 @@ def count_group(job: Job, group: Group) -> dict[str, Any]:
     _, where, sizes = np.unique(tuple_keys(items.codes, job.sizes), return_inverse=True, return_counts=True)
     most = {"none": len(where), "suffix": 1, "relocate": job.capacity}[job.scheme]
     rows = np.flatnonzero(sizes[where] > most)
-    first_codes = items.codes[:, 0].astype(np.intp)
-    exact = needs_exact_costs(first_codes[rows], np.bincount(first_codes, minlength=job.sizes[0]))[first_codes[rows]]
-    for kind, chosen in (("crowded", rows), ("exact", rows[exact])):
+    exact = rows[:0]
+    if job.scheme == "relocate":
+        first_codes = items.codes[:, 0].astype(np.intp)
+        num_items = np.bincount(first_codes, minlength=job.sizes[0])
+        exact = rows[needs_exact_costs(first_codes[rows], num_items)[first_codes[rows]]]
+    for kind, chosen in (("crowded", rows), ("exact", exact)):
         write_columns(job.file(kind, group.number), {"part": items.part[chosen], "row": items.row[chosen]})
     return {
         "bucket_sizes": np.unique(sizes, return_counts=True),
         "distinct_vectors": len(distinct(items.vector_hash)),
         "crowded": len(rows),
-        "exact": int(exact.sum()),
+        "exact": len(exact),
     }
 
 
@@ -119,7 +122,13 @@ class SpilledRows:
         return len(self._part)
 
     def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
-        """Returns the elements `[m, F]` float32 at the row numbers `[m]`."""
+        """Returns the elements `[m, F]` float32 at the row numbers `[m]`.
+
+        Raises:
+          IndexError: if a row is not in the files.
+        """
+        if (self._place[rows] < 0).any():
+            raise IndexError(f"a row is not among the {self._kind} of the scratch files")
         found = np.empty((len(rows), self._width), np.float32)
         for part in np.unique(self._part[rows]).tolist():
             mine = np.flatnonzero(self._part[rows] == part)

@@ -66,7 +66,7 @@ def admit_leaving(job: Job, groups: Sequence[Group], counts: np.ndarray, leaving
     """
     homeless = joined([items_of(read_columns(job.file("leaving", group.number))) for group in groups])
     everyone = np.arange(len(homeless.part))
-    alternatives = CodeAlternatives(job.model, None, SpilledRows.latents(job, homeless))
+    alternatives = CodeAlternatives(job.model, SpilledRows.latents(job, homeless))
     free = places_of_first_code(job.sizes, job.capacity) - (counts - leaving)
     chosen = other_first_codes(everyone, homeless.ids[everyone], free, alternatives)
     results: list[dict[str, Any]] = []
@@ -114,7 +114,7 @@ def _found(items: Items, table: Any) -> np.ndarray:
 
 
 def _placing(job: Job, items: Items, vectors: SpilledRows | None) -> Placing:
-    alternatives = CodeAlternatives(job.model, vectors, SpilledRows.latents(job, items))
+    alternatives = CodeAlternatives(job.model, SpilledRows.latents(job, items), vectors)
     return Placing(items.codes, items.ids, job.sizes, alternatives, job.capacity)
 
 

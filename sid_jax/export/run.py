@@ -188,7 +188,7 @@ def _semantic_ids(run: TrainedRun, codes: np.ndarray, sizes: list[int], scheme: 
     """Returns the Semantic IDs. Cold items get free IDs after all other items, as in an append."""
 
     def alternatives(rows: np.ndarray) -> CodeAlternatives:
-        return CodeAlternatives(run.model, run.data.vectors if rows.all() else run.data.vectors[rows])
+        return CodeAlternatives.of_vectors(run.model, run.data.vectors if rows.all() else run.data.vectors[rows])
 
     new = np.zeros(len(codes), bool) if run.data.cold is None else run.data.cold
     first = make_unique(scheme, codes[~new], run.data.ids[~new], sizes, alternatives(~new), capacity=capacity)

@@ -32,18 +32,19 @@ class CodeAlternatives:
 
     Args:
       model: the model.
+      latents: `[N, Z]` float32.
       vectors: `[N, D]` float32, unscaled. None if only approximate costs are needed.
-      latents: `[N, Z]` float32. None encodes the vectors when they are needed.
     """
 
-    def __init__(self, model: RQVAE, vectors: Rows | None, latents: Rows | None = None):
-        self._model, self._vectors = model, vectors
+    def __init__(self, model: RQVAE, latents: Rows, vectors: Rows | None = None):
+        self._model, self._latents, self._vectors = model, latents, vectors
         # The searches get the codebooks as plain arrays, since a module would be flattened in Python at each call.
         self._codebooks = model.quantizer.codebooks
-        if latents is None:
-            assert vectors is not None
-            latents = _Latents(model, vectors)
-        self._latents = latents
+
+    @classmethod
+    def of_vectors(cls, model: RQVAE, vectors: Rows) -> CodeAlternatives:
+        """Returns the alternatives of vectors `[N, D]` float32, which are encoded when they are needed."""
+        return cls(model, _Latents(model, vectors), vectors)
 
     def tuples(
         self, rows: np.ndarray, own: np.ndarray, first_codes: np.ndarray, search: Search, full: Full
@@ -71,10 +72,14 @@ class CodeAlternatives:
         return tuples, costs, own_costs
 
     def costs(self, rows: np.ndarray, tuples: np.ndarray) -> np.ndarray:
-        """Returns the squared reconstruction errors of tuples."""
+        """Returns the squared reconstruction errors of tuples.
 
+        Raises:
+          ValueError: if there are no vectors.
+        """
         model, vectors = self._model, self._vectors
-        assert vectors is not None
+        if vectors is None:
+            raise ValueError("exact costs need the vectors of the items")
 
         def errors_of(rows: np.ndarray, tuples: np.ndarray) -> tuple[jax.Array]:
             # `jnp.asarray` would compile a conversion for each shape.

@@ -55,7 +55,7 @@ class Model:
         arrays, metadata = read_safetensors(folder / FILE)
         try:
             return cls(arrays, json.loads(metadata["info"]))
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"{folder / FILE} has a missing or invalid entry ({error}); export again") from error
 
     @property

@@ -43,7 +43,7 @@ class Table:
         """
         if (folder / "ids.csv").exists():
             return cls(*_read_csv(folder / "ids.csv"))
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_manifest(folder)
         names = [name for name in manifest["files"] if name.endswith(".parquet") and name not in KEPT]
         return cls(*read_parquet([folder / name for name in sorted(names)], manifest["schema"]["id_column"]))
 
@@ -136,6 +136,21 @@ class Table:
     @functools.cached_property
     def _sorted(self) -> np.ndarray:
         return self.semantic_ids[self._order]
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Reads the manifest of an export's folder.
+
+    Raises:
+      ValueError: if the manifest is damaged.
+      OSError: if it cannot be read.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        _ = manifest["files"].keys(), manifest["schema"]["id_column"], manifest["semantic_ids"]["scheme"]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{folder / MANIFEST} has a missing or invalid entry ({error}); export again") from error
+    return manifest
 
 
 def read_parquet(files: Sequence[Path], id_column: str) -> tuple[list[int | str], np.ndarray]:

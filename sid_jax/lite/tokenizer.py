@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ import numpy as np
 
 from .free_ids import free_tuple
 from .model import Model
-from .table import KEPT, MANIFEST, Table, read_parquet
+from .table import KEPT, MANIFEST, Table, read_manifest, read_parquet
 
 
 class LiteTokenizer:
@@ -80,7 +79,7 @@ def load(folder: str | os.PathLike[str]) -> LiteTokenizer:
     path = Path(folder).expanduser()
     if not (path / MANIFEST).exists():
         raise ValueError(f"{path} is not an export, since it has no {MANIFEST}; give the folder of an export")
-    manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    manifest = read_manifest(path)
     kept, retired = [path / name for name in KEPT if (path / name).exists()], None
     if kept:
         retired = read_parquet(kept, manifest["schema"]["id_column"])[1]

@@ -40,7 +40,7 @@ def make_export(folder: Path, ids, vectors, *, scheme="relocate", capacity=1, co
     # The vectors are padded, so that only one program is compiled.
     filled = np.pad(vectors, ((0, -len(vectors) % ITEMS_A_CALL), (0, 0)))
     codes = encode_vectors(model, filled)[: len(ids)]
-    alternatives = CodeAlternatives(model, vectors)
+    alternatives = CodeAlternatives.of_vectors(model, vectors)
     semantic_ids = make_unique(scheme, codes, ids, SIZES, alternatives, capacity=capacity)
     sizes = [*SIZES, int(semantic_ids[:, -1].max()) + 1] if scheme == "suffix" else list(SIZES)
     error = float(alternatives.costs(np.arange(len(ids)), codes[:, None]).sum())

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 
 import numpy as np
 import pyarrow as pa
@@ -114,6 +115,21 @@ def test_histories_and_id_tables_of_objects_are_read_with_the_list_of_ids_beside
     write("memory://c/ids.json", '{"0": [7, 1], "1": [7, 2]}')
     write("memory://c/item_ids.txt", "v\nw\n")
     assert read_id_table("memory://c/ids.json").item_ids.tolist() == ["v", "w"]
+
+
+def test_a_long_copy_of_listed_files_is_announced(bucket, monkeypatch, caplog):
+    listed = {"a.bin": {"bytes": 3_000}, "b.bin": {"bytes": 2_000}}
+    write("memory://b/export/manifest.json", json.dumps({"files": listed}))
+    for name, about in listed.items():
+        write(f"memory://b/export/{name}", bytes(about["bytes"]))
+    monkeypatch.setattr("sid_jax.buckets.fetch._ANNOUNCED_BYTES", 4_999)
+    path = as_path("memory://b/export")
+    assert "copying memory://b/export (0.0 GB) to" in caplog.text
+    assert (path / "a.bin").stat().st_size == 3_000
+    caplog.clear()
+    monkeypatch.setattr("sid_jax.buckets.fetch._ANNOUNCED_BYTES", 5_000)
+    write("memory://b/export/manifest.json", json.dumps({"files": listed, "version": 2}))
+    assert as_path("memory://b/export") != path and "copying" not in caplog.text
 
 
 def test_an_address_stays_an_address_in_the_record_of_a_run(bucket):

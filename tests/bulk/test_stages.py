@@ -69,7 +69,7 @@ def test_ids_are_those_of_an_export_in_memory(make_job, sizes, scheme, capacity,
     ids, codes, semantic_ids = written(job)
     assert ids == list(range(300))
     np.testing.assert_array_equal(codes, job.model.assign(vectors))
-    alternatives = CodeAlternatives(job.model, vectors)
+    alternatives = CodeAlternatives.of_vectors(job.model, vectors)
     wanted = make_unique(scheme, codes, np.arange(300), sizes, alternatives, capacity=capacity)
     np.testing.assert_array_equal(semantic_ids, wanted)
     if scheme != "none":
@@ -143,3 +143,12 @@ def test_further_columns_of_the_files_are_in_the_table(make_job, tmp_path):
     assert table["item_id"].to_pylist() == list(range(100))
     assert table["price"].to_pylist() == [None, 1.5] * 30 + [None] * 40
     assert table["tags"].to_pylist() == ["a, b"] * 60 + [None] * 40 and "nowhere" not in table.column_names
+
+
+def test_rows_that_were_not_kept_cannot_be_read(make_job):
+    job = make_job(vectors_with_repeats(300), (8, 8))
+    part, place = np.zeros(2, np.int64), np.array([0, -1])
+    with pytest.raises(IndexError, match="a row is not among the latents of the scratch files"):
+        groups.SpilledRows(job, "latents", part, place, 4)[np.array([0, 1])]
+    with pytest.raises(ValueError, match="exact costs need the vectors"):
+        CodeAlternatives(job.model, np.zeros((1, 4), np.float32)).costs(np.array([0]), np.zeros((1, 1, 2), np.int32))

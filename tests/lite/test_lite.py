@@ -158,6 +158,13 @@ def test_a_folder_that_is_no_export_is_refused(tmp_path):
         lite.load(tmp_path)
 
 
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"files": [], "schema": {}}', '{"files": {}, "schema": {}}'])
+def test_a_damaged_manifest_is_refused(tmp_path, content):
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(ValueError, match="manifest.json has a missing or invalid entry .*export again"):
+        lite.load(tmp_path)
+
+
 @given(st.data())
 def test_a_damaged_file_is_refused(fitted, tmp_path_factory, data):
     content = (fitted[1] / "codebooks.safetensors").read_bytes()

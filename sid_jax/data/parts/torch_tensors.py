@@ -183,7 +183,7 @@ class _Machine:
     def _set(self, values: list[Any]) -> None:
         target, keys = self._stack[-1], values[::2]
         if not isinstance(target, dict) or len(values) % 2 or not all(isinstance(key, (str, int)) for key in keys):
-            raise ValueError("its pickle sets entries of a value that is not a dict with text keys")
+            raise ValueError("its pickle sets entries of a value that is not a dict with keys of text or integers")
         target.update(zip(keys, values[1::2], strict=True))
 
     def _global(self, name: str) -> None:
