@@ -24,7 +24,7 @@ from sid_jax.recommend.models.catalog import catalog_of
 
 
 def main() -> None:
-    """Prints the median time of each search over rounds in which both searches run, and the ratio of the medians."""
+    """Runs both searches once per round; prints the median time of each search, and the ratio of the two medians."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--items", type=int, default=12_000)
     parser.add_argument("--beams", type=int, default=50)

@@ -4,10 +4,10 @@ python benchmarks/joint.py --config=configs/joint.py:ml100k --config.ids=exports
 python benchmarks/joint.py --config=configs/joint.py:beauty --config.ids=exports/beauty --workdir=runs/joint-beauty \
     --config.data.path=sequences.txt
 
-All methods start from the same export; "frozen" keeps its IDs. For each run, the checkpoint with the best validation
-metric is tested on every user's last item. Differences are paired by user, with 95 % intervals over users and seeds.
-The metrics of a finished run are saved in WORKDIR. If the command is repeated, it trains only the missing runs. A
-WORKDIR that was created with other settings is rejected.
+All methods start from the same export. With the method "frozen", the IDs of this export do not change. For each run,
+the checkpoint with the best validation metric is tested on every user's last item. Differences are paired by user, with
+95 % intervals over users and seeds. The metrics of a finished run are saved in WORKDIR. If the command is repeated, it
+trains only the missing runs. A WORKDIR that was created with other settings is rejected.
 """
 
 from __future__ import annotations

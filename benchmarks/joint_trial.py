@@ -1,10 +1,11 @@
-"""Trains JointQuantizer in the model of examples/joint, from an export or from scratch, with or without the anchor.
+"""Trains a JointQuantizer inside the language model of examples/joint, and prints metrics of each run.
 
 python benchmarks/joint_trial.py
 
-Each of the four joint runs takes a minute or two on a CPU core. For comparison, the model is also trained on the fixed
-IDs of the export. The data are the synthetic data of the example: 3,000 items. IDs have 3 levels of 64 codes, and each
-run has 300 steps. The script prints the codebook usage of each level, the distinct rate, R² and recall.
+There are four joint runs: from an export or from scratch, each with or without the anchor, that is, the quantizer's
+own losses. Each joint run takes a minute or two on a CPU core. For comparison, the model is also trained on
+the fixed IDs of the export. The data are the 3,000 synthetic items of examples/joint. IDs have 3 levels of 64 codes.
+Each run has 300 steps. The script prints the codebook usage of each level, the distinct rate, R² and recall.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Measures the scorer on a large synthetic catalog: memory, training time, and users served per second.
 
-Each user gets two lists of ten items: one from a shortlist, and one from the scores of all items. The script also
-prints the share of the items that are in both lists. A shortlist is used only on a CPU, and only for at least 100,000
-items.
+Each user gets two lists of ten items: one from a shortlist, and one from the scores of all items. The items of a
+shortlist are chosen by approximate scores and by transitions, and exact scores are computed only for these items. A
+shortlist is used only on a CPU, and only for at least 100,000 items. The script also prints the share of the items that
+are in both lists.
 
 python benchmarks/large_catalog.py --items 300000 --interactions 3000000
 """
@@ -22,7 +23,7 @@ from sid_jax.messages import LOGGER
 
 
 def main() -> None:
-    """Prints the memory after each stage, the time of training with the blend's fit, and users per second."""
+    """Prints the memory after each stage, the time of training (including the blend), and users per second."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--items", type=int, default=300_000)
     parser.add_argument("--interactions", type=int, default=3_000_000)
@@ -55,7 +56,7 @@ def main() -> None:
 
 
 def _made_world(num_items: int, num_interactions: int, features: int) -> tuple[IdTable, np.ndarray, list[list[int]]]:
-    """Generates IDs, content vectors and histories: each user prefers one cluster, and its popular items."""
+    """Generates IDs, content vectors and histories, in which each user prefers the popular items of one cluster."""
     random = np.random.default_rng(0)
     num_clusters = 1024
     cluster = np.sort(random.integers(num_clusters, size=num_items))

@@ -1,4 +1,4 @@
-"""Trains a small Qwen2 from scratch on Semantic IDs alone. Compares its recall with those of popularity and item-kNN.
+"""Trains a small Qwen2 from scratch on Semantic IDs alone. Compares it with popularity and item-kNN.
 
 python benchmarks/llm_beauty.py --ids=exports/beauty --histories=sequences.txt --out=data/beauty-sequences
 """

@@ -5,9 +5,10 @@ python benchmarks/quality.py --vectors=items.npy --levels=3 --codes=256 --seeds=
 This script needs the `bench` extra. All methods get vectors of length 1. R^2 is over all items and features, relative
 to the mean vector. It is computed from the code tuples, or, in the rows "unique", from the unique IDs. Other tools run
 with their default settings, except that `faiss` has beam 1 (`faiss-beam` has the default, 5), and that
-vector-quantize-pytorch initializes its codebooks with k-means. This library has no training loop, so the script trains
-its quantizer for 60 epochs. Runs that the file --json contains are not repeated, so a stopped comparison resumes, and
-methods or seeds can be added. All runs in the file must have the same --vectors, --labels, --levels and --codes.
+vector-quantize-pytorch initializes its codebooks with k-means. vector-quantize-pytorch has no training loop, so this
+script trains its quantizer for 60 epochs. Runs that the file --json contains are not repeated, so a stopped comparison
+resumes, and methods or seeds can be added. All runs in the file must have the same --vectors, --labels, --levels and
+--codes.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 python benchmarks/serving.py --export=exports/items --vectors=vectors.npy
 
-Each runtime is a separate process with one thread, and the processes are timed in turn. The installed size covers the
-package and its dependencies, without compiled Python files. PyTorch runs the function of docs/pytorch.md, changed so
-that it reads `codebooks.pt` once instead of in each call. Without --vectors, the export's codes are decoded, and the
+Each runtime runs in a separate process with one thread, and the processes are timed in turn. The installed size covers
+the package and its dependencies, without compiled Python files. PyTorch runs the function of docs/pytorch.md, changed
+so that it reads `codebooks.pt` once instead of in each call. Without --vectors, the export's codes are decoded, and the
 decoded vectors are encoded. This script needs the `test` extra.
 """
 

@@ -1,4 +1,4 @@
-"""A recommender on Semantic IDs, tested by leave-one-out.
+"""A recommender on Semantic IDs, evaluated by leave-one-out.
 
 sid-jax recommend --config=recommend:ml100k --workdir=runs/recommend-ml100k
 sid-jax recommend --config=recommend:beauty --config.ids=exports/beauty \

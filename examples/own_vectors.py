@@ -1,4 +1,4 @@
-"""Your own vectors in memory: train Semantic IDs, look items up, measure the quality, save, and read without JAX.
+"""Your own vectors in memory: train Semantic IDs, look items up, measure quality, save, and load without JAX.
 
 python examples/own_vectors.py
 """

@@ -33,5 +33,5 @@ def keep_compiled_programs() -> None:
     # Many small programs are compiled at the start, so programs of any size and compile time are cached.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-    # This hides the errors that XLA logs when it loads a program that was compiled for a CPU with other features.
+    # This hides the errors that XLA logs when it loads a program that was compiled for another type of CPU.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

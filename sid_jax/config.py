@@ -163,9 +163,9 @@ _DATA: Declaration = {
 _MODEL: Declaration = {
     "num_levels": Setting(
         AUTO,
-        "Number L of levels; before IDs are made unique, an ID has L codes. auto: 3 for up to 40,000 items. For more "
-        "items, 4 (5 for more than 10 million), or more if, by an estimate on a sample, more than a tenth of the items "
-        "would otherwise share their code tuple with another item.",
+        "Number L of levels; before IDs are made unique, an ID has L codes. auto: 3 for up to 40,000 items, 4 for up "
+        "to 10 million items, and 5 for more. For more than 40,000 items, levels are added if more than a tenth of the "
+        "items would otherwise share their code tuple with another item. This share is estimated on a sample.",
         range=(1, 64),
         any_type=True,
         words=(AUTO,),

@@ -46,9 +46,10 @@ _NEIGHBORS = 10
 # Maximum number of items whose neighbors are searched. Larger catalogs are sampled; the metric `neighbors_asked` is the
 # number of sampled items.
 _MOST_ASKED = 20_000
-# Number of features of co-occurrence vectors, the default of `data.collaborative_dimension`.
+# Number of features of co-occurrence vectors. It equals the default of `data.collaborative_dimension`.
 _TOGETHER_FEATURES = 64
-# Minimum share of the variance that first codes explain beyond chance. With less, the IDs seem to be of other items.
+# Minimum share of the vectors' variance that first codes explain beyond chance. If the share is lower, a warning says
+# that the IDs may be those of other items.
 _LEAST_EXPLAINED = 0.01
 _WHERE_IDS_ARE_SET = (
     "check the ids of --vectors (--id_column or --vector_ids) and, if --ids is an array, its item ids "
@@ -138,7 +139,7 @@ def evaluate_ids(
         histories=None if histories is None else _histories(histories, table.item_ids, known, on_unknown, holdout),
         other=read_id_table(*parse_id_source(other)) if other else None,
     )
-    # If every item has its own first code, chance explains all, and the metric is 0.
+    # If every item has its own first code, random codes would explain the whole variance, too, and the metric is 0.
     shared = figures["prefixes"][0]["in_use"] < figures["num_items"]
     if rows is not None and shared and figures["explained_beyond_chance"][0] < _LEAST_EXPLAINED:
         LOGGER.warning(

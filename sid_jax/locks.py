@@ -1,4 +1,4 @@
-"""Locks a folder by a file in it, so that only one process at a time uses it. The file names the lock's owner."""
+"""Locks a folder by a file in it, so that only one process at a time uses the folder. The file names the owner."""
 
 from __future__ import annotations
 

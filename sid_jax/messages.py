@@ -45,7 +45,7 @@ class Messages:
 
     @classmethod
     def to_console(cls, console: Console | None = None) -> Messages:
-        """Returns messages that are printed to a console, by default standard output; for commands.
+        """Returns an instance for commands, which prints to a console, by default standard output.
 
         If the console is on standard output, warnings are printed to standard error.
         """
@@ -65,7 +65,7 @@ class Messages:
 
     @classmethod
     def to_logging(cls, verbose: bool = True) -> Messages:
-        """Returns messages that are logged by the logger "sid_jax"; for Python callers.
+        """Returns an instance for Python callers, which logs to the logger "sid_jax".
 
         Args:
           verbose: True logs lines at level INFO, and shows progress bars. It also prints the log to standard error (in
@@ -85,7 +85,7 @@ class Messages:
 
     @classmethod
     def silent(cls) -> Messages:
-        """Returns messages that print nothing."""
+        """Returns an instance that prints nothing."""
         return cls(lambda renderable, markup: None, None)
 
     def line(self, text: str) -> None:

@@ -217,7 +217,10 @@ def _set_decoder(config: ConfigDict, data_set: str) -> None:
 
 
 def joint(arg: str = "ml100k") -> ConfigDict:
-    """Returns the settings of joint training; `arg` is as for `recommend`, with an estimator instead of "decoder"."""
+    """Returns the settings of joint training; `arg` is "ml100k" or "beauty", optionally with an estimator and "quick".
+
+    The estimator is "gumbel" (the default), "ste" or "soft". The recommender is the decoder of `recommend`.
+    """
     from sid_jax.recommend.config import ESTIMATORS
 
     data_set, options = choose(arg, RECOMMENDER_DATA, [*ESTIMATORS, "quick"], one_of=ESTIMATORS)

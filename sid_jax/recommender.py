@@ -36,7 +36,7 @@ class Recommender:
         recommender.save("exports/recommender")
 
     Args:
-      tokenizer: the Semantic IDs: a fitted `SemanticIdTokenizer`, an `IdTable`, or a path that `sid_jax.load` or the
+      tokenizer: the Semantic IDs, as a fitted `SemanticIdTokenizer`, an `IdTable`, or a path that `sid_jax.load` or the
         commands accept as IDs.
       preset: the name of a set of settings: "beauty" (for sparse histories), "ml100k" (for dense histories),
         "beauty,quick" or "ml100k,quick"; or the full name of a preset as on the command line, such as

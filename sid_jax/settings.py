@@ -28,7 +28,7 @@ NOT_NEGATIVE = (0.0, _INFINITY)
 ONE_OR_MORE = (1.0, _INFINITY)
 SHARE = (0.0, 1.0)
 POSITIVE_SHARE = (_TINY, 1.0)
-# With this value, a setting is chosen for each run, for example from the number of items or of steps.
+# This value means that each run chooses the setting itself, for example from the number of items or of steps.
 AUTO = "auto"
 
 # Earlier names of settings. They are accepted for one version, with a warning.
@@ -132,10 +132,11 @@ def declared_settings(declaration: Declaration, prefix: str = "") -> Iterator[tu
 
 
 def check_values(config: ConfigDict, declaration: Declaration) -> None:
-    """Checks that every value is among its setting's choices and within its setting's range.
+    """Checks that no setting is missing, and that every value is among its setting's choices and within its range.
 
     Raises:
-      UserError: if a value is not allowed; the message names the setting, its value and the allowed values.
+      UserError: if a setting is missing, or a value is not allowed. For a value, the message names the setting, its
+        value and the allowed values.
     """
     missing = {name for name, _ in declared_settings(declaration)} - set(field_names(config))
     if missing:
@@ -164,7 +165,7 @@ def fill(config: ConfigDict, content: dict[str, Any]) -> ConfigDict:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Returns the fields with different values in two configs, given as dicts: name, old value, new value."""
+    """Returns the name, the old value and the new value of each field that differs between two configs (dicts)."""
     left, right = _flat(old), _flat(new)
     for values in (left, right):
         # A saved config has lists instead of tuples.

@@ -18,7 +18,7 @@ def keep_working_streams() -> None:
     Output that cannot be written is dropped. Characters that the encoding lacks are replaced.
     """
     # If a standard stream was closed before the start, the next opened file would get its descriptor, and the output of
-    # libraries would be written to that file.
+    # libraries would be written to that file. Therefore, the null device is opened for each closed standard stream.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         continue
     os.close(descriptor)

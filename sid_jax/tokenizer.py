@@ -92,10 +92,10 @@ class SemanticIdTokenizer:
 
         Args:
           vectors: `[N, D]` floating point: a NumPy, JAX or torch (CPU) array, a memory map, an Arrow or pandas column
-            of lists, a list of lists, or a path that the commands accept. For vectors with several parts, a mapping
-            from names to parts, `{"text": X, "image": Y, "genres": lists of labels, "price": numbers}`. Each part is in
-            the order of the items, with rows of NaN for items that lack it, or is a pair `(values, ids)`. The model
-            scales the vectors. See docs/data.md.
+            of lists, a list of lists, or a path that the commands accept. For vectors with several parts, give a
+            mapping from names to parts, `{"text": X, "image": Y, "genres": lists of labels, "price": numbers}`. Each
+            part is in the order of the items, with rows of NaN for items that lack it, or is a pair `(values, ids)`.
+            The model scales the vectors. See docs/data.md.
           item_ids: N distinct integers or strings. None takes the ids of the file, or else numbers the items from 0.
           weights: Weight of each part, by name; 1 by default.
           columns: Titles and other columns of the items, as an Arrow table, a DataFrame or a mapping from names to N
@@ -167,7 +167,10 @@ class SemanticIdTokenizer:
 
     @property
     def table(self) -> IdTable:
-        """The ID table: look-ups between items and Semantic IDs. Assign `table.with_columns(...)` to add columns."""
+        """The ID table: look-ups between items and Semantic IDs.
+
+        To add columns, assign `table.with_columns(...)` to this property.
+        """
         return self.export.table
 
     @table.setter
@@ -201,8 +204,8 @@ class SemanticIdTokenizer:
     def decode(self, codes: Any) -> np.ndarray:
         """Returns the reconstructed vectors `[n, D]` float32 of codes `[n, L]`, or `[D]` of codes `[L]`.
 
-        They approximate the item vectors, normalized to length 1 if `data.unit_norm` is set. The other steps of the
-        scaling, `data.center` and `data.standardize`, are undone.
+        They approximate the item vectors or, if `data.unit_norm` is set, the item vectors normalized to length 1. The
+        other steps of the scaling, `data.center` and `data.standardize`, are undone.
 
         Raises:
           UserError: If the codes are not `[n, L]` integers within each level's codebook.
@@ -233,7 +236,8 @@ class SemanticIdTokenizer:
           vectors: `[n, D]`, an array or column as for `fit`; or any of the parts, `{"text": X}`.
           columns: Titles and other columns of the new items, as for `fit`.
           remove: Ids of items to remove from the table. Their Semantic IDs stay reserved for them.
-          reuse_removed: Whether new items may get the Semantic IDs of removed items.
+          reuse_removed: Whether other items may get the Semantic IDs of removed items, and the former IDs of moved
+            items.
           on_known: "keep", "move" or "error" for items that are already in the table, see
             `sid_jax.append.version.Policy`.
           on_returned: "accept" or "error" for items that were removed earlier.

@@ -103,7 +103,7 @@ OF_GUMBEL = {"model.temperature", "model.noise_scale", "train.annealing_schedule
 OF_FEW_ITEMS = OF_GUMBEL | {"model.temperature_decay", "train.batch_size", "train.learning_rate", "train.num_epochs"}
 OF_FEW_ITEMS |= {f"train.{name}_epochs" for name in ("warmup", "revive_every", "eval_every")}
 # Settings that version 0.1 did not have. They have no effect if items have no parts, no item is unknown, `model.block`
-# has its default, and esasrec is not a baseline. `train.auto_epochs` is a part of the value "auto" of `num_epochs`.
+# has its default, and esasrec is not a baseline. `train.auto_epochs` is read only if `train.num_epochs` is "auto".
 SINCE = {"data.parts", "data.on_unknown", "train.part_dropout", "model.block", "train.auto_epochs"}
 SINCE |= {f"esasrec.{setting}" for setting in preset("recommend:beauty").esasrec}
 # Other settings that version 0.1 did not have: those of the scorer and of early stopping.
@@ -141,8 +141,8 @@ def test_a_preset_trains_as_it_did_before_the_defaults_were_a_recipe(name):
         of_run = {"quantizer.train.num_epochs", "quantizer.train.warmup_epochs"} if "quick" in name else set()
         assert all(now[setting] == recipe[setting] for setting in allowed - of_run)
     # The values that AUTO has replaced. For 2,048 to 41,943 items, AUTO gives the same numbers of levels and codes.
-    # Instead of 45 epochs of AdamW with a batch size of 1,024, a run now has 24 epochs of NAdamW with a batch size of
-    # 512 (45 epochs with Gumbel-softmax), a higher learning rate, and a longer part with a frozen encoder.
+    # A run had 45 epochs of AdamW with a batch size of 1,024. It now has 24 epochs (45 with Gumbel-softmax) of NAdamW
+    # with a batch size of 512. The learning rate is higher, and the encoder is frozen for a larger share of the run.
     derived = {
         "train.num_epochs": 45,
         "train.learning_rate": 5e-3,

@@ -1,6 +1,6 @@
-"""Every compiled function is lowered for TPU and CUDA, which detects unsupported operations without a device.
+"""Every jitted function is lowered for TPU and CUDA, which detects unsupported operations without a device.
 
-Nothing is run or compiled. If possible, shapes are given instead of arrays.
+The lowered functions are neither compiled nor run. If possible, they get shapes instead of arrays.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def on_a_tpu(monkeypatch):
 
 
 def lower(function, *args, **kwargs):
-    """Lowers a call of a compiled function for both platforms."""
+    """Lowers a call of a jitted function for both platforms."""
     function.trace(*args, **kwargs).lower(lowering_platforms=PLATFORMS)
 
 

@@ -43,7 +43,10 @@ def is_text(job):
 
 
 def assert_same_but_for_ties(codes, exported, job, vectors):
-    """Checks that codes differ only where two codewords are almost equally near, since frameworks round differently."""
+    """Checks that codes differ only where two codewords are almost equally near.
+
+    In this case, codes may differ because frameworks round differently.
+    """
     model = load_export(job[0] / "export").model
     margins = np.asarray(code_margins(model.encode(vectors), model.quantizer.codebooks)).min(axis=1)
     other = (codes != exported).any(axis=1)

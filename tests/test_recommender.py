@@ -1,4 +1,4 @@
-"""The public recommender: fit in memory, requests of all kinds, save and load, and equality with the command."""
+"""The public recommender: fit in memory, requests of all kinds, save and load, and the same results as the command."""
 
 from __future__ import annotations
 

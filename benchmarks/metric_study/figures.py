@@ -66,11 +66,11 @@ def measure(world: World, made: Made) -> dict[str, float]:
 
 
 def next_bits(histories: Histories, prefixes: np.ndarray) -> float:
-    """Returns the mutual information of a prefix and the next item in bits: the mean log2(P(next | prefix) / P(next)).
+    """Returns the mutual information of an item's prefix and the next item of the history, in bits.
 
-    Among the items of one prefix, the next item is assumed to depend only on popularity. The popularity cancels in the
-    ratio, so only the prefixes of consecutive items matter. Probabilities are estimated on half of the users and
-    evaluated on the other half, and vice versa.
+    It is the mean of log2(P(next | prefix) / P(next)). The choice among the items with the same prefix is assumed to
+    depend only on popularity. The popularity cancels in the ratio, so only the prefixes of consecutive items matter.
+    Probabilities are estimated on half of the users and evaluated on the other half, and vice versa.
 
     Args:
       histories: histories of the users.

@@ -1,4 +1,4 @@
-"""The study's figure: rank correlations of all metrics, and for three metrics a scatter plot of the ID tables."""
+"""Draws the study's figure: the rank correlation of each metric with NDCG@10, and scatter plots for three metrics."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _SHOWN = {
     "R²": "R² of the item vectors",
     "distinct codes": "distinct codes / items",
 }
-# Groups of tables whose correlations are shown.
+# Groups of ID tables whose correlations are shown.
 _GROUPS = {"all": "#8b95a1", "content alone": _ACCENT}
 
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A table's family and metrics, and its mean NDCG@10 with a confidence interval; an unknown interval is NaN."""
+    """An ID table's family and metrics, and its mean NDCG@10 with a confidence interval; an unknown interval is NaN."""
 
     family: str
     figures: Mapping[str, float]
@@ -43,13 +43,13 @@ class Point:
 
     @classmethod
     def of(cls, judged: Judged) -> Point:
-        """Returns the point of a table with its results."""
+        """Returns the point of an ID table with its results."""
         mean, low, high = mean_interval(judged.ndcg)
         return cls(judged.family, judged.figures, (mean, low, high))
 
 
 def draw(points: Sequence[Point], groups: dict[str, dict[str, Any]], path: Path) -> None:
-    """Plots the correlations of all metrics, and NDCG@10 against three of them; the file's ending sets the format."""
+    """Plots each metric's correlation with NDCG@10, and NDCG@10 against three metrics; `path` sets the file format."""
     figure = Figure(figsize=(12, 9), dpi=110, layout="constrained", facecolor=_PAGE)
     left, right = figure.subfigures(1, 2, width_ratios=(1.2, 1))
     _draw_correlations(left.subplots(), groups)

@@ -65,7 +65,10 @@ def measure(
 
 
 def _over_drawn_runs(values: np.ndarray) -> np.ndarray:
-    """Returns the mean of each row of `[S, R]` over resampled runs, `[S]`. Equal shapes are resampled equally."""
+    """Returns the mean of each row of `[S, R]` over resampled runs, `[S]`.
+
+    Arrays of the same shape are averaged over the same resampled runs.
+    """
     drawn = stream_rng(0, "runs").integers(values.shape[1], size=values.shape)
     return np.nanmean(np.take_along_axis(values, drawn, axis=1), axis=1)
 

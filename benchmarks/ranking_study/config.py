@@ -23,7 +23,7 @@ from sid_jax.settings import (
 VECTORS = "vectors"
 # Value of `config.ids` with which each run trains its own IDs.
 TRAINED = "rqvae"
-# Value of `config.sides.kinds`: random hashing, the baseline for methods with the same number of rows.
+# Value of `config.sides.kinds`: random hashing, the baseline for the other kinds at the same number of rows.
 BASELINE = "random"
 # Value of `config.sides.kinds`: SentencePiece without random cuts of the IDs in training.
 UNCUT = "sentencepiece-uncut"

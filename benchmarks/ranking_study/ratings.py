@@ -136,7 +136,7 @@ def make_examples(ratings: Ratings, cold: np.ndarray, window: int) -> Examples:
     Args:
       ratings: R ratings.
       cold: `[N]` bool.
-      window: H.
+      window: H, the maximum number of ratings in a history.
     """
     known = ~cold[ratings.items]
     # Ratings are sorted by user, and by time within a user.

@@ -1,4 +1,7 @@
-"""Tables of the rankers: AUC on all test ratings, on "seen" and on "cold" items; differences from random hashing."""
+"""Prints the results of the ranking study: the AUC of each method, and its difference from random hashing.
+
+The AUC is computed on all test ratings ("all"), on those of warm items ("seen"), and on those of cold items ("cold").
+"""
 
 from __future__ import annotations
 

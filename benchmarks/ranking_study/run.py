@@ -1,4 +1,4 @@
-"""Runs the study: trains a ranker for each kind of item features, and tests it on later ratings and cold items."""
+"""Runs the study: trains a ranker per item representation, and evaluates it on later ratings and on cold items."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Results = dict[tuple[str, int], dict[str, Measured]]
 
 
 def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) -> Results:
-    """Trains and tests the rankers of a config. Rankers whose scores are already in the workdir are not trained again.
+    """Trains and evaluates the rankers of a config. A ranker whose scores are in the workdir is not trained again.
 
     Args:
       config: from `ranking_study.config`, or from a config file.

@@ -29,7 +29,7 @@ _CUT_ANEW = 32
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Side:
-    """Item features of a ranker.
+    """An item representation of a ranker.
 
     Attributes:
       num_rows: number of rows of the embedding table; 0 if there is no table.
@@ -43,7 +43,7 @@ class Side:
 
 
 def side_names(config: ConfigDict) -> list[tuple[str, int]]:
-    """Returns the sides of a config: the kind, and the number of rows (0 for a kind with a fixed size)."""
+    """Returns the kind and the number of rows of each side of a config; 0 rows stand for a kind with a fixed size."""
     sized = [(kind, rows) for rows in config.sides.rows for kind in config.sides.kinds]
     return sized + [(kind, 0) for kind in config.sides.whole]
 

@@ -36,7 +36,7 @@ def rank(
 
     Args:
       config: from `ranking_study.config`.
-      side: the item features.
+      side: the item representation.
       trait_sizes: number of values of each user trait.
       train: the training examples.
       test: the test examples; `liked` is ignored.

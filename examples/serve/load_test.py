@@ -1,9 +1,10 @@
-"""Load test of the service, with a reload of the catalog: prints users per second, latencies and failed requests.
+"""Sends requests to the service for a given time, and prints users per second, latencies and counts of answers.
 
 python examples/serve/load_test.py --ids=ids.txt --seconds=20 --clients=16 --reload_at=5
 
-Histories are drawn from the items in `--ids`, a file with one id per line. With `--latest=exports/latest
---next=exports/v2`, the link exports/latest is changed before the reload, so that it points to the export exports/v2.
+Histories are drawn from the items in `--ids`, a file with one id per line. With `--reload_at`, the service also reloads
+its catalog. With `--latest=exports/latest --next=exports/v2`, the link exports/latest is changed before the reload, so
+that it points to the export exports/v2.
 """
 
 from __future__ import annotations

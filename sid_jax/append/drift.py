@@ -177,9 +177,9 @@ def _errors(published: Published, batch: Batch, semantic_ids: np.ndarray) -> tup
 
 
 def _fill(published: Published, version: Version) -> float:
-    """Returns the share of all IDs that are in use or reserved.
+    """Returns the share of all possible IDs that are in use, or reserved as retired or former IDs.
 
-    Without relocation, it is the share of all code tuples that current or retired items have.
+    Without relocation, it returns the share of all possible code tuples that current or removed items have.
     """
     levels = published.export.model.quantizer.codebook_sizes
     if published.scheme == "relocate":

@@ -60,9 +60,9 @@ def append_items(
       export: the previous version.
       item_ids: `[n]` distinct integers or strings; may include items that the export already has.
       vectors: `[n, D]` real numbers, or a mapping; see `Export.encode`.
-      columns: further columns of the items, `[n]` each: an Arrow table, a DataFrame or a mapping; optional.
-        Columns that the export lacks are ignored. Columns of the export that are missing here are null for new items.
-        For items that the export already has, values that are not null replace the old values.
+      columns: further columns of the items, `[n]` each, as an Arrow table, a DataFrame or a mapping; optional. Columns
+        that the export lacks are ignored. A column of the export that `columns` lacks is null for new items. For items
+        that the export already has, values that are not null replace the old values.
       remove: ids of the items to remove.
       reuse_removed, on_known, on_returned, on_unknown: see `sid_jax.append.version.Policy`.
       on_bad_rows: "error" rejects items whose vectors are not finite, "drop" drops them with a warning that states
@@ -70,8 +70,8 @@ def append_items(
 
     Raises:
       UserError: if the export does not state how its IDs were made unique; if shapes do not match; if a vector is not
-        finite and not dropped; if a published item is both to be removed and among the given items; if `on_known`,
-        `on_returned` or `on_unknown` rejects an item; or if there are not enough free IDs.
+        finite, unless `on_bad_rows` drops it; if a published item is both to be removed and among the given items; if
+        `on_known`, `on_returned` or `on_unknown` rejects an item; or if there are not enough free IDs.
     """
     policy = Policy(reuse_removed, on_known, on_returned, on_unknown)
     published = Published(export)
@@ -128,7 +128,7 @@ def append(
 
     Raises:
       UserError: if the export is damaged or has another model or scheme, if an input cannot be used, if there are not
-        enough free IDs, or if `out` or a program cannot be written.
+        enough free IDs, or if `out` or one of the `programs` cannot be written.
     """
     messages, policy = messages or Messages.to_console(), Policy(reuse_removed, on_known, on_returned, on_unknown)
     earlier = earlier_request(out)

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 # R^2 that the catalog has lost since training, because added items fit less well than the training items.
 CATALOG_R2_LOST = 0.02
-# R^2 of cold items minus R^2 of new items.
+# R^2 of cold items, minus R^2 of new items, minus two standard errors of the R^2 of new items.
 BELOW_COLD = 0.05
-# R^2 of training items minus R^2 of new items, if there were no cold items.
+# If there were no cold items: the same difference with the R^2 of training items instead of cold items.
 BELOW_TRAINED = 0.20
 # Jensen-Shannon distance between the distributions of the first codes of the new items and of the previous version's
 # items, minus the distance by chance. The distance by chance is the 99th percentile of the distances between the
@@ -37,8 +37,8 @@ class _Check(NamedTuple):
     earlier: tuple[str, ...] = ()
 
 
-# The keys are the names of the checks. A verdict has a check's name beside its text, since the texts change between
-# versions of the package.
+# The keys are the names of the checks. In a verdict, each check has its name beside its text, since the texts change
+# between versions of the package.
 _CHECKS = {
     "catalog_r2_lost": _Check(
         "R^2 lost by the catalog since training",
@@ -117,10 +117,11 @@ def verdict(
     Returns:
       retraining_is_due: whether there is a standing reason;
       due_since: number of the first version with a standing reason, or None;
-      checks: the checks of this version, each with "name", "what" (its description), "value", "threshold", "due" and
-        "cause" ("drift" or "crowded");
-      standing: the checks that were due in this or an earlier version, each with "name", "what", "value" (the largest
-        so far), "threshold", "cause", and "version", the first version in which the check was due;
+      checks: the checks of this version, each with "name", "what" (its description), "value", "threshold", "due"
+        (whether the value exceeds the threshold) and "cause" ("drift" or "crowded");
+      standing: the standing reasons, which are the checks whose thresholds were exceeded in this or an earlier version.
+        Each has "name", "what", "value" (the largest so far), "threshold", "cause" and "version" (the first version
+        in which the threshold was exceeded);
       remedy: text that says what to do, or None;
       r2_to_gain: R^2 that the catalog has lost since training, the maximum that retraining can restore; None if
         it is unknown;
@@ -205,8 +206,9 @@ def _checks(drift: Mapping[str, Any], num_items: int) -> list[dict[str, Any]]:
 def _standing(before: Mapping[str, Any] | None, number: int) -> list[dict[str, Any]]:
     """Returns the standing reasons (see `verdict`) that the previous verdict contains.
 
-    For a verdict of an older sid_jax, which has no standing reasons, returns its checks whose thresholds were exceeded.
-    Reasons without a name, which older versions of sid_jax wrote, get the name, the text and the cause of their check.
+    Older versions of sid_jax wrote verdicts without standing reasons, or reasons without a name. For a verdict without
+    standing reasons, returns the checks whose thresholds were exceeded. Reasons without a name get the name, the text
+    and the cause of their check.
     """
     if before is None:
         return []

@@ -1,4 +1,4 @@
-"""Prints the result of an append: counts of items, how the new items fit, and changes of known items."""
+"""Prints the result of an append: counts of items, how the new items fit the quantizer, and changes of known items."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_NAMED = 3
 
 
 def show_version(messages: Messages, published: Published, made: Export, export: Path, out: Path) -> None:
-    """Prints the closing table and the files of `made`, the new version of `export`."""
+    """Prints the counts, the drift and the files of `made`, which is the new version of `export`."""
     title = f"Version {made.manifest['version']['number']} of {export}: {len(made.table):,} Semantic IDs"
     messages.closing(title, version_rows(made.manifest))
     if made.manifest["version"]["returned"]:

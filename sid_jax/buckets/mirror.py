@@ -55,9 +55,9 @@ def mirror_above(folder: Path) -> Mirror | None:
 class Mirror:
     """A local workdir and its copy in a bucket. The copy always has the state of the last `sync`.
 
-    Files in `workdir.json` are only appended to (metrics, events) or written once (checkpoints). The number of bytes
-    that `workdir.json` lists for a file therefore determines the file's content at the last `sync`, even while newer
-    content is being uploaded. JSON files may be replaced; each of them is valid by itself.
+    `workdir.json` lists the files and their numbers of bytes. JSON files may be replaced; each of them is valid by
+    itself. Other files are only appended to (metrics, events) or written once (checkpoints). The number of bytes of
+    such a file therefore determines its content at the last `sync`, even while newer content is being uploaded.
 
     Args:
       address: the workdir in the bucket.

@@ -143,8 +143,8 @@ def _moments(model: RQVAE, vectors: jax.Array, codes: jax.Array, counted: jax.Ar
     """
     inputs, reconstructions = model.compared(vectors, codes)
     errors = squared_error(inputs, reconstructions)
-    # If vectors have parts (the model has a layout), `compared` returns scaled vectors. Their mean is 0, and the
-    # features of a missing part are 0.
+    # The model has a layout if each vector consists of parts, such as text and image. `compared` then returns scaled
+    # vectors. Their mean is 0, and the features of parts that an item lacks are 0.
     away = inputs if model.layout is not None else inputs - model.mean[...][None]
     counted = counted.astype(jnp.float32)
     scalars = [jnp.sum(counted), jnp.sum(counted * errors), jnp.sum(counted * jnp.sum(jnp.square(away), axis=1))]

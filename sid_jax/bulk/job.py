@@ -36,8 +36,8 @@ FILES = {
     # Per part: the rows of `exact`, sorted; and their vectors in the same order, as raw float32.
     "exact_rows": ".npy",
     "exact_vectors": ".f32",
-    # Per group: the rows that got a new code tuple or a suffix, with their new codes, sorted by part. A group to which
-    # leaving rows of any group are assigned has a second such file, for these rows.
+    # Per group: the rows that got a new code tuple or a suffix, with their new codes, sorted by part. A group that gets
+    # leaving rows (see "leaving" below) has a second such file for these rows.
     "placed": ".arrow",
     # Per group: the leaving rows. They get another first code, since no ID under their own first code is free.
     "leaving": ".arrow",

@@ -72,7 +72,7 @@ def export_files(
 
     Args:
       workdir: the run's folder; the run's own data is not read.
-      out: destination: a new path or an empty folder. If the folder already has this export, only `finish` is called.
+      out: the destination, a new path or an empty folder. If it already has this export, only `finish` is called.
       inputs: files, folders or patterns, see `sid_jax.data.parts.vector_parts.list_parts`.
       ids_paths: for each file of vectors without ids, a file with one id per row.
       step: step of the checkpoint; None takes the best one of a finished run.
@@ -85,7 +85,8 @@ def export_files(
       messages: where text is printed; standard output if None.
 
     Raises:
-      UserError: if the run cannot be restored, the files cannot be used, or `out` or a program cannot be written.
+      UserError: if the run cannot be restored, the files cannot be used, or `out` or one of the `programs` cannot be
+        written.
     """
     # The import is here, since an append imports this module too, but does not need `sid_jax.training`.
     from sid_jax.training.restore import restore_model

@@ -23,7 +23,7 @@ COMMANDS = {
     "convert": "Write Semantic IDs, histories and items in the file formats of another tool.",
     "features": "Write Semantic IDs as row numbers of a ranker's embedding table.",
     "diff": "Compare the IDs of two exports.",
-    "sweep": "Search for settings with both distinct codes and a low reconstruction error.",
+    "sweep": "Search for settings that give both distinct codes and a low reconstruction error.",
 }
 
 

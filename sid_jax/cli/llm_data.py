@@ -1,4 +1,4 @@
-"""Writes training data for a language model that reads and writes Semantic IDs; docs/llm-data.md describes it.
+"""Writes training data for a language model that reads and writes Semantic IDs. docs/llm-data.md describes the data.
 
 Example:
   sid-jax llm-data exports/beauty --histories=sequences.txt --items=items.jsonl --out=data/beauty

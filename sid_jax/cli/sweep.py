@@ -1,4 +1,4 @@
-"""Searches for settings with both distinct codes and a low reconstruction error.
+"""Searches for settings that give both distinct codes and a low reconstruction error.
 
 Example:
   sid-jax sweep --config=embeddings --config.data.path=items.parquet --workdir=sweeps/items

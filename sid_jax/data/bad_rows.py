@@ -40,8 +40,8 @@ def finite_rows(
       where: the name of the vectors in error messages.
 
     Raises:
-      UserError: if `on_bad_rows` is invalid; if a row is not finite and not dropped; or if all rows would be dropped
-        without `allow_empty`.
+      UserError: if `on_bad_rows` is invalid; if a row is not finite and not dropped; or, without `allow_empty`, if all
+        rows would be dropped.
     """
     if on_bad_rows not in ON_BAD_ROWS:
         raise UserError(f"on_bad_rows is {on_bad_rows!r}; choose one of {', '.join(ON_BAD_ROWS)}")

@@ -156,9 +156,9 @@ def pair_counts(histories: Histories) -> scipy.sparse.csr_array:
 def cooccurrence_vectors(counts: scipy.sparse.csr_array, dimension: int) -> np.ndarray:
     """Returns `[N, C]` float32 vectors of length 1, which are similar for items that co-occur in histories.
 
-    The vectors are `U sqrt(S)`, scaled to length 1, of the truncated SVD `U S V^T` of the positive pointwise mutual
-    information of items and their neighbors in histories (Levy and Goldberg, Neural Word Embedding as Implicit Matrix
-    Factorization, NIPS 2014, sections 3.3 and 4.2). An item without neighbors has a vector of zeros.
+    The vectors are the rows of `U sqrt(S)`, scaled to length 1. `U S V^T` is the truncated SVD of the positive
+    pointwise mutual information of items and their neighbors in histories (Levy and Goldberg, Neural Word Embedding as
+    Implicit Matrix Factorization, NIPS 2014, sections 3.3 and 4.2). An item without neighbors has a vector of zeros.
 
     Args:
       counts: `[N, N]` from `pair_counts`.

@@ -26,10 +26,10 @@ def csv_source(path: Path) -> pa.NativeFile:
 
 
 def csv_format(path: Path, *, newlines: bool = False) -> pa_csv.ParseOptions:
-    """Returns Arrow's options for the separator of a .csv file: a comma, or else a semicolon or a tab.
+    """Returns Arrow's options for the separator of a .csv file: a comma, a semicolon or a tab.
 
-    Spreadsheet programs write semicolons in locales whose decimal separator is the comma. The first line decides: if it
-    has a comma, commas separate the columns.
+    The separator is the first of these three that the file's first line contains, and a comma if it contains none of
+    them. Spreadsheet programs write semicolons in locales whose decimal separator is the comma.
 
     Args:
       path: the file.

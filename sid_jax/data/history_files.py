@@ -145,7 +145,7 @@ def read_histories(
     on_unknown: str = "error",
     option: str = "",
 ) -> Histories:
-    """Reads histories from a file of any kind, which is recognized by its ending and its columns.
+    """Reads histories from a file of any kind. The file's ending and columns determine its kind.
 
     A table file, or a folder of them, is read by `read_interactions`. A .json file, gzipped or not, is
     `{user: [items in time order]}`, such as the `inter.json` of MiniOneRec and LC-Rec. A .tfrecord file, or a folder of

@@ -46,7 +46,7 @@ def read_item_list(path: Path, item_ids: np.ndarray, on_unknown: str = "error", 
       `[N]` bool.
 
     Raises:
-      UserError: if the file is missing or empty, or an item is not in the catalog and `on_unknown` is "error".
+      UserError: see `numbered_lines` and `known_items`.
     """
     lines = numbered_lines(path)
     names = [text for _, text in lines]

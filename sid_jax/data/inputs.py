@@ -46,15 +46,15 @@ def vector_set(
     """Returns N items and their vectors, as `data.load.load_vectors` does for files with the same content.
 
     Args:
-      vectors: see `arrays.as_vectors`; or a table with the columns that `settings.vector_column` and
+      vectors: anything that `arrays.as_vectors` accepts; a table with the columns that `settings.vector_column` and
         `settings.id_column` name; a mapping of item ids to vectors; a mapping of names to parts, see
         `join_parts.set_of_parts`; or a path, see `settings.path`. Float32 arrays are not copied, so they must not
         change while they are in use.
-      item_ids: see `arrays.as_ids`; or a path, see `settings.ids_path`; None for the ids that come with the vectors, or
-        for the row numbers if no ids come with them.
-      columns: additional columns of the items, see `arrays.as_table`: one row per item, in the order of the items, or
-        in any order if there is a column `settings.id_column`. If `vectors` is a path, `columns` may also be names of
-        columns of the files, see `settings.columns`.
+      item_ids: anything that `arrays.as_ids` accepts, or a path, see `settings.ids_path`. None takes the ids that come
+        with the vectors, or the row numbers if no ids come with them.
+      columns: additional columns of the items, as a table that `arrays.as_table` accepts. The table has one row per
+        item, in the order of the items, or in any order if it has a column `settings.id_column`. If `vectors` is a
+        path, `columns` may also be names of columns of the files, see `settings.columns`.
       histories: interaction histories, see `as_histories`, for IDs that also depend on co-occurrence; None for the
         histories that `settings.histories` names.
       cold: items that are excluded from training: `[N]` bool, item ids, or a path, see `settings.cold_items`.
@@ -136,7 +136,8 @@ def as_histories(
         the list); a mapping of user ids to such lists; an Arrow or pandas table with one row per interaction, in any
         order; `Histories` over any catalog; the path of a file, see `history_files.read_histories`; or a
         `HistoryFile`, which also names the columns.
-      item_ids: `[N]` ids of the catalog, int64 or object (str); items are matched by their text.
+      item_ids: `[N]` ids of the catalog, int64 or object (str). Ids of the histories and of the catalog are compared as
+        text.
       on_unknown: how items that are not in the catalog are treated: "error" rejects them, "drop" (or "skip") drops them
         and counts them in `Histories.num_unknown`.
       user_column, item_column, time_column: columns of tables. If a table in memory lacks the default `time_column` and

@@ -141,7 +141,7 @@ def at_ids(vectors: np.ndarray, own_ids: np.ndarray, ids: np.ndarray, name: str)
 
 
 def _silent_parts_missing(layout: Layout, vectors: np.ndarray) -> np.ndarray:
-    """Marks zero vectors of a unit-norm part as missing, unless the item has no other part.
+    """Marks zero vectors of unit-norm parts as missing, unless the item would then have no part.
 
     A zero vector has no direction. It is, for example, the vector of a text without words.
     """

@@ -28,8 +28,9 @@ def find_files(text: str, endings: Sequence[str], *, allow_empty: bool = False) 
     other endings are ignored; subfolders named like date=2026-01-31 are searched too.
 
     Raises:
-      UserError: if there are no files, if the name of a file outside a folder has none of the endings, or if a file's
-        content does not match its ending. With `allow_empty`, a folder that Spark has finished may have no files.
+      UserError: if there are no files, if a file that is given by a path or a pattern has none of the endings, or if
+        the content of a file does not match its ending. With `allow_empty`, a folder that Spark has finished may have
+        no files.
     """
     return [path for name in _names(text) for path in _find(name, endings, allow_empty)]
 

@@ -60,7 +60,9 @@ def load_vectors(
     resident_bytes: int | None = None,
     option: str = BAD_ROWS_OPTION,
 ) -> VectorSet:
-    """Returns the N items that get Semantic IDs, with finite float32 vectors `[N, D]`.
+    """Returns the N items that get Semantic IDs, with float32 vectors `[N, D]`.
+
+    The vectors are finite, except that NaN marks a part that an item lacks.
 
     Args:
       data_config: the `data` section of the config.

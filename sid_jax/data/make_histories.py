@@ -42,7 +42,7 @@ def histories_of_lists(
       on_unknown, option: see `known_items`.
 
     Raises:
-      UserError: if a user's items are not a list of ids, or an item is not in the catalog.
+      UserError: if a user's items are not a list of ids; see also `known_items`.
     """
     taken = [_items_of(each, user, where) for user, each in zip(users.tolist(), lists, strict=True)]
     offsets = offsets_of([len(each) for each in taken])
@@ -92,7 +92,7 @@ def histories_of_table(
       id, so the order of the rows has no effect. Without a time column, interactions stay in the order of the rows.
 
     Raises:
-      UserError: if the table is empty, a column has the wrong type, a value is null, or an item is not in the catalog.
+      UserError: if the table is empty, a column has the wrong type, or a value is null; see also `known_items`.
     """
     if not table.num_rows:
         raise UserError(f"{where}: has no rows; give one row per interaction")
@@ -153,7 +153,7 @@ def in_catalog(
       on_unknown, option: see `known_items`.
 
     Raises:
-      UserError: if an item of a history is not in the catalog and `on_unknown` is "error".
+      UserError: see `known_items`.
     """
     names = histories.item_ids.tolist()
     rows = catalog_rows(map(str, names), item_ids)[histories.items]

@@ -15,7 +15,7 @@ from sid_jax.data.parts.part import reading
 from sid_jax.errors import UserError
 
 ITEM_IDS_FILE, USER_IDS_FILE = "item_ids.parquet", "user_ids.parquet"
-# File names of a list of item ids, in order of preference. `convert` uses the first name.
+# File names of a list of item ids, in order of preference. `convert` writes a list under the first name.
 LISTS = (ITEM_IDS_FILE, "item_ids.txt")
 # Subfolders in which MiniOneRec and GRID write files of item numbers; the list of ids is in the folder above them.
 _SUBFOLDERS = ("info", "training", "evaluation", "testing")

@@ -33,9 +33,10 @@ def fit_part(name: str, values: Any, weight: float, *, unit_norm: bool) -> tuple
 
     Args:
       name: the part's name.
-      values: vectors, see `arrays.as_vectors`, in which a row of NaN (or None in a list) marks an item that lacks the
-        part; a column of N labels or lists of labels, in which None or an empty list marks such an item; or a column of
-        N numbers, in which None or NaN marks such an item.
+      values: one of the following:
+        - vectors, see `arrays.as_vectors`. A row of NaN, or None in a list, marks an item that lacks the part;
+        - a column of N labels or lists of labels. None or an empty list marks an item that lacks the part;
+        - a column of N numbers. None or NaN marks an item that lacks the part.
       weight: the part's weight, above 0.
       unit_norm: whether vectors are scaled to length 1. Vectors of labels are always scaled, and numbers are never
         scaled.
@@ -95,7 +96,7 @@ def label_lists(values: Any) -> list[Sequence[str]]:
 
 
 def labels_of(value: Any) -> Sequence[str]:
-    """Returns the distinct labels of an item: the elements of a list, or the parts of a text between vertical bars.
+    """Returns the distinct labels of an item: the elements of a list, or a text split at its vertical bars.
 
     A missing value or label, None or NaN, is ignored. Pandas writes NaN for a missing text.
     """

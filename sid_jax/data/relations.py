@@ -34,8 +34,8 @@ class Partners:
     def of(cls, counts: scipy.sparse.csr_array) -> Partners:
         """Returns the pairs of `[N, N]` co-occurrence counts from `data.collaborative.pair_counts`."""
         sums = np.cumsum(counts.data, dtype=np.float64)
-        # If the total would exceed int32, the weights are scaled down. The cumulative sums are rounded instead of the
-        # weights, since rounding would turn every scaled weight below 0.5 into 0.
+        # If the total would exceed int32, the weights are scaled down. The cumulative sums are rounded, but the weights
+        # are not, because every scaled weight below 0.5 would become 0.
         ends = np.rint(min(_UNIT, _LARGEST / sums[-1]) * sums).astype(np.int32)
         bounds = np.concatenate([[0], ends])[counts.indptr]
         return cls(counts.indices.astype(np.int32), ends, bounds.astype(np.int32))

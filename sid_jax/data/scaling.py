@@ -181,10 +181,10 @@ def moments(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns each feature's mean, its variance and the number of items that have it, each `[D]` float64.
 
-    The sums of squared differences from the means of blocks are merged (Chan, Golub and LeVeque, Updating Formulae and
-    a Pairwise Algorithm for Computing Sample Variances, 1979). Small variances are therefore not lost to rounding,
-    although the vectors are read only once. With a layout, items that lack a part do not count for the part's features;
-    for a part that no item has, all three results are 0.
+    Each block gives its sums of squared differences from its own means. These sums are merged (Chan, Golub and LeVeque,
+    Updating Formulae and a Pairwise Algorithm for Computing Sample Variances, 1979). Small variances are therefore not
+    lost to rounding, although the vectors are read only once. With a layout, items that lack a part do not count for
+    the part's features; for a part that no item has, all three results are 0.
     """
     counts, mean, squares = np.zeros((3, vectors.shape[1]))
     for block in _prepared_blocks(vectors, unit_norm, layout):

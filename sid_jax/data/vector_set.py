@@ -22,7 +22,7 @@ OWN_COLUMNS = ("codes", "semantic_id", "sid")
 
 @dataclasses.dataclass(frozen=True)
 class LeftOut:
-    """Rows of a user's vectors that are dropped because they hold NaN or infinite values.
+    """Rows of the input vectors that are dropped because they hold NaN or infinite values.
 
     Attributes:
       rows: positions of such rows among all rows, in ascending order.
@@ -60,7 +60,7 @@ class VectorSet:
       source: one line that says where the data came from.
       cold: `[N]` bool, items that are excluded from training; None if there are none.
       relations: relations of the training items from interaction histories; None if no loss needs them.
-      left_out: rows of the user's vectors that were dropped.
+      left_out: rows of the input vectors that were dropped.
       made_of: the SHA-256 of everything that vectors and relations are computed from, if this includes ratings or
         histories; otherwise "". It replaces the vectors in the fingerprint. Vectors from ratings or histories are
         computed by a truncated SVD, whose last bits vary with the machine and the number of threads.

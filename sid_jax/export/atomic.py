@@ -126,7 +126,8 @@ def is_taken(target: Path) -> bool:
 def refuse_taken(target: Path, unless: str = "") -> None:
     """Rejects a destination that `atomic_folder` could not replace, before any work is done.
 
-    A folder with a file named `unless` is accepted here, since `publish_once` may later find the same files in it.
+    If `unless` is given, it is the name of a file. A folder that has this file is accepted here, since `publish_once`
+    may later find the same files in the folder.
 
     Raises:
       UserError: if the destination is a file, a mount point or a folder that is not empty, or if a parent is a file.

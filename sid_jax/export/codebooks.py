@@ -1,7 +1,7 @@
 """Writes and reads the trained model as safetensors, and writes it in PyTorch's own format, without PyTorch.
 
-Weights have the names and the layout of a PyTorch model with an `encoder.network` and a `decoder.network` (Sequential
-of Linear layers, `[out, in]`) and `quantization_layers` of embeddings (`[K, Z]`).
+The weights have the names and shapes of a PyTorch model. Its `encoder.network` and `decoder.network` are `Sequential`
+modules of `Linear` layers with weights `[out, in]`. Its `quantization_layers` are embeddings with weights `[K, Z]`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def read_codebooks(
 def safetensors_bytes(
     weights: Mapping[str, np.ndarray], scaling: Mapping[str, np.ndarray], info: dict[str, Any]
 ) -> bytes:
-    """Returns the content of `codebooks.safetensors`, equal bytes for equal models; see `write_codebooks`."""
+    """Returns the content of `codebooks.safetensors`; see `write_codebooks`. Equal models have equal bytes."""
     codebooks = list(map(_float32, _codebooks(weights)))
     stacked = _stacked(codebooks)
     if isinstance(stacked, np.ndarray):

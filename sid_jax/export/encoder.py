@@ -1,7 +1,8 @@
 """Encodes vectors to codes and decodes codes to vectors, for batches of any size.
 
-Batches are padded to a few fixed shapes, and the model's arrays are arguments of one compiled function for encoding and
-one for decoding. Each of these shapes is therefore compiled once for all models of the same architecture.
+Batches are padded to a few fixed sizes. There are two compiled functions, one for encoding and one for decoding, and
+the model's arrays are arguments of these functions. Each function is therefore compiled once per size, for all models
+of the same architecture.
 """
 
 from __future__ import annotations

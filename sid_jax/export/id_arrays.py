@@ -16,8 +16,8 @@ from sid_jax.data.parts.torch_tensors import open_tensor
 from sid_jax.errors import UserError
 from sid_jax.messages import LOGGER
 
-# Name of the file that lists the first token id of each level. It is in the folder of a file of token ids; see
-# `sid_jax.formats`.
+# Name of the file that lists the first token id of each level. It is in the same folder as the file of the token ids;
+# see `sid_jax.formats`.
 VOCABULARY_FILE = "vocabulary.json"
 # Maximum number of codes per ID. An array with more columns has the shape [L, N], or does not contain Semantic IDs.
 _MOST_LEVELS = 256

@@ -35,7 +35,8 @@ from sid_jax.ids.convert import is_text
 # OpenOneRec writes <s_a_12>, RecTokens <item_L0_C12>.
 _TOKEN = re.compile(r"<(?:[A-Za-z]+_)+(?:L[0-9]+_C)?([0-9]{1,18})>")
 _JOINED_TOKENS = re.compile(rf"(?:{_TOKEN.pattern})+")
-# Separators between the codes of an ID that is text, for IDs that this package wrote and for lists that pandas wrote.
+# Separators between the codes of an ID that is text. This package writes such IDs as "12-4-91" or "12 4 91", and pandas
+# writes a list as "[12, 4, 91]".
 _BETWEEN_CODES = re.compile(r"[-,\[\]()\s]+")
 _WHOLE_CODE = re.compile(r"[0-9]{1,18}")
 # A hyphen that does not follow a digit is a minus sign.
@@ -55,8 +56,8 @@ _STARTS = {b"PAR1": ".parquet", b"\x93NUM": ".npy", b"PK\x03\x04": ".pt", b"{": 
 def kind_of(path: Path) -> str:
     """Returns the kind of a file: `INFO`, one of the endings `READABLE`, or "" if unknown.
 
-    The kind is the ending of the file's name, without .gz. If this ending is not in `READABLE`, the first bytes
-    determine the kind.
+    The kind is the ending of the file's name, without .gz. The kind of a .sem_ids file is ".json". If the ending is not
+    in `READABLE`, the first bytes determine the kind.
     """
     kind = ending(path, _GZIPPED).removesuffix(".gz")
     if kind == ".sem_ids":

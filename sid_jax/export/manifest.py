@@ -82,8 +82,8 @@ def read_manifest(folder: str | Path, *, verify: bool = False) -> dict[str, Any]
 
     Args:
       folder: the export.
-      verify: whether to read every file and compare its SHA-256, and the manifest's own digest. Otherwise only the
-        sizes are compared.
+      verify: whether to read every file and check its SHA-256, and to check the manifest's own digest. Otherwise only
+        the sizes of the files are checked.
 
     Raises:
       UserError: if the manifest is missing, is not the JSON that an export writes, or has another format version; or
@@ -107,7 +107,7 @@ def read_manifest(folder: str | Path, *, verify: bool = False) -> dict[str, Any]
 
 
 def content_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the manifest's content, without the entries that `write_manifest` adds, as read back from JSON."""
+    """Returns the manifest's content as JSON values, without the entries that `write_manifest` adds."""
     content = {name: value for name, value in manifest.items() if name not in _FRAME}
     return json.loads(json.dumps(content, allow_nan=False))
 

@@ -72,7 +72,7 @@ def load_program(path: Path, remedy: str) -> Callable[..., Any]:
 
     Args:
       path: a file with the result of `program_bytes`.
-      remedy: text for the error message that says what to do if the folder has no such file.
+      remedy: what to do if the folder has no such file; a part of the error message.
 
     Raises:
       UserError: see `load_encoder`.

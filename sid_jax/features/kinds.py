@@ -61,7 +61,8 @@ def fit_features(
       seed: seed of the hash, for the kind "random".
 
     Raises:
-      UserError: if there are too few rows, or SentencePiece is needed and not installed.
+      UserError: if the number of rows, the window or the seed is out of range, or if SentencePiece is needed and cannot
+        be trained or is not installed.
     """
     if num_rows < 2:
         raise UserError(f"--rows={num_rows} is too few; set at least 2")

@@ -93,7 +93,7 @@ def fit_ngrams(
       hashed: whether a hash determines the rows. N-grams that do not occur in `semantic_ids` then have rows too.
 
     Raises:
-      UserError: if a window is longer than an ID.
+      UserError: if the length of a window is not from 1 to L.
     """
     spans = _spans(kind, semantic_ids.shape[1], length)
     if hashed:

@@ -83,7 +83,7 @@ def convert(
       source: a table, an export's folder, or a file of IDs, see `read_id_table`.
       to: one of `FORMATS`.
       out: a new or empty folder. The name of the folder becomes the name of the data set, and a part of file names.
-      histories: see `SemanticIdTokenizer.fit`, or a path. Users with fewer than 3 interactions are dropped.
+      histories: as for `SemanticIdTokenizer.fit`, or a path. Users with fewer than 3 interactions are dropped.
       items: titles and other columns of items, see `IdTable.with_columns`, or a path to a table of items.
       vocabulary: number of the language model's own tokens, for tools that use token ids.
       on_unknown: for items of histories that are not in the table: "error" rejects them, "drop" drops them.

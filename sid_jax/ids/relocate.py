@@ -1,9 +1,9 @@
 """Relocation: makes Semantic IDs of L codes unique by moving items from crowded code tuples to free tuples nearby.
 
-A code tuple has as many *places* as its capacity. It is *crowded* if it has more items than places. Items normally keep
-their first code. Each first code is therefore processed independently, and a catalog of any size can be processed in
-parts with the same result. If a first code has more items than places, some of its items move to other first codes
-after all other items are placed.
+A code tuple has as many *places* as its capacity. A tuple with more items than places is *crowded*, and so are its
+items. Items normally keep their first code. Each first code is therefore processed independently, and a catalog of any
+size can be processed in parts with the same result. If a first code has more items than places, some of its items move
+to other first codes after all other items are placed.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from sid_jax.ids.matching import deferred_acceptance, first_in_group
 
 # Number of prefixes, over all items, that are processed together, which limits memory for any N.
 _PREFIXES_AT_ONCE = 2**21
-# Maximum length of the range of keys that are distinguished without sorting, divided by the number of keys.
+# If the range of keys is at most this number of times as long as the number of keys, distinct keys are found without
+# sorting.
 _SMALL_RANGE = 8
 # Each sorted run of added tuples is more than this number of times as long as the next run (see `Occupancy`).
 _RUN_RATIO = 4
-# Up to this number of possible tuples, the key of a tuple (`tuple_keys`) is its position in lexicographic order. With
-# more, the prefix is hashed.
+# Up to this number of possible tuples, the key of a tuple (`tuple_keys`) is its position in lexicographic order. If
+# more tuples are possible, the key contains a hash of the prefix.
 _LARGEST = 2**62
 
 
@@ -49,7 +50,7 @@ _ROUNDS = (*[Search(16, 2)] * 6, *[Search(32, 2)] * 4)
 # This search replaces the first of `_ROUNDS` for a first code with few crowded items. Exact costs take several times as
 # long as the search itself, and lower the error most if the nearest alternatives are free.
 _EXACT_ROUND = Search(16, 4, exact=True)
-# Maximum share of a first code's items that are crowded, for exact costs.
+# Exact costs are compared if at most this share of a first code's items is crowded.
 _FEW_CROWDED = 0.6
 
 
@@ -97,7 +98,7 @@ def relocate(
     capacity: int = 1,
     taken: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Makes code tuples unique: moves items to tuples near their own until at most `capacity` items have each tuple.
+    """Makes code tuples unique: moves items to tuples near their own until no tuple has more than `capacity` items.
 
     If at most `capacity` items have a tuple, they keep it. Otherwise, the items whose best free alternative costs most
     keep the tuple, and the other items move to free tuples under the same first code. If several items want the same
@@ -237,7 +238,7 @@ class Placing:
     def _place(self, rows: np.ndarray, first_codes: np.ndarray, search: Search, some_stay: bool) -> np.ndarray:
         """Moves rows to free tuples, except rows that keep their tuple; returns the rows that found no free tuple.
 
-        An item's own tuple is full, and therefore never an alternative: the items that keep it are already counted.
+        The items that keep a tuple are already counted, so an item's own tuple is full, and never an alternative.
         """
         codes, costs, own_costs = self._alternatives.tuples(rows, self.codes[rows], first_codes, search, self._full)
         costs = costs.astype(np.float64) - own_costs[:, None]

@@ -85,7 +85,7 @@ def build_trie(
     in_order = semantic_ids[order]
     changes = in_order[1:] != in_order[:-1]
     # For each depth, `starts` has the first row of each node in the sorted table. `ends` has the same rows and, as its
-    # last entry, the number of rows. The rows of node i are therefore ends[i] to ends[i + 1].
+    # last entry, the number of rows. The rows of node i are therefore ends[i] to ends[i + 1] - 1.
     starts, is_start = [np.zeros(1, np.intp)], np.arange(len(order)) == 0
     for level in range(len(sizes)):
         is_start[1:] |= changes[:, level]

@@ -106,8 +106,8 @@ def extend_ids(
 
     Args:
       scheme, codes, ids, sizes, alternatives, capacity: see `make_unique`; codes and ids are those of the new items.
-      published: `[M, L']`, the Semantic IDs of all other items, and retired IDs that must not be reused.
-      reusable: `[R, L']`, retired Semantic IDs that may be reused; optional.
+      published: `[M, L']`, the Semantic IDs of all other items, and the retired and former IDs that must not be reused.
+      reusable: `[R, L']`, retired and former IDs that may be reused; optional.
 
     Raises:
       UserError: if there are more new items than free IDs.

@@ -29,8 +29,8 @@ class Course:
       freeze_step: number of steps after which the quantizer is frozen.
       warmup_steps: number of warm-up steps of the quantizer's learning rates.
       settings: temperature, min_temperature and noise_scale.
-      settle_share: share of the noiseless steps. They are the last steps before `freeze_step`, in which no noise is
-        added to the choice of codes.
+      settle_share: number of noiseless steps, as a share of `freeze_step`. They are the last steps before
+        `freeze_step`. In these steps, no noise is added to the choice of codes.
       hold: whether parameters are frozen before `freeze_step`. If True, the encoder is frozen in the noiseless steps,
         and codebooks and decoder are frozen in the second half of them. If False, all learning rates fall to 0 at
         `freeze_step`.

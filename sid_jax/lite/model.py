@@ -49,7 +49,7 @@ class Model:
         """Reads the model of an export's folder.
 
         Raises:
-          ValueError: if the file is damaged, or this version does not know the kind of model.
+          ValueError: if the file is damaged, or this version of sid_jax does not know the kind of model.
           OSError: if the file cannot be read.
         """
         arrays, metadata = read_safetensors(folder / FILE)
@@ -69,7 +69,7 @@ class Model:
         For vectors with parts, NaN marks a part that an item lacks.
 
         Raises:
-          ValueError: if the shape is wrong, or values are not finite.
+          ValueError: if the shape or the dtype is wrong, or if values are not finite.
         """
         vectors = self._checked(vectors)
         codes = self.assign(self.latents(np.atleast_2d(vectors)))
@@ -79,7 +79,7 @@ class Model:
         """Returns the decoded vectors `[n, D]` float32 of codes `[n, L]`, or `[D]` of the codes `[L]` of one item.
 
         They approximate the item vectors before centering and division by `scale`. With `unit_norm`, they approximate
-        the item vectors that are normalized to length 1.
+        the item vectors after normalization to length 1.
         """
         codes = np.asarray(codes)
         vectors = self.decoded(np.atleast_2d(codes)) * self.scale + self._mean

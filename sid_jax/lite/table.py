@@ -80,7 +80,7 @@ class Table:
 
         Raises:
           KeyError: if no item has the Semantic ID.
-          ValueError: if it is not L codes, or several items share it (`items` returns all of them).
+          ValueError: if the Semantic ID does not have L codes, or several items share it (`items` returns all of them).
         """
         codes, levels = self._codes(semantic_id), self.semantic_ids.shape[1]
         if len(codes) != levels:

@@ -52,7 +52,7 @@ class LiteTokenizer:
         ID is not stored. The next append assigns it, unless another new item gets it first.
 
         Raises:
-          ValueError: if the vector cannot be encoded, see `Model.encode`, or no Semantic ID is free.
+          ValueError: if the vector cannot be encoded (see `Model.encode`), or if no Semantic ID is free.
         """
         codes = tuple(self.encode(vector).tolist())
         if self._made["scheme"] == "none":

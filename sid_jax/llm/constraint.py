@@ -94,8 +94,8 @@ class TokenTrie:
           tail: `[R, t]` int64, the last tokens of R rows, in order.
 
         Returns:
-          `[R]` each: the number of codes, from 0 (outside of an ID, or after codes that begin no ID) to L (a complete
-          ID); and the number of the node at that depth.
+          Two arrays `[R]`. The first one has the number of codes of the prefix: 0 outside of an ID and after codes that
+          begin no ID, and L after a complete ID. The second one has the number of the node at this depth.
         """
         rows, width = tail.shape
         if not width:

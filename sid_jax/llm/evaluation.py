@@ -86,7 +86,7 @@ def evaluate_generation(
       form: "text" for plain prompts; "chat" for prompts as user messages in the text tokenizer's chat template.
       split: "test" or "validation".
       num_beams: number of generated IDs per user. A user's list has at most this many items, unless items share IDs.
-      max_history: maximum number of items in a prompt; of a longer history, the prompt has the last items.
+      max_history: maximum number of items in a prompt. If a history is longer, the prompt has the latest items.
       batch_size: users per call of the model.
       users: number of users, drawn at random; None for all users.
       exclude_seen: whether items of a user's history are excluded from all lists.

@@ -21,13 +21,14 @@ _COMPLETE = 0.5
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rows:
-    """E rows of one split, in the order of the files.
+    """E rows of one split, in the order in which they are written to files.
 
     Attributes:
       tasks: `[E]` int8, positions in the list of tasks.
       users: `[E]` int64, the number of each row's user in the histories; -1 for a row about a single item.
       first, last: `[E]` int64. The history is the interactions from `first` up to, but not including, `last`, and the
-        interaction `last` is the answer. For a row about a single item, `first` and `last` are the row of the item.
+        interaction `last` is the answer. For a row about a single item, `first` and `last` are both the item's row
+        number in the ID table.
       wording: `[E]` int64, random numbers that choose among a task's prompts.
     """
 

@@ -117,7 +117,10 @@ def prompt(task: str, **fields: str) -> str:
 
 
 def as_text(task: str, question: str) -> str:
-    """Returns a prompt in the form "text". It ends with a line break, unless it consists of IDs alone."""
+    """Returns a prompt for training data of the form "text" (docs/llm-data.md).
+
+    The prompt ends with a line break, unless it consists of IDs alone.
+    """
     return question if TASKS[task].whole else f"{question}\n"
 
 

@@ -39,7 +39,8 @@ class IdTokens:
       vocabulary: the T tokens of the codes.
       num_content_levels: number of levels, without the suffix.
       markers: texts of the tokens before and after each ID; "" for no token.
-      marker_ids: token ids of the two markers; -1 for no marker. New markers have token ids before those of the codes.
+      marker_ids: token ids of the two markers; -1 for no marker. Markers that `add_tokens` adds have token ids before
+        those of the codes.
       codewords: the codewords `[T', Z]` of the tokens except those of a suffix; None if the source has only IDs.
     """
 
@@ -92,8 +93,9 @@ def id_tokens(
       source: the folder of `sid-jax tokens`; an export's folder or a file of IDs, see `read_id_table`; a
         `SemanticIdTokenizer`, an `Export` or an `IdTable`; or `IdTokens`, which are returned unchanged.
       tokenizer: the language model's text tokenizer, to which the tokens were added. It determines the token ids. If it
-        is None, the token ids are read from the folder, or else begin at `first_id`.
-      first_id: token id of the first token if `tokenizer` is None, for a model that is trained from scratch.
+        is None, a folder of `sid-jax tokens` determines them; the token ids of any other source begin at `first_id`.
+      first_id: token id of the first token, for a model that is trained from scratch; ignored if `tokenizer` is given,
+        or for a folder of `sid-jax tokens`.
       pattern: the pattern of the tokens' text, see `Vocabulary`; ignored for a folder of `sid-jax tokens`, which
         states its pattern.
       markers: see `IdTokens`.

@@ -242,7 +242,7 @@ def _report(messages: Messages, summary: dict[str, Any], folder: Path, forms: Se
         table.add_row(name, *(f"{counts[split]:,}" for split in SPLITS))
     messages.show(table)
     if left_out := summary["users_left_out"]:
-        messages.line(f"Dropped {counted(left_out, 'user')} with fewer than {LEAST_INTERACTIONS} items")
+        messages.line(f"Dropped {counted(left_out, 'user')} with fewer than {LEAST_INTERACTIONS} interactions")
     messages.line(f"The rows are in {folder}: {', '.join([*forms, SUMMARY_FILE, CARD_FILE])}")
     call = f"sid_jax.llm.fine_tune(model, tokenizer, {str(folder)!r})"
     messages.line(

@@ -148,9 +148,10 @@ def r2_by_part(layout: Layout, errors: np.ndarray, spreads: np.ndarray) -> dict[
 
 
 def kmeans_r2(inputs: np.ndarray, sizes: Sequence[int]) -> list[float]:
-    """Returns the R^2 of residual k-means for each depth: k-means of the inputs `[N, D]`, of the residuals, and so on.
+    """Returns, for each depth d = 1 to L, the R^2 of residual k-means of the inputs `[N, D]` with d levels.
 
-    The codebooks are initialized with random items, and fitted to the same inputs in 10 iterations.
+    Level 1 is k-means of the inputs. Each further level is k-means of the residuals of the level before it. The
+    codebooks are initialized with random items, and fitted to the same inputs in 10 iterations.
     """
     residual = inputs - inputs.mean(axis=0)
     spread = float(np.square(residual, dtype=np.float64).sum()) or 1.0

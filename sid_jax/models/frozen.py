@@ -1,4 +1,4 @@
-"""Parameters that are frozen from a traced step on, without the cost of their gradient."""
+"""Freezes parameters while a traced condition holds; their gradient is then not computed."""
 
 from __future__ import annotations
 

@@ -129,7 +129,10 @@ class MLP(nnx.Module):
 
 
 def apply_linear(layer: nnx.Linear, inputs: jax.Array, *, mixed: bool = False) -> jax.Array:
-    """Returns `[..., D] @ kernel + bias`, at the highest precision unless `mixed`, so that training matches export."""
+    """Returns `[..., D] @ kernel + bias`.
+
+    Unless `mixed`, the matrix product has the highest precision, so that training and export compute the same values.
+    """
     outputs = matmul(inputs, layer.kernel[...], jax.lax.Precision.HIGHEST, mixed=mixed)
     if layer.bias is None:
         return outputs

@@ -37,7 +37,7 @@ class RQVAEOutput:
 
 
 class RQVAE(nnx.Module):
-    """Autoencoder whose latent vector is a sum of L codewords (Rajput et al., 2305.05065, section 3.1).
+    """Autoencoder that quantizes the latent vector to a sum of L codewords (Rajput et al., 2305.05065, section 3.1).
 
     Args:
       num_features: D, features of an input vector.
@@ -178,7 +178,7 @@ class RQVAE(nnx.Module):
 
         Args:
           vectors: `[..., D]`, unscaled.
-          key: PRNG key of dropout and of the quantizer's noise; None disables both.
+          key: PRNG key of dropout, part dropout and the quantizer's noise; None disables all three.
           decoder_gradient: factor on the gradient from the decoder to quantizer and encoder; may be traced.
           mixed: whether matrix products of encoder and decoder round their operands to bfloat16; codes are always
             assigned in float32.

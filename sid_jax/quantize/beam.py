@@ -12,7 +12,8 @@ from sid_jax.quantize.nearest import Codebooks, largest_few, sum_codewords
 
 # Code tuples `[B, C, L]` int32, and their squared distances `[B, C]` float32.
 Codes = tuple[jax.Array, jax.Array]
-# On a CPU, up to `_MOST_BY_GROUPS` highest scores are searched in groups of `_GROUP` scores.
+# On a CPU, the search for the highest scores divides the scores into groups of `_GROUP`, if at most `_MOST_BY_GROUPS`
+# scores are wanted.
 _GROUP, _MOST_BY_GROUPS = 32, 32
 # Up to this number of codes per level, inner products of codewords are computed for all pairs of levels.
 _FEW_CODES = 1024

@@ -1,4 +1,4 @@
-"""Codebook updates other than gradient steps: moving averages (EMA), dead-code resets, SimVQ's linear map."""
+"""Operations on codebooks: updates by moving averages (EMA), resets of dead codes, and SimVQ's linear map."""
 
 from __future__ import annotations
 

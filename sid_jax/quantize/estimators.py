@@ -158,14 +158,14 @@ def code_embeddings(weights: Sequence[jax.Array], tables: Sequence[jax.Array]) -
     The result is the product of an assignment and a table. For a one-hot assignment, it equals a look-up bit for bit;
     for a soft assignment, it is a mixture of embeddings. Unlike a look-up, it has gradients to both factors: the table
     learns the embedding of a code, and the quantizer learns which code would have given the model a lower loss. A model
-    can therefore train the quantizer end to end. The weights determine by which method: the straight-through estimator;
-    noise on the choice of codes, which keeps codes in use early in training and falls to 0 (Fu et al., DIGER,
-    2601.19711); or mixtures with a falling temperature (Li et al., UniGRec, 2601.17438).
+    can therefore train the quantizer end to end. The weights determine the method of this training: the
+    straight-through estimator; noise on the choice of codes, which keeps codes in use early in training and falls to 0
+    (Fu et al., DIGER, 2601.19711); or mixtures with a falling temperature (Li et al., UniGRec, 2601.17438).
 
     Args:
-      weights: for each of the L levels `[..., K]`, `QuantizerOutput.weights`: one-hot or soft, depending on the
-        quantizer's method, `hard` and noise.
-      tables: for each level `[K, F]`, parameters of the model.
+      weights: L arrays `[..., K]`, one per level, from `QuantizerOutput.weights`. They are one-hot or soft, depending
+        on the quantizer's method, `hard` and noise.
+      tables: L arrays `[K, F]`, one per level, which are parameters of the model.
 
     Raises:
       ValueError: if a table's row count differs from its level's number of codes, or there are not L tables.

@@ -18,8 +18,8 @@ def code_scores(residuals: jax.Array, codebook: jax.Array) -> jax.Array:
     """Returns the score of each code for each residual, `[..., K]` float32. The nearest code has the highest score.
 
     The score of codeword c for residual r is `2 r.c - |c|^2`. The squared distance is `|r|^2` minus the score. `|r|^2`
-    is omitted, since it is the same for every code: it cannot change the order, and adding it would only round the
-    scores.
+    is omitted, since it is the same for every code and cannot change the order of the codes. Adding it would only cause
+    rounding errors.
 
     Args:
       residuals: `[..., Z]`.

@@ -34,7 +34,8 @@ _LEAVES_AT_ONCE = 4096
 # Number of items scored together. Their scores must fit into a CPU's cache. Without this limit, memory would grow with
 # the catalog.
 _ITEMS_AT_ONCE = 16_384
-# From this number of items on, a list on a CPU comes from a shortlist, unless exact scores of all items are requested.
+# From this number of items on, only a shortlist of items gets exact scores on a CPU, unless the caller requests exact
+# scores of all items.
 _SHORTLIST_FROM = 100_000
 
 
@@ -92,7 +93,8 @@ class ModelRanker:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns lists that are as long as possible: if a search finds too few items, a second search uses more beams.
 
-        With `exact=False`, a large catalog on a CPU is searched by a shortlist: see `models.shortlist`.
+        With `exact=False`, only a shortlist of the items of a large catalog gets exact scores on a CPU: see
+        `models.shortlist`.
 
         Args:
           batch, count, exclude: see `recommend`.

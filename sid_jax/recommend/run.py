@@ -1,4 +1,4 @@
-"""Runs the command `recommend`: trains a recommender, compares it with baselines, and prints sample lists."""
+"""Runs the command `recommend`: trains a recommender, compares it with baselines, and prints examples of lists."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
 
     Args:
       config: from `sid_jax.recommend.config`, or from a file in `configs/`.
-      workdir: folder for the training run (in a folder named after the model's kind), the IDs if the run trains a
-        quantizer, the trained recommender (in the folder `recommender`, which `sid_jax.load` reads), and
-        `results.json`.
+      workdir: folder for all files of the run. The training run is in a subfolder that is named after the model's kind.
+        The trained recommender is in the subfolder `recommender`, which `sid_jax.load` reads. The metrics are in
+        `results.json`. If the run trains a quantizer, its IDs are also in the workdir.
       console: where to print; standard output if None.
 
     Returns:
@@ -100,7 +100,7 @@ def _run(config: ConfigDict, workdir: Path, console: Console) -> list[Evaluation
 
 
 def prepare_task(config: ConfigDict, workdir: Path, console: Console) -> Task:
-    """Returns the config's task. If `config.ids` is "rqvae", trains a quantizer, unless the workdir has its IDs."""
+    """Returns the config's task. If `config.ids` is "rqvae", trains a quantizer, unless the workdir already has IDs."""
     trained_ids = train_ids(config, workdir, console) if config.ids == "rqvae" else None
     return load_task(config, trained_ids)
 
@@ -127,7 +127,7 @@ def train_configured(
 
 
 def ask_for_last_items(config: ConfigDict, task: Task, ranker: Ranker, messages: Messages | None = None) -> Evaluation:
-    """Evaluates a recommender on every user's last item, with seen items excluded and with seen items allowed.
+    """Evaluates a recommender on every user's last item twice: with seen items excluded, and with seen items allowed.
 
     The result is the evaluation by the rule that `config.eval.exclude_seen` sets. Its attribute `other` is the
     evaluation by the opposite rule.

@@ -124,7 +124,7 @@ def matrix(lists: pa.Array) -> np.ndarray:
 
 
 def read_rows(gathered: Gathered, rows: np.ndarray) -> pa.Table:
-    """Returns these rows of the ID table, in ascending order and once each, without the column `sid`."""
+    """Returns the given rows of the ID table, each once and in ascending order, without the column `sid`."""
     rows, pieces, first = distinct(rows), [], 0
     for path in table_files(gathered.folder):
         file = pq.ParquetFile(path)

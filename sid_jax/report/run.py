@@ -224,8 +224,8 @@ def _training_note(gathered: Gathered, plots: dict[str, Any]) -> str:
         return "The run was too short for curves: its metrics were written only once or twice."
     steps = max(records["step"][-1] for records in training.values() if records)
     return (
-        f"{steps:,} steps. Losses are means over the steps between two records; the other metrics are computed over "
-        "all training items, except that R² may be computed over a random sample of them."
+        f"{steps:,} steps. Losses are means over the steps between two points of a curve; the other metrics are "
+        "computed over all training items, except that R² may be computed over a random sample of them."
     )
 
 

@@ -30,7 +30,7 @@ class Figure:
       question: a short question, used as the title.
       value: the value of the metric, as text.
       beside: what the metric measures, and a value to compare it with.
-      grade: "good", "fair", "weak", or "none" if there is no threshold.
+      grade: "good", "fair" or "weak"; "none" for a metric that is not graded.
       remedy: what to do if the grade is not good.
     """
 

@@ -34,7 +34,7 @@ def print_front(messages: Messages, trials: Sequence[Trial], front: Sequence[Tri
     failed = sum(trial.state == "failed" for trial in ended)
     title = (
         f"Pareto front of {len(ended)} trials ({failed} failed): the trials for which no other trial is at least as "
-        f"good in both distinct codes / items (at most {most:.4f}) and R^2, and better in one of them"
+        f"good in both metrics and better in one.\nThe distinct rate is at most {most:.4f}"
     )
     table = Table(title=title, title_justify="left")
     for name in ("trial", "distinct rate", "R^2"):

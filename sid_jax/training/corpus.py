@@ -90,7 +90,7 @@ class StreamedCorpus:
       vectors: `[N, D]` float32, memory-mapped.
       relations: co-occurrences of the items; None if no loss uses them.
       mesh: the devices.
-      seed: seed of the epochs' order.
+      seed: seed of the order of the epochs, and of the draws of partners.
       batch_size: B.
     """
 
@@ -161,7 +161,7 @@ def _gather(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnames="seed")
 def _draw_for_steps(seed: int, partners: Partners, items: jax.Array, steps: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Draws a partner for each of the items `[S, B]`, the batches of S steps; returns what `draw_partners` returns."""
+    """Draws a partner for each item in the batches `[S, B]` of S steps. Returns the results of `draw_partners`."""
     return jax.vmap(lambda step, batch: draw_partners(stream_key(seed, "partners", step), partners, batch))(
         steps, items
     )

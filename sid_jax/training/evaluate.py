@@ -1,4 +1,4 @@
-"""Evaluates a state on the whole corpus: codes, reconstruction, and agreement of training codes and exported codes."""
+"""Evaluates a training state on all items: codes, reconstruction, and agreement of codes in training and in export."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ NEAR_TIE = 1e-5
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Codes and metrics of the whole corpus under one state.
+    """Codes and metrics of all items under one training state.
 
     Attributes:
       codes: `[N, L]`, the codes that export assigns, in the smallest unsigned dtype.
       metrics: values by name. `num_items`, `codebook_size`, and the metrics of `sid_jax.metrics.codes.code_figures` are
-        over all items. The metrics listed here may be computed over a sample; `num_measured` is then the number of
+        over all items. The metrics listed below may be computed over a sample; `num_measured` is then the number of
         items of the sample.
         r2: 1 - squared error / squared distance to the mean, both summed over the same items and all features, in the
           space of `RQVAE.compared`;
         mse: the mean squared error per feature;
         cosine: the mean cosine between an input and its reconstruction;
-        near_ties: the share of items with a code whose margin is below 1e-5 of the residual's squared norm, so that
-          rounding might change the code;
+        near_ties: the share of items with a code whose margin (see `code_margins`) is below 1e-5, so that rounding
+          might change the code;
         r2_by_part: for vectors with parts, r2 of each part by its name, over the items that have the part;
         agreement: the share of items whose `codes` equal those of a training forward pass with the noise of the last
           step.
@@ -71,7 +71,7 @@ def evaluate(
     mesh: Mesh,
     sample: np.ndarray | None = None,
 ) -> Evaluation:
-    """Evaluates a state on all items; `vectors` is the unscaled corpus, `[N, D]` float32.
+    """Evaluates a training state on all N items; `vectors` are their unscaled vectors, `[N, D]` float32.
 
     Items are sharded over the devices, and every process gets the metrics of all items. `most` is the
     `max_distinct_rate` of the vectors. Metrics that need more than codes are computed over the items whose row numbers
@@ -113,7 +113,7 @@ def evaluate(
 
 
 def measured_rows(num_items: int, seed: int) -> np.ndarray | None:
-    """Returns the row numbers of a random sample of 65,536 items, in order; None if there are not more items."""
+    """Returns the sorted row numbers of a random sample of 65,536 items; None if there are at most 65,536 items."""
     if num_items <= _MEASURED_ITEMS:
         return None
     return np.sort(stream_rng(seed, "evaluation").choice(num_items, _MEASURED_ITEMS, replace=False))
@@ -124,8 +124,9 @@ def _in_blocks(
 ) -> Iterator[tuple[int, list[np.ndarray]]]:
     """Applies `measure` to blocks of arrays `[N, ...]`; yields each block's first row number and the results.
 
-    Blocks are sharded over the devices, and have `size` rows; None stands for 2048, or for N if N is smaller. The last
-    block is padded by repeating its last item, so that all blocks use the same compiled program.
+    Blocks are sharded over the devices. A block has `size` rows, rounded up to a multiple of the number of devices. If
+    `size` is None, it is 2048, or N if N is smaller. The last block is padded by repeating its last item, so that all
+    blocks use the same compiled program.
     """
     num_items = len(arrays[0])
     size = -(-(size or min(_ITEMS_A_CALL, num_items)) // mesh.size) * mesh.size

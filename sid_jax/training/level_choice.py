@@ -110,7 +110,10 @@ def _share(keys: np.ndarray) -> float:
 def _coordinates(
     config: ConfigDict, data: VectorSet, rows: np.ndarray, fitted: np.ndarray, rng: np.random.Generator
 ) -> jax.Array:
-    """Returns the scaled vectors of `rows` along the principal axes of the rows `fitted`: `[n, 64]`, or `[n, D]`."""
+    """Returns the scaled vectors of `rows`, `[n, D]`.
+
+    If D is above 64, returns their coordinates along 64 principal axes of the rows `fitted`, `[n, 64]`.
+    """
     how = {name: config.data[name] for name in ("unit_norm", "center", "standardize")}
     sample = take_rows(data.vectors, fitted)
     scaling = fit_scaling(sample, **how, layout=data.layout)

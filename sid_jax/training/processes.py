@@ -2,8 +2,8 @@
 
 Each process runs the whole program on its own devices, with one mesh over the devices of all processes. All processes
 make the same decisions, since they have the same settings, data and metrics. Information that only one process has,
-such as a signal or a file error, is shared here: if one process stopped alone, the others would wait for it in their
-next collective.
+such as a signal or a file error, is shared here. Otherwise, a process could stop alone, and the others would wait for
+it in their next collective.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class SharedFlag:
 
         `here` is whether this process raises the flag. With one process, the result is the flag of this call.
         With several processes, the devices combine the flags of a call after the training steps that they are running.
-        To wait for this result would stall training, so the result of the previous call is returned.
+        Waiting for this result would stall training, so the result of the previous call is returned.
         """
         if jax.process_count() == 1:
             return here

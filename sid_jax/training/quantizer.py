@@ -83,7 +83,7 @@ def train_quantizer(
     started: float | None = None,
     exported: bool = False,
 ) -> TrainedRun | None:
-    """Trains a quantizer on vectors up to the config's last epoch.
+    """Trains a quantizer on vectors, for the number of epochs in the config.
 
     With a workdir, training resumes from the last checkpoint. A run that is killed and resumed gives the same result as
     an uninterrupted run, bit for bit. SIGTERM and Ctrl-C save a checkpoint and end the training. Without a workdir,

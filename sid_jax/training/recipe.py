@@ -123,7 +123,10 @@ class Recipe(BaseRecipe):
         )
 
     def quantize(self, params: nnx.State, statistics: nnx.State, batch: jax.Array, step: jax.Array) -> QuantizerOutput:
-        """Runs encoder and quantizer on a batch of partners (co-occurring items); the keys differ from `forward`'s."""
+        """Runs encoder and quantizer on a batch of partners (co-occurring items).
+
+        The PRNG keys differ from those of `forward`.
+        """
         model = self.merged(params, statistics)
         encoder_key, noise_key = jax.random.split(stream_key(self.seed, "partner_forward", step))
         latents = model.encoder(model.inputs(batch), encoder_key, mixed=self.mixed)

@@ -50,8 +50,8 @@ def num_epochs_of(train: ConfigDict, num_examples: int) -> float:
 def settle_share_of(train: ConfigDict, num_items: int) -> float:
     """Returns `train.settle_share`. If the setting is "auto", it is 0.25 for up to 100,000 items, and 0.4 for more.
 
-    Steps with a frozen encoder take less time. They have no augmentation, so the network memorizes a small catalog in
-    these steps, and reconstructs new items worse.
+    It is the share of steps, at the end of a run, in which the encoder is frozen. These steps take less time. They have
+    no augmentation, so the network memorizes a small catalog in these steps, and reconstructs new items worse.
     """
     if train.settle_share != AUTO:
         return train.settle_share

@@ -173,7 +173,7 @@ def train_steps(
 
     Args:
       recipe, state: the recipe of the run and the current state, which is donated.
-      vectors: `[N, D]`, the corpus, on every device.
+      vectors: `[N, D]`, the vectors of the training items, on every device.
       relations: co-occurrences of the items, on every device; None if no loss uses them.
       order, num_steps, mesh: see `scan_steps`.
 

@@ -56,8 +56,8 @@ def claimed_workdir(
     """Returns a context manager that claims a workdir for this run, so that no other command can train in it.
 
     In a new workdir, the resolved config and the fingerprint of the data are written. In the workdir of an existing
-    run, they are compared with the config and the fingerprint of this run. With several processes, the first process
-    does this for all.
+    run, the recorded config and fingerprint are compared with the given ones. If there are several processes, only the
+    first process writes and compares.
 
     Args:
       workdir: the run's folder.

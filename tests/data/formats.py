@@ -1,4 +1,4 @@
-"""Writers of every supported file format of vectors."""
+"""Writers of the supported file formats of vectors, except `.pt`."""
 
 from __future__ import annotations
 

@@ -64,7 +64,8 @@ def test_every_run_gives_the_same_bits():
 
 
 def test_histories_of_one_form_have_vectors_though_many_singular_values_are_equal():
-    # Each of 60 users has five items that no other user has. ARPACK of SciPy 1.17 fails for this matrix.
+    # Each of 60 users has five items that no other user has. ARPACK of SciPy 1.17 fails for the matrix of these
+    # histories.
     counts = pair_counts(as_histories(list(np.arange(300).reshape(60, 5)), np.arange(300)))
     found = cooccurrence_vectors(counts, 64)
     assert found.shape == (300, 64) and np.isfinite(found).all()

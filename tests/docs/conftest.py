@@ -88,7 +88,10 @@ def readme(real_cache, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def place(readme, real_cache, tmp_path, monkeypatch):
-    """A function that fills a page's folder: small files, and README runs and exports that the page does not make."""
+    """A function that fills a page's folder.
+
+    The folder gets small files, and those runs and exports of the README that the page does not make itself.
+    """
 
     def make(page: Path) -> Path:
         monkeypatch.setenv("SID_JAX_CACHE", str(real_cache))

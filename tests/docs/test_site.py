@@ -1,4 +1,4 @@
-"""The documentation site: `mkdocs build --strict`, and what it has to contain."""
+"""The documentation site: `mkdocs build --strict` succeeds, and the site has the required content."""
 
 import re
 from pathlib import Path

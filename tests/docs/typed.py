@@ -1,4 +1,4 @@
-"""Runs typed commands in this process, or checks that they can be started."""
+"""Runs command lines of the documentation in this process, or checks that they can be started."""
 
 from __future__ import annotations
 

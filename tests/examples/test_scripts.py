@@ -1,4 +1,4 @@
-"""The scripts in examples/ work with shorter training, and write the files that they name."""
+"""The scripts in examples/ work with shorter training, and the exports that they write can be loaded."""
 
 from __future__ import annotations
 

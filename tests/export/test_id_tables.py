@@ -229,7 +229,7 @@ def test_files_that_are_missing_or_of_another_kind_are_refused(tmp_path):
     codes, numbers = np.arange(300).reshape(100, 3), np.arange(100)
     np.savez_compressed(tmp_path / "whole.npz", semantic_ids=codes, item_numbers=numbers)
     whole = (tmp_path / "whole.npz").read_bytes()
-    # A truncated archive, an archive with a damaged header of an entry, and one with damaged compressed content.
+    # A truncated archive, an archive in which the header of an entry is damaged, and one with damaged compressed data.
     for content in (whole[:-30], b"PK\x03\x05" + whole[4:], whole[:100] + bytes(60) + whole[160:]):
         (tmp_path / "damaged.npz").write_bytes(content)
         refused(tmp_path / "damaged.npz", "not a readable .npz file")

@@ -1,4 +1,4 @@
-"""N-grams by hand: the rows of the embedding table for each item, and for unknown n-grams."""
+"""The rows of the embedding table for items and for unknown n-grams, compared with rows that were found by hand."""
 
 import hypothesis.extra.numpy as hnp
 import numpy as np

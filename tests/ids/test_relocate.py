@@ -134,7 +134,7 @@ def test_codes_that_are_unique_are_left_alone_and_nothing_is_asked():
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 80), st.integers(0, 2**32 - 1), st.integers(1, 3))
 def test_the_items_of_some_first_codes_come_out_as_among_all(num_items, seed, at_once):
-    """Large catalogs are processed in parts, and each part is processed without the items of the other parts."""
+    """A large catalog is processed in groups of first codes, each without the items of the other groups."""
     sizes = (4, 5, 5)
     positions, codes, ids = world(num_items, sizes, seed)
     codes = codes.copy()

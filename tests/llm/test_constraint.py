@@ -78,7 +78,7 @@ def allowed_by_definition(tokens, answer, before, *, num_ids, text):
 
 
 def random_case(seed):
-    """Draws the tokens of a random table, rows of tokens that may end in a part of an ID, and a prompt length."""
+    """Draws the tokens of a random table, rows of tokens that may end in an incomplete ID, and a prompt length."""
     random = np.random.default_rng(seed)
     sizes = random.integers(1, 6, random.integers(1, 5)).tolist()
     number = random.integers(1, 25)

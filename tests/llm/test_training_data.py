@@ -1,4 +1,4 @@
-"""Training data for language models: its rows and files. No training row has a test target."""
+"""Rows and files of training data for language models. A user's training rows do not have the user's last two items."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from sid_jax.models.rqvae import RQVAE
 from sid_jax.tokens.write import write_tokens
 
 SIZES, FEATURES, NUM_ITEMS = (8, 4, 16), 12, 300
-# The token id of the first ID token: the text tokenizers in tests/tokens/test_tokenizers.py have 300 tokens, 0 to 299.
+# The token id of the first ID token. The text tokenizers in tests/tokens/test_tokenizers.py have the ids 0 to 299.
 FIRST_ID = 300
 
 

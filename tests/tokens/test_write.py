@@ -61,7 +61,7 @@ def test_a_table_in_many_files_gives_as_many_with_the_same_rows(made, tmp_path):
     for name in ("ids.parquet", "ids.csv", "trie.npz", "manifest.json"):
         (tmp_path / "export" / name).unlink()
     for number, rows in enumerate((table.slice(0, 120), table.slice(120, 0), table.slice(120))):
-        # In exports of earlier versions, these files are in the folder of the export itself.
+        # Earlier versions of sid_jax wrote these files into the folder of the export itself.
         pq.write_table(rows, tmp_path / "export" / shard_name(number, 3).removeprefix("ids.parquet/"))
     manifest = json.loads((export / "manifest.json").read_text())
     write_manifest(tmp_path / "export", {name: manifest[name] for name in ("semantic_ids", "schema", "codebooks")})

@@ -1,4 +1,4 @@
-"""Vectors of a small catalog, and the settings of a run on these vectors that takes a second."""
+"""Vectors of a small catalog, and the settings of a one-second run on these vectors."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""IDs that depend on histories: excluded interactions have no effect, and included ones do."""
+"""IDs depend on the interactions in histories, except on excluded interactions."""
 
 import io
 
@@ -26,7 +26,10 @@ def console():
 
 @pytest.fixture
 def config(config, tmp_path):
-    """A config with histories: each half of the users has its own half of the items, unrelated to the vectors."""
+    """A config with histories, in which each half of the users interacts with its own half of the items.
+
+    The two halves of the items are unrelated to the vectors.
+    """
     config.data.histories.source = "sequences"
     config.data.histories.path = str(tmp_path / "sequences.txt")
     config.data.collaborative_dimension = 2
@@ -47,7 +50,10 @@ def write(config, sequences):
 
 
 def separation(codes):
-    """Among pairs of items with the same first code, the share of pairs in the same group; chance is one half."""
+    """The share of the pairs of items with the same first code in which both items are in the same group.
+
+    The chance level is one half.
+    """
     same = codes[:, None, 0] == codes[None, :, 0]
     np.fill_diagonal(same, False)
     group = np.arange(NUM_ITEMS) % 2
@@ -62,7 +68,7 @@ def test_first_codes_follow_who_takes_what(config, tmp_path, console):
 
 
 def neighbors_in_group(vectors):
-    """The share of items that are in the same group as their nearest neighbor; chance is one half."""
+    """The share of items that are in the same group as their nearest neighbor; the chance level is one half."""
     distances = np.square(vectors[:, None] - vectors[None]).sum(-1)
     np.fill_diagonal(distances, np.inf)
     group = np.arange(NUM_ITEMS) % 2

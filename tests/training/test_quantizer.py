@@ -68,8 +68,8 @@ def test_settings_that_are_derived_from_the_number_of_items_are_told(config, tmp
 
 def test_in_mixed_precision_codes_are_as_good_and_those_of_training_are_those_of_export(config, tmp_path, console):
     config.model.quantization_method = "gumbel_softmax"
-    # The last part of a run in mixed precision has float32 precision. With this share, it would start at step 75. The
-    # precision can change only every 10 steps, between compiled calls, so the last part starts at step 70.
+    # In mixed precision, the steps with a frozen encoder use float32. With this share, these steps would start at step
+    # 75. The precision can change only between compiled calls, which have 10 steps each, so they start at step 70.
     config.train.settle_share = 0.25
     measured = {}
     for precision in ("float32", "bfloat16"):
@@ -84,7 +84,8 @@ def test_in_mixed_precision_codes_are_as_good_and_those_of_training_are_those_of
 
 
 def test_a_large_catalog_is_only_evaluated_at_the_end_but_saved_before(config, tmp_path, console, monkeypatch):
-    # With a "small catalog" of 10 items, these 300 items get 1.9 epochs, which are 9 steps.
+    # A catalog of more than 10 items now counts as large. A run on these 300 items then has 1.9 epochs, which are 9
+    # steps.
     monkeypatch.setattr(schedules, "_SMALL_CATALOG", 10)
     monkeypatch.setattr(schedules, "_FEWEST_STEPS", 1)
     config.train.update({"num_epochs": "auto", "log_every_steps": 1})

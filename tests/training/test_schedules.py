@@ -174,6 +174,6 @@ def test_gumbel_softmax_has_more_epochs_of_auto_and_its_settings_in_epochs_keep_
     usual, gumbel = (durations(preset(name), 12_101) for name in ("embeddings", "embeddings:gumbel"))
     assert (usual.num_steps, gumbel.num_steps) == (24 * 24, 45 * 24)
     assert usual.warmup_steps == gumbel.warmup_steps == 4 * 24
-    # Eight times as many items as a small catalog has: an eighth of 8^(1/4) as many epochs.
+    # 640,000 is eight times 80,000, so the number of epochs is 45 times 8^(-3/4). An epoch has 1,250 steps.
     large = durations(preset("embeddings:gumbel"), 640_000)
     assert large.num_steps == round(45 * 8**-0.75 * 1250)

@@ -62,7 +62,7 @@ def test_partners_are_the_same_on_1_and_8_devices_and_their_loss_is_in_the_whole
     # 12, since each of the 12 features has a mean square of 1.
     rest = one["loss"] - one["reconstruction_loss"] - one["codebook_loss"] - 0.25 * one["commitment_loss"]
     assert rest[:70].mean() == pytest.approx(float(0.1 * 12 * one["contrastive_loss"][:70].mean()), rel=0.02)
-    # In the last part of a run, the contrastive loss is not part of the loss.
+    # At the end of a run, the contrastive loss is not part of the loss.
     np.testing.assert_allclose(rest[80:], 0, atol=1e-3)
 
 

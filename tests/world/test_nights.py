@@ -60,7 +60,7 @@ def first(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run_of_items(tmp_path_factory):
-    """The folder of a run that has too few codes for its items, and the messages of the run."""
+    """A folder with `run`, a run that has too few codes for the items in `items.npy`; and the messages of the run."""
     folder, random = tmp_path_factory.mktemp("run"), np.random.default_rng(0)
     config = default_config()
     config.model.update({"num_levels": 2, "codebook_size": 8, "hidden_dimensions": (8,), "latent_dimension": 4})

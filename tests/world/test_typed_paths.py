@@ -48,7 +48,7 @@ def write_interactions(path, rows):
 
 
 def spark(folder, write, *parts):
-    """Writes a folder of parts as Spark does, with other files that such a folder may have, such as checksums."""
+    """Writes the files of a Spark folder: one for each of `parts`, and files without data, such as checksums."""
     for number, content in enumerate(parts):
         write(folder / f"part-{number:05}.parquet", content)
         (folder / f".part-{number:05}.parquet.crc").write_bytes(b"crc")

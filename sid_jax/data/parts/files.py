@@ -1,4 +1,4 @@
-"""Reads ids from separate files: text files with one id per line, or .npy arrays."""
+"""Reads item ids from a file that contains no vectors: a text file with one id per line, or a .npy array."""
 
 from __future__ import annotations
 

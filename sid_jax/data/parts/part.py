@@ -33,7 +33,7 @@ class Part:
       num_rows: number of rows.
       first_item: number of rows before this part in all files together.
       row_groups: for a Parquet file, the numbers of the first row group and of the row group after the last one.
-      ids_path: the file of the ids, if they are not in `path`; "" otherwise, also if ids are row numbers.
+      ids_path: the file of the ids; "" if the ids are in `path` or are row numbers.
       ids_offset: position of the first id in `ids_path`: a row number in a .npy file, a byte offset in a text file.
       left_out: rows that are skipped, counted from `first_row`, in ascending order.
       num_features: for a format in which vectors may differ in length, the number D of features that each vector must

@@ -20,7 +20,8 @@ from sid_jax.data.parts.tables import Arrow, Parquet
 from sid_jax.errors import UserError
 from sid_jax.wording import counted
 
-# Maximum number of rows of a part. Only a row group of a Parquet file, which is not split, may have more rows.
+# Maximum number of rows of a part. Only a part that is a row group of a Parquet file may have more rows, since row
+# groups are not split.
 _ROWS_A_PART = 2**18
 _KINDS: dict[str, Kind] = {
     ".npy": Npy(),
@@ -45,7 +46,7 @@ class VectorParts:
       num_features: D.
       columns: names of columns, for files that have them.
       ids_are_row_numbers: whether ids are row numbers, counted over all files.
-      layout: layout of vectors that consist of named parts, some of which an item may lack; None for other vectors.
+      layout: layout of vectors that consist of item parts, such as text and image; None for other vectors.
       nan_rows: whether a row of only NaN is valid. In a file of one item part, such a row marks an item that lacks the
         part.
     """
@@ -128,7 +129,7 @@ class VectorParts:
             yield ids.take(pa.array(_kept(part, first, len(ids)))) if part.left_out else ids
 
     def all_rows(self, number: int, rows: int) -> Iterator[tuple[int, pa.Array, np.ndarray]]:
-        """Yields a part's blocks, dropped rows included: the position of a block in the part, its ids and vectors."""
+        """Yields a part's blocks, including dropped rows: for each block, its position in the part, ids and vectors."""
         part = self.parts[number]
         ids_file = IdReader(part.ids_path, part.ids_offset, part.first_row) if part.ids_path else None
         read = 0
@@ -195,7 +196,7 @@ def list_parts(
       id_column, vector_column: names in files that have columns or named arrays.
       ids_paths: for each file without ids of its own, a text file with one id per line, or a .npy file; patterns are
         accepted. Without any path, or with only "", the ids of such files are row numbers.
-      rows: maximum number of rows of a part; only a row group of a Parquet file, which is not split, may have more.
+      rows: maximum number of rows of a part. Only a part that is a row group of a Parquet file may have more rows.
       allow_empty: whether the files may hold no rows at all; the result then has no parts.
 
     Raises:

@@ -40,8 +40,8 @@ def encode_texts(
 
     Args:
       texts: N texts, of any length; a lone surrogate is replaced by U+FFFD.
-      encoder: "wordllama" (D = 256; the model is part of the Python package, so nothing is downloaded), or see
-        `find_encoder`.
+      encoder: "wordllama", or another encoder that `find_encoder` accepts. wordllama has D = 256. Its model is part of
+        the Python package wordllama, so nothing is downloaded.
       cache_dir: a folder, in whose subfolder `text` the vectors are cached. "" for the default cache folder, see
         `cache_folder`; None for no cache.
 

@@ -36,8 +36,8 @@ class Encoder:
 
     Attributes:
       name: the name that the user gave it, for messages.
-      identity: key of cached vectors: everything that the vectors depend on except the text, such as name and version.
-        None if it is unknown; vectors are then not cached.
+      identity: key of cached vectors, such as the encoder's name and version. Encoders with the same key give the same
+        vectors for the same texts. None if it is unknown; vectors are then not cached.
       load: returns the function that encodes texts; `load` is called only if a text's vector is not cached.
     """
 
@@ -50,11 +50,12 @@ def find_encoder(encoder: str | Encode) -> Encoder:
     """Returns the encoder for a function, or for a value of the setting `text_encoder`.
 
     Args:
-      encoder: "wordllama"; the user's own function; the import path of such a function, "module:function", where the
-        module may be in the current folder; the folder of a BERT model, which runs in JAX ("folder@bfloat16" for mixed
-        precision); or the name or folder of any other sentence-transformers model. A function takes a list of n texts
-        and returns an array `[n, D]`. The cache key of its vectors contains the function's attribute `version` (text or
-        a number) if there is one, otherwise the source of the function's module.
+      encoder: one of five forms. (1) "wordllama". (2) The user's own function, which takes a list of n texts and
+        returns an array `[n, D]`. (3) The import path of such a function, "module:function". The module may be in the
+        current folder. (4) The folder of a BERT model, which runs in JAX. "folder@bfloat16" selects mixed precision.
+        (5) The name or folder of any other sentence-transformers model. For a function, the cache key of the vectors
+        contains the function's attribute `version` (text or a number). Without this attribute, it contains a digest of
+        the source of the function's module.
 
     Raises:
       UserError: if there is no such encoder.

@@ -28,13 +28,13 @@ def content_of(
     cold: np.ndarray,
     remedy: str = "set --config.quantizer.data.path to",
 ) -> np.ndarray | None:
-    """Loads the content vectors with `load_content` if the model, the scores of cold items or the test need them.
+    """Loads the content vectors with `load_content` if the model, cold items or the evaluation need them.
 
-    Returns None if nothing needs vectors, or if the config names no vectors and the test does not need them. In the
-    second case, a warning says how to name them: `remedy`, followed by "the vectors".
+    Returns None if nothing needs vectors, or if the config names no vectors and the evaluation does not need them. In
+    the second case, a warning says how to name them: `remedy`, followed by "the vectors".
 
     Raises:
-      UserError: if the test needs vectors and the config names none, or if an item has no vector.
+      UserError: if the evaluation needs vectors and the config names none, or if an item has no vector.
     """
     wanted = uses_content(config, bool(cold.any()))
     if not needs_content(config) and not (wanted and names_content(config)):
@@ -49,7 +49,7 @@ def content_of(
 
 
 def needs_content(config: ConfigDict) -> bool:
-    """Returns whether a run's test needs content vectors."""
+    """Returns whether a run's evaluation needs content vectors."""
     return bool(config.eval.cold_slots) or not set(OF_CONTENT).isdisjoint(config.eval.baselines)
 
 
@@ -85,7 +85,7 @@ def content_settings(config: ConfigDict) -> ConfigDict:
 
 
 def _uses_in_test(config: ConfigDict) -> list[str]:
-    """Returns the uses of content vectors in a run's test, each with the setting that requests it."""
+    """Returns the uses of content vectors in a run's evaluation, each with the setting that requests it."""
     baselines = [name for name in config.eval.baselines if name in OF_CONTENT]
     slots = (
         [f"scores of cold items (config.eval.cold_slots={config.eval.cold_slots})"] if config.eval.cold_slots else []

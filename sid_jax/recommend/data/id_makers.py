@@ -40,8 +40,8 @@ def make_ids(
       num_levels: L, the number of codes before the suffix.
       num_codes: K of each level.
       seed: seed of all random draws.
-      cold: `[N]` bool, items that are excluded when the center and the centroids are fitted; None if there are
-        none.
+      cold: `[N]` bool, the cold items, which are excluded when the mean vector and the centroids are computed; None if
+        there are none.
 
     Raises:
       ValueError: if the shapes do not match.
@@ -72,7 +72,7 @@ def lsh_ids(
 ) -> np.ndarray:
     """Returns codes by locality-sensitive hashing (Rajput et al., 2305.05065, section 4.2): `[N, L]` int32.
 
-    Each level has log2(K) random hyperplanes through the center of the catalog. Each bit of an item's code tells
+    Each level has log2(K) random hyperplanes through the mean vector of the catalog. Each bit of an item's code tells
     on which side of a hyperplane the item lies. The first hyperplane gives the lowest bit.
 
     Args:

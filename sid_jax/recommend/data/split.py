@@ -93,7 +93,7 @@ def leave_one_out(histories: Histories, cold: np.ndarray | None = None) -> Split
 def refuse_seen_targets(split: Split) -> None:
     """Raises a UserError if more than half of the test targets are seen items.
 
-    A test that excludes seen items counts these targets as misses.
+    If seen items are excluded from the lists, these targets count as misses.
     """
     test = split.test
     if test.mostly_seen:
@@ -118,7 +118,7 @@ def choose_cold_items(histories: Histories, amount: float, seed: int) -> np.ndar
       `[N]` bool.
 
     Raises:
-      UserError: if the amount is not above 0, or not below the number of distinct last items.
+      UserError: if the amount is 0 or less, or at least the number of distinct last items.
     """
     targets = np.unique(histories.items[histories.offsets[1:][histories.lengths > 0] - 1])
     if not 0 < amount < max(1, len(targets)):
@@ -139,8 +139,8 @@ def _without_items(histories: Histories, unwanted: np.ndarray) -> Histories:
 def _examples(histories: Histories, known: Histories, back: int) -> EvaluationExamples:
     """Returns one example for each user whose history in `known` is not empty.
 
-    `histories` has the whole histories, and `known` a part of each of them. The target is the item at index `-back` of
-    the user's whole history.
+    `histories` has the whole histories. `known` has, for the same users, the items that the model may read. The target
+    is the item at index `-back` of the user's whole history.
     """
     asked = known.lengths > 0
     targets = histories.items[histories.offsets[1:][asked] - back]

@@ -34,7 +34,7 @@ class Evaluation:
       name: name of the recommender.
       exclude_seen: whether items of a user's history were excluded from the list.
       lists: `[E, 50]` int32 row numbers of items, the best first, padded with -1.
-      places: `[E]` int32, rank of the target in its list, from 1; 0 if it is not in the list.
+      places: `[E]` int32, rank of a user's target in the user's list, from 1; 0 if the target is not in the list.
       metrics: means over users, and coverage and entropy of all lists together.
       other: the evaluation of the same users under the other rule; None if there is none.
     """

@@ -1,4 +1,4 @@
-"""Text output of a recommender's test: tables with intervals, and recommendation lists with titles."""
+"""Text output of a recommender's evaluation: tables with intervals, and recommendation lists with titles."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def wrapped(cell: str, width: int, columns: int) -> str:
     Args:
       cell: such as "0.0648 (0.0612–0.0684)".
       width: number of characters of the console.
-      columns: number of columns with such cells, beside one column of names.
+      columns: number of columns with such cells. The table also has one column of names.
     """
     # The edge and the padding of a cell take 3 characters. An interval has 13 characters, or 15 with parentheses.
     room = (width - _NAMES) // columns - 3

@@ -60,7 +60,7 @@ class CodeEmbedding(nnx.Module):
 
     Args:
       sizes: K of each of the L levels.
-      features: F.
+      features: F, the size of an embedding.
       dtype: dtype of looked-up embeddings; the parameters are float32.
       rngs: random number generators of the embeddings.
     """

@@ -22,8 +22,8 @@ class Decoder(nnx.Module):
     An item's input is the sum of its codes' embeddings, so a history of W items has W positions instead of W * L. The
     next item's ID is generated from the hidden state after an item. At each level, a feed-forward network reads the sum
     of the hidden state, a level embedding and a linear map of the embeddings of the codes generated so far. The logits
-    are the inner products of its output with the embeddings of the level's codes. Training predicts the next item at
-    every position of a history. During generation, each beam runs only this small network, not the transformer.
+    are the inner products of the network's output with the embeddings of the level's codes. Training predicts the next
+    item at every position of a history. During generation, each beam runs only this small network, not the transformer.
 
     The division into a transformer over items and a small network over an item's codes follows RQ-Transformer (Lee et
     al., 2203.01941, section 3.2), with a feed-forward network instead of the depth transformer.

@@ -100,7 +100,7 @@ class EncoderDecoder(nnx.Module):
         return jnp.stack(losses), jnp.float32(codes.shape[0])
 
     def begin(self, histories: HistoryBatch, catalog: Catalog) -> tuple[Any, Beams]:
-        """Returns the state that all beams share, and one beam per user: the start token and empty caches.
+        """Returns the state that all beams share, and one beam per user, with the start token and empty caches.
 
         The shared state has each decoder block's keys, values and padding bias of the history.
         """

@@ -20,7 +20,9 @@ from sid_jax.recommend.models.layers import (
 
 
 class HistoryEncoder(nnx.Module):
-    """A causal pre-norm transformer, with a learned attention bias per distance. A row may hold several histories.
+    """A causal pre-norm transformer, with a learned attention bias per distance.
+
+    A row of a batch may hold several histories.
 
     Args:
       features: F, features of the item embeddings and of the output.

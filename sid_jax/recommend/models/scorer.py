@@ -18,8 +18,8 @@ from sid_jax.recommend.models.layers import split_key
 class Scorer(nnx.Module):
     """A transformer over item vectors, which are also its output layer (SASRec, Kang and McAuley, 1808.09781).
 
-    It is trained with the cross-entropy over the whole catalog, or a sample of it, instead of one negative per item as
-    in the paper. This gives much better recommendations (Klenitskiy and Vasilev, 2309.07602).
+    Its loss is the cross-entropy over the whole catalog, or over a sample of it. The loss of the paper has only one
+    negative item per target, and leads to much worse recommendations (Klenitskiy and Vasilev, 2309.07602).
 
     Args:
       items: the item vectors.

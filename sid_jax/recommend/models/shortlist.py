@@ -20,7 +20,7 @@ from sid_jax.recommend.models.layers import MASKED
 # Number of principal directions of the item vectors. With 64 directions for vectors of 256 features, a shortlist of 256
 # out of 12,101 items contains on average .9999 of the ten best items (docs/serving.md).
 _FEATURES = 64
-# Size of a group of adjacent items. Top-k compares only the best score of each group, 1/16 of all scores.
+# Size of a group of adjacent items. Top-k compares only the best score of each group, and thus 1/16 of all scores.
 _GROUP = 16
 # Number of items scored together: their scores must fit into a CPU's cache.
 _BLOCK = 4096

@@ -70,8 +70,8 @@ def test_each_item_is_cold_in_one_of_as_many_runs_as_make_up_all(ratings):
 def test_what_is_cold_is_the_share_that_was_asked_for(share, ratings):
     runs = np.stack([cold_items(ratings, share, run, 0) for run in range(2 * int(1 / share))])
     np.testing.assert_allclose(runs.sum(axis=1), share * NUM_ITEMS, atol=1)
-    # The items are divided at random into disjoint groups. Each of these runs has another group as cold items, so no
-    # item is cold twice.
+    # The items are divided at random into disjoint groups. In each of these runs, a different group is cold, so no item
+    # is cold twice.
     assert runs[: int(1 / share)].sum(axis=0).max() == 1
 
 

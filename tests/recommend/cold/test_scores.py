@@ -109,7 +109,8 @@ def test_the_score_by_hand():
     model, histories, known, cold = worlds()
     back_off = BackOff(sharpness=3.0, history_share=0.4, decay=0.5, prefix_weight=0.25, prefix_levels=1)
     scores = cold_scores(model, histories, known, cold, jnp.asarray(CONTENT), back_off, num_beams=10)
-    # In the IDs of warm items, the first code 0 has two second codes, 0 and 1. Each of the first codes 1 and 2 has one.
+    # In the IDs of warm items, two second codes follow the first code 0, and one second code follows each of the first
+    # codes 1 and 2.
     model_says = {0: 0.2 * 0.5, 1: 0.2 * 0.5, 2: 0.5, 3: 0.3}
     for row, had in enumerate(({3: 1.0}, {0: 1 / 3, 2: 2 / 3})):
         for column, item in enumerate((4, 5, 6)):

@@ -100,7 +100,8 @@ class Noise(nnx.Module):
 def fitted():
     """A blend before and after the fit, a function that makes a ranker with a blend, and the examples of the fit.
 
-    In the histories, each item is the successor of the item before it. The model's scores are random.
+    In the histories, each item's number is 1 more than that of the item before it, modulo N. The model's scores are
+    random.
     """
     random = np.random.default_rng(0)
     lists = [(start + np.arange(5)) % N for start in random.integers(N, size=200)]

@@ -94,9 +94,10 @@ class _Files(NamedTuple):
 def load_amazon(source: str, path: str = "", cache_dir: str = "", *, core: int = 5) -> Products:
     """Returns products and interaction histories from the first of these sources that applies.
 
-    1. `path`, if given: a folder with the files of reviews and metadata under their original names, in the layout of
-       any edition, gzipped or not; or a prepared folder as `_read_prepared` reads it. If the folder cannot be used, an
-       error is raised. Data from original files is cached, and prepared again if one of the files changes.
+    1. `path`, if given. It is a prepared folder as `_read_prepared` reads it, or a folder with the files of reviews and
+       metadata under their original names. These files may have the layout of any edition, and may be gzipped. If the
+       folder cannot be used, an error is raised. Data from original files is cached, and prepared again if one of the
+       files changes.
     2. The prepared cache.
     3. The addresses of the data's authors, fetched with TensorFlow Datasets and prepared into the cache.
 

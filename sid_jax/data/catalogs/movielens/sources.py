@@ -54,7 +54,7 @@ class Edition(NamedTuple):
         change.
       download: the zip. Its digest is from TensorFlow Datasets; for 10M and 32M, which TensorFlow Datasets lacks, the
         digest is the MD5 that GroupLens publishes with the zip.
-      read: reads a folder or zip in the size's layout.
+      read: function that reads a folder or zip in the layout that GroupLens uses for this size.
       seconds: time limit of the download, in seconds.
     """
 
@@ -105,9 +105,9 @@ def load_movielens(path: str = "", cache_dir: str = "", size: str = "100k") -> M
     """Returns MovieLens from the first of these sources that applies.
 
     1. `path`, if given: a folder or zip in GroupLens' layout. If it cannot be used, an error is raised.
-    2. The prepared cache.
-    3. For 100K, the copy in the wheel of the `recbole` package, fetched with pip and prepared into the cache.
-    4. GroupLens' own zip, fetched with TensorFlow Datasets and prepared into the cache.
+    2. The cache, if an earlier call has written the data to it.
+    3. For 100K, the copy in the wheel of the `recbole` package. It is fetched with pip and written to the cache.
+    4. GroupLens' own zip. It is fetched with TensorFlow Datasets and written to the cache.
 
     Args:
       path: the user's folder or zip, or "".

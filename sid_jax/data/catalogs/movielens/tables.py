@@ -27,17 +27,17 @@ _TITLE = re.compile(r"(?P<title>.*?)\s*\((?P<year>\d{4})\)(?:\s*\(V\))?")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MovieLens:
-    """The films, users and ratings of one MovieLens size; the tables do not depend on which copy was read.
+    """The films, users and ratings of one MovieLens size. All sources, such as a zip and the cache, give equal tables.
 
     Attributes:
       items: `item_id` int64 `[N]`, ascending; `title`, `year` ("" where unknown) and `genres`
         ("Animation|Children's|Comedy"), each object (str) `[N]`.
-      users: `user_id` int64 `[U]`, ascending; `age` int64 (for 1M object (str), an age group such as "18-24"); `gender`
-        ("M", "F"), `occupation` and `zip_code`, each object (str) `[U]`. For sizes other than 100K and 1M, users have
-        only ids.
-      ratings: `user_id`, `item_id`, `rating` and `timestamp`, each int64 `[R]` (for sizes other than 100K and 1M,
-        `rating` is float64, since there are half stars), sorted by user, then time, then position in the file. A
-        user's "last" rating is the last of the user's rows, even if times are equal.
+      users: `user_id` int64 `[U]`, ascending; `age` int64 `[U]`; `gender` ("M", "F"), `occupation` and `zip_code`, each
+        object (str) `[U]`. For 1M, `age` is object (str): an age group such as "18-24". For sizes other than 100K and
+        1M, users have only ids.
+      ratings: `user_id`, `item_id`, `rating` and `timestamp`, each int64 `[R]`. For sizes other than 100K and 1M,
+        `rating` is float64, since there are half stars. The rows are sorted by user, then time, then position in the
+        file. A user's "last" rating is the last of the user's rows, even if times are equal.
       source: one line that says where the data came from.
     """
 
@@ -157,7 +157,10 @@ def unreadable(path: Path, error: Exception) -> UserError:
 
 
 def rows_of(text: str, separator: str, width: int, where: str) -> list[list[str]]:
-    """Returns the fields of each line; raises UserError with the line's number unless there are `width` fields."""
+    """Returns the fields of each line.
+
+    Raises UserError, with the line's number, if a line does not have `width` fields.
+    """
     # splitlines() is not used, since it also splits Latin-1 text at characters other than line feeds.
     rows = [line.rstrip("\r").split(separator) for line in text.rstrip("\r\n").split("\n")]
     for line, row in enumerate(rows, 1):
