@@ -20,7 +20,7 @@ from sid_jax.ids.table import IdTable
 from sid_jax.messages import Messages
 from sid_jax.tokens.vocabulary import Vocabulary
 
-# A history is split into training items, a validation target and a test target, so it needs at least three items.
+# A history is split into training items, a validation target and a test target.
 LEAST_INTERACTIONS = 3
 SPLITS = ("train", "valid", "test")
 # Number of rows after which the progress bar moves.

@@ -41,7 +41,7 @@ def with_items(table: IdTable, items: Any) -> IdTable:
 
 
 def enough_histories(histories: Any, table: IdTable, on_unknown: str) -> tuple[Histories | None, int]:
-    """Returns the histories of users with 3 or more items, and the number of other users.
+    """Returns the histories of users with 3 or more interactions, and the number of other users.
 
     Without histories, the result is (None, 0).
     """
@@ -51,6 +51,7 @@ def enough_histories(histories: Any, table: IdTable, on_unknown: str) -> tuple[H
     enough = taken.lengths >= LEAST_INTERACTIONS
     if not enough.any():
         raise UserError(
-            f"no user has the {LEAST_INTERACTIONS} items that training, validation and test need; give longer histories"
+            f"no user has the {LEAST_INTERACTIONS} interactions that training, validation and test need; give longer "
+            "histories"
         )
     return taken.keep_users(enough), int((~enough).sum())

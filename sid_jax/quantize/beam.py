@@ -163,12 +163,12 @@ def _best(scores: jax.Array, width: int) -> tuple[jax.Array, jax.Array, jax.Arra
     return best, place // size, place % size
 
 
-def _top_k(scores: jax.Array, count: int) -> Codes:
+def _top_k(scores: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     best, place = jax.lax.top_k(scores, count)
     return best, place
 
 
-def _top_k_by_groups(scores: jax.Array, count: int) -> Codes:
+def _top_k_by_groups(scores: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     """Returns the same as `jax.lax.top_k` for scores `[B, M]`, and takes less time on a CPU if `count` is small.
 
     Each of the highest scores is in one of the `count` groups with the highest maxima, so only these groups are sorted.

@@ -221,7 +221,7 @@ def test_torcheasyrec(written):
             "needs unique IDs: items 'b7' and 'a1' have the same",
         ),
         ("flashrec", {}, {"histories": TAKEN}, "flashrec has no file of histories"),
-        ("lcrec", {}, {"histories": {"ann": ["b7", "a1"]}}, "no user has the 3 items"),
+        ("lcrec", {}, {"histories": {"ann": ["b7", "a1"]}}, "no user has the 3 interactions"),
         ("lcrec", {}, {"histories": {"ann": ["b7", "a1", "zz"]}}, "item 'zz' is not in the catalog"),
         ("recbole", {"item_ids": ["a\tb", "c"]}, {}, "item 'a\\tb' cannot be a token of RecBole"),
         ("recbole", {"item_ids": ["", "c"]}, {}, "item '' cannot be a token of RecBole"),

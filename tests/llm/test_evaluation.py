@@ -95,7 +95,7 @@ def test_what_cannot_be_asked_is_refused(ready):
         evaluate_generation(model, tokenizer, histories, tokens, split="train")
     with pytest.raises(UserError, match="there is no task"):
         evaluate_generation(model, tokenizer, histories, tokens, task="next", num_beams=2)
-    with pytest.raises(UserError, match="no user has the 3 items"):
+    with pytest.raises(UserError, match="no user has the 3 interactions"):
         evaluate_generation(model, tokenizer, [["item-1"]], tokens)
 
 

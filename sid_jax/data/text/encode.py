@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import platform
-import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from sid_jax.cache import cache_folder
 from sid_jax.data.text.encoders import Encode, Encoder, find_encoder
 from sid_jax.data.text.template import clean
 from sid_jax.errors import UserError, reason
+from sid_jax.messages import LOGGER
 
 # Number of texts per call of the encoder, and number of texts whose vectors are written to the cache together.
 _BATCH = 512
@@ -137,10 +137,10 @@ def _keep(cache: VectorCache, texts: list[str], vectors: np.ndarray) -> VectorCa
     try:
         cache.add(texts, vectors)
     except OSError as error:
-        print(
-            f"text vectors cannot be cached, and will be computed again next time: {error.strerror or error}: "
-            f"{error.filename or ''}",
-            file=sys.stderr,
+        LOGGER.warning(
+            "text vectors cannot be cached, and will be computed again next time: %s: %s",
+            error.strerror or error,
+            error.filename or "",
         )
         return None
     return cache

@@ -193,12 +193,12 @@ def test_what_has_no_version_is_not_kept(tmp_path: Path):
     assert len(list(tmp_path.rglob("*.parquet"))) == 1
 
 
-def test_a_folder_that_cannot_be_written_is_said_once_and_the_vectors_are_there(tmp_path: Path, capfd, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_said_once_and_the_vectors_are_there(tmp_path: Path, caplog, monkeypatch):
     monkeypatch.setattr(encode, "_KEPT_TOGETHER", 1)
     (tmp_path / "text").write_text("")
     vectors = encode_texts(["a", "ab"], "wordllama", cache_dir=str(tmp_path))
     assert vectors.shape == (2, 256)
-    assert capfd.readouterr().err.count("text vectors cannot be cached") == 1
+    assert caplog.text.count("text vectors cannot be cached") == 1
 
 
 def test_a_killed_encoder_goes_on_where_it_was(module: Path, tmp_path: Path):
