@@ -108,6 +108,12 @@ def test_histories_say_which_items_are_taken_together(folder):
     assert abs(figures(folder, "mixed.npy", histories="sequences.txt")["together_beyond_chance"][0]) < 0.05
 
 
+def test_histories_without_pairs_of_items_are_an_error_without_settings_of_training(folder):
+    (folder / "short.txt").write_text("0 1 2 3\n1 4 5 6\n")
+    with pytest.raises(UserError, match="at most 3 positions apart; give longer histories"):
+        figures(folder, "ids.npy", histories="short.txt")
+
+
 def test_labels_with_bars_between_and_items_without(folder):
     (folder / "few.csv").write_text("item,kind\n1,a|b\n999,c\n0,\n")
     assert list(map(list, read_labels(f"{folder / 'few.csv'}:kind", np.arange(3)))) == [[], ["a", "b"], []]

@@ -128,11 +128,15 @@ def _rating_matrix(catalog: MovieLens, ratings: Table) -> scipy.sparse.csr_array
     return scipy.sparse.coo_array((ratings["rating"].astype(np.float64), (rows, columns)), shape=shape).tocsr()
 
 
-def pair_counts(histories: Histories) -> scipy.sparse.csr_array:
+def pair_counts(histories: Histories, removed: str = "") -> scipy.sparse.csr_array:
     """Returns co-occurrence counts of the N items in histories: `[N, N]` float64, symmetric.
 
     Each time that two different items are at most three positions apart in a history, their count grows by
     1 / distance, as in GloVe.
+
+    Args:
+      histories: the histories.
+      removed: text for the error that says which interactions were removed before the call; optional.
 
     Raises:
       UserError: if no user has two different items at most three positions apart.
@@ -147,8 +151,7 @@ def pair_counts(histories: Histories) -> scipy.sparse.csr_array:
         counts = counts + scipy.sparse.csr_array((weights, (before[pairs], after[pairs])), shape=counts.shape)
     if not counts.nnz:
         raise UserError(
-            f"no history has two different items at most {_WINDOW} positions apart, after its last "
-            "config.data.collaborative_holdout items are removed; give longer histories"
+            f"no history has two different items at most {_WINDOW} positions apart{removed}; give longer histories"
         )
     return counts + counts.T
 

@@ -137,7 +137,7 @@ def with_histories(
     if data.cold is not None:
         histories = histories.keep_interactions(~data.cold[histories.items])
     made_of = digest_of(data.fingerprint(), histories.fingerprint(), weight, dimension)
-    counts = pair_counts(histories)
+    counts = pair_counts(histories, ", after its last config.data.collaborative_holdout items are removed")
     collaborative = None
     if weight or with_collaborative:
         collaborative = cooccurrence_vectors(counts, dimension)

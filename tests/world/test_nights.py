@@ -337,7 +337,8 @@ def test_a_crowded_table_is_told_from_items_that_have_changed(tmp_path):
     assert {each["cause"] for each in drifted["standing"]} == {"drift"}
     assert "with the same settings" in drifted["remedy"] and "up to 1,000 IDs" in drifted["remedy"]
     assert "too few codes" not in drifted["remedy"]
-    # Items of unseen kinds share few codes, so they collide with each other even if there are enough codes.
+    # The model assigns only a few of its codes to items of unseen kinds, so these items collide with each other even if
+    # there are enough codes.
     both = verdict(drift_of(r2=0.4, moved=0.85), 1000, remedy="--config.model.num_levels=5")
     assert {each["cause"] for each in both["standing"]} == {"drift", "crowded"}
     assert "with the same settings. If the training then warns of too few codes" in both["remedy"]
