@@ -5,8 +5,8 @@ python benchmarks/which_metric.py --data=ml-100k.zip --folder=runs/which-metric 
 The script makes each table of benchmarks/metric_study/tables.py once and computes its metrics. It trains a recommender
 on the table with each seed, and tests the recommender on the last ten items of every user of MovieLens-100K. Finally,
 it prints the rank correlation of each metric with NDCG@10. If the folder contains results with the same --known, only
-the missing results are computed. With --minutes=0, the script only reports existing results. This script needs the
-`bench` extra.
+the missing results are computed. With --minutes=0, no recommender is trained, and the script reports existing results.
+This script needs the `bench` extra.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--known", type=int, default=20, help="maximum number of training items of each user")
     parser.add_argument("--seeds", default="0,1,2", help="seeds of the recommender, separated by commas")
     parser.add_argument(
-        "--minutes", type=float, default=float("inf"), help="number of minutes after which no new table is started"
+        "--minutes", type=float, default=float("inf"), help="number of minutes after which no new run is started"
     )
     parser.add_argument("--out", type=Path, help="an image file for the plots")
     arguments = parser.parse_args()

@@ -181,9 +181,9 @@ TOKENIZERS = {
         train__kmeans_iterations=0,
     ),
     "ste-5-epochs": _trained("sid_jax", "early", train__num_epochs=5, train__warmup_epochs=1.0),
-    # This tokenizer differs from "ste" in more than the encoder: configs/embeddings.py also has another optimizer,
-    # another learning rate, wider layers, more latent features, and augmentation. By default, configs/embeddings.py
-    # would give the films 128 codes per level.
+    # This tokenizer differs from "ste" in more than the encoder: configs/embeddings.py also has wider layers, more
+    # latent features, and augmentation. By default, configs/embeddings.py would give the films 128 codes per level, and
+    # it has another optimizer than this study.
     "ste-residual": _trained(
         "sid_jax",
         "residual",
@@ -191,6 +191,8 @@ TOKENIZERS = {
         "embeddings",
         train__num_epochs=300,
         train__batch_size=512,
+        train__optimizer="adamw",
+        train__learning_rate=5e-3,
         model__codebook_size=256,
     ),
     "diveq": _trained("sid_jax", "diveq", model__quantization_method="diveq"),

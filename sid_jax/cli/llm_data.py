@@ -25,7 +25,8 @@ _MAX_TEXT = flags.DEFINE_integer("max_text", 500, "Maximum number of characters 
 _COPIES = flags.DEFINE_integer(
     "copies",
     1,
-    "Number of training rows for each answer of a task with histories, or for each user if the task is sequence.",
+    "Number of training rows for each item that a task with histories asks for. For the task sequence, number of "
+    "training rows for each user.",
 )
 _ITEM_DROPOUT = flags.DEFINE_float(
     "item_dropout",

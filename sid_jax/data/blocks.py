@@ -120,7 +120,7 @@ def no_vector(vector: np.ndarray) -> str:
 
 
 def bad_value(vector: np.ndarray, row: int, item_id: object) -> str:
-    """Returns a description of the values of a vector `[D]` that are not finite."""
+    """Returns a description of a vector `[D]` that is not finite: its first such value, or that it is missing."""
     named = f"row {row} (counted from 0, id {shown(item_id)})"
     if np.isnan(vector).all():
         return f"{named} has no vector: it is null, or all its values are NaN"

@@ -11,7 +11,8 @@ from sid_jax.errors import UserError
 
 _GZIP = b"\x1f\x8b"
 _LOOKED_AT = 512
-# Endings of files that are not text. A file with any other ending, such as .csv, .json or .txt, should be text.
+# Endings of files that are not text. Files with endings that are in neither this list nor `_UNKNOWN` should be text,
+# and some of them may be compressed.
 _BINARY = (".parquet", ".feather", ".arrow", ".npy", ".npz", ".pt", ".safetensors", ".array_record")
 # Endings of files in other tools' formats. Their content is not checked, since its first bytes do not show the format.
 _UNKNOWN = (".bin", ".tfrecord", ".tfrecord.gz")

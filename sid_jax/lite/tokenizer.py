@@ -73,7 +73,8 @@ def load(folder: str | os.PathLike[str]) -> LiteTokenizer:
     """Loads the model and table of an export's folder.
 
     Raises:
-      ValueError: if the folder is damaged or not an export, or has Parquet files and pyarrow is not installed.
+      ValueError: if the folder is damaged or not an export; or if pyarrow is not installed, and the ID table has no
+        file `ids.csv` or the export has removed or moved items.
       OSError: if a file cannot be read.
     """
     path = Path(folder).expanduser()

@@ -1,4 +1,4 @@
-"""Generates Semantic IDs with a transformers model, by a beam search over the existing IDs."""
+"""Generates Semantic IDs with a transformers model, by a beam search over the existing IDs or over all tokens."""
 
 from __future__ import annotations
 

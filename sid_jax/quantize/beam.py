@@ -66,7 +66,7 @@ def completed_codes(
     excluded: jax.Array,
     count: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the nearest code tuples among all that complete the given prefixes, except excluded ones.
+    """Returns the nearest code tuples among all that complete the given prefixes; excluded tuples come last.
 
     Args:
       latents: `[B, Z]`.

@@ -161,7 +161,10 @@ def _ask(config: ConfigDict, ranker: Ranker, examples: EvaluationExamples, **whi
 
 
 def sasrec_config(config: ConfigDict, name: str = "sasrec") -> ConfigDict:
-    """Returns the settings of the SASRec baseline `name`: the run's settings, overridden by the baseline's section."""
+    """Returns the settings of the SASRec baseline `name`: the run's, with the model and the section of the baseline.
+
+    "sasrec_content" has the section of "sasrec".
+    """
     changed = config.copy_and_resolve_references()
     changed.model.kind = "sasrec"
     if name == "sasrec_content":

@@ -99,8 +99,8 @@ def _refuse_repetitions(lists: np.ndarray) -> None:
         )
 
 
-# Maximum number of drawn users, over all bootstrap samples, that are in memory at a time. This many users take tens of
-# megabytes.
+# Several bootstrap samples are computed together. This is the maximum of their total number of users, which take tens
+# of megabytes.
 _DRAWS = 2_000_000
 
 

@@ -26,13 +26,14 @@ def joint_loss(
     table: CodeTable,
     step: jax.Array,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Returns the loss of a joint training step, a scalar, and its terms by name.
+    """Returns the loss of a joint training step, a scalar, and metrics of the step by name.
 
     An item's input to the recommender is the sum of one embedding per level. A level's embedding is the product of the
     item's current assignment to the codes and the recommender's embedding table, so the recommender's loss trains both.
     The recommender's targets are the codes of the ID table. The table is recomputed only every
-    `joint.refresh_every_steps` steps, so that targets are stable in between. An additional term moves an item's
-    assignment toward the codes that the recommender predicts at positions whose target is this item.
+    `joint.refresh_every_steps` steps, so that targets are stable in between. If `joint.target_gradient` is above 0, an
+    additional term moves an item's assignment toward the codes that the recommender predicts at positions whose target
+    is this item. The metric "loss" is the recommender's part of the loss, without the anchor and the balance.
 
     Args:
       recipe: a `sid_jax.recommend.joint.step.JointRecipe`.
@@ -83,9 +84,10 @@ def _recommender_loss(
 ) -> tuple[jax.Array, jax.Array]:
     """Returns each level's cross-entropy (`[L]`, sums over the targets), and the total weight of the targets.
 
-    At the first level the loss includes a term that acts only through its gradient. The value of the term is 0. Its
-    gradient is the gradient of the negative mutual information between histories and the soft assignments of their
-    targets. Only the assignments get this gradient.
+    If `joint.target_gradient` is above 0, the loss of the first level includes a term that acts only through its
+    gradient. The value of the term is 0. Its gradient is `joint.target_gradient` times the gradient of the negative
+    mutual information between histories and the soft assignments of their targets. Only the assignments get this
+    gradient.
     """
     tables = [table[...] for table in model.embedding.levels]
     embeddings = jnp.sum(code_embeddings(seen.weights, tables), axis=-2).astype(model.embedding.dtype)
