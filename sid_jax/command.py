@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import difflib
 import gc
 import logging as standard_logging
@@ -64,6 +65,9 @@ def run_with_words(main: Callable[[list[str]], None], about: str | None, setting
     # Tracing and compiling allocate many long-lived objects. Python's default, a garbage collection every 700
     # allocations, takes a tenth of a short run's CPU time.
     gc.set_threshold(10_000, 20, 20)
+    # At its end, Python searches all objects for cycles, which takes most of a second. The operating system frees the
+    # memory anyway.
+    atexit.register(gc.freeze)
     # Models and IDs are computed in 32 bits, even if the user's environment enables 64 bits for other programs.
     os.environ["JAX_ENABLE_X64"] = "0"
     # Libraries log a lot, even the errors that they raise, so their logs are hidden. The warnings of this package are
@@ -211,7 +215,10 @@ def _missing_flag(message: str) -> str:
 def _last_line(error: Exception) -> str:
     """Returns an error's text; for a text of several lines, such as a traceback, a message with its last line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"--config cannot be loaded: {lines[-1]}" if len(lines) > 1 else str(error)
+    if len(lines) < 2:
+        return str(error)
+    hint = "; give an existing file, or the name of a preset, such as --config=embeddings"
+    return f"--config cannot be loaded: {lines[-1]}{hint if 'No such file' in lines[-1] else ''}"
 
 
 def _leave(message: str) -> NoReturn:
