@@ -8,6 +8,7 @@ details.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import sid_jax
@@ -20,6 +21,8 @@ HISTORY = [1, 95, 71]
 
 def main(folder: str = "exports/movielens", quantizer: dict[str, Any] | None = None, **settings: Any) -> None:
     """Trains a quantizer on texts with the settings `quantizer`, and a recommender on ratings with `settings`."""
+    if Path(folder).exists():
+        raise SystemExit(f"{folder} exists; remove it first")
     movies = load_movielens()
     items = movies.items
     texts = [

@@ -24,6 +24,8 @@ def make_vectors(num_items: int) -> np.ndarray:
 
 def main(folder: str = "exports/nights", nights: int = 3, **settings: Any) -> None:
     """Trains with `settings` on the first day; every night, appends new items and removes old items."""
+    if Path(folder).exists():
+        raise SystemExit(f"{folder} exists; remove it first")
     vectors = make_vectors(NUM_FIRST + nights * NUM_NEW)
     tokenizer = sid_jax.SemanticIdTokenizer(**{"num_levels": 3, "codebook_size": 64, "num_epochs": 20.0, **settings})
     tokenizer.fit(vectors[:NUM_FIRST])

@@ -5,6 +5,7 @@ python examples/own_vectors.py
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ def make_items() -> tuple[np.ndarray, list[str], list[str]]:
 
 def main(folder: str = "exports/own-vectors", **settings: Any) -> None:
     """Trains with these settings, and writes the export to a folder."""
+    if Path(folder).exists():
+        raise SystemExit(f"{folder} exists; remove it first")
     vectors, ids, titles = make_items()
     tokenizer = sid_jax.SemanticIdTokenizer(**{"num_levels": 3, "codebook_size": 64, "num_epochs": 20.0, **settings})
     tokenizer.fit(vectors, ids, columns={"title": titles})

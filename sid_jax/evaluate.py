@@ -12,6 +12,7 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
+from sid_jax.data.arrays import as_vectors
 from sid_jax.data.arrow_columns import ids_from_arrow
 from sid_jax.data.collaborative import cooccurrence_vectors, pair_counts
 from sid_jax.data.histories import Histories
@@ -77,16 +78,18 @@ def evaluate_ids(
     """Evaluates Semantic IDs in files, prints a table, and returns the metrics of `measure`.
 
     Args:
-      ids: source of the IDs, see `parse_id_source`.
-      vectors, vector_ids, id_column, vector_column: see `read_vector_files`; `vector_ids` is a file with the ids of
-        the vectors, one per line.
-      on_bad_rows: see `treat_bad_rows`.
+      ids: an export's folder, or a file of IDs, see docs/evaluate.md.
+      vectors: files of item vectors, see docs/your-own-data.md.
+      vector_ids: a file with the ids of the vectors, one per line, for files without ids.
+      id_column, vector_column: columns of `vectors`.
+      on_bad_rows: treatment of rows of `vectors` with NaN or infinite values: "error" or "report" rejects the file,
+        and "report" lists these rows; "drop" drops them.
       on_unknown: treatment of items that have a vector or are in a history, but have no Semantic ID: "error" rejects
         them, "drop" drops them with a warning that states their number. Items whose vectors were dropped as bad rows
         are also dropped from the histories, with a separate warning.
       codebooks: folder of an export. Its decoder reconstructs vectors from IDs.
-      labels: see `read_labels`.
-      histories: see `as_histories`; optional.
+      labels: "FILE:COLUMN", see docs/evaluate.md; optional.
+      histories: interaction histories, see `SemanticIdTokenizer.fit`; optional.
       holdout: number of each user's last interactions that are excluded from the histories.
       other: IDs of the same items from another training run.
       out: a .json file for the metrics; None writes no file.
@@ -146,14 +149,20 @@ def evaluate_ids(
             "the first codes of the IDs explain hardly more of the vectors than random codes would; check that --ids "
             "and --vectors have the same items under the same ids"
         )
+    if "by_depth" in figures and figures["by_depth"][-1]["r2"] < 0:
+        LOGGER.warning(
+            "the vectors that are decoded from the IDs are worse than the mean of all vectors; check that --codebooks "
+            "is the export of these IDs"
+        )
     messages = messages or Messages.to_console()
     _print(messages, table.name, figures)
     if path:
         write_json(path, {"ids": table.name, **figures})
         messages.line(f"The metrics are in {path}")
+    content = f" --config.quantizer.data.path={shlex.quote(vectors)}" if vectors else ""
     messages.line(
         f"Next, to measure recommendation quality: sid-jax recommend --config=recommend:beauty --config.ids="
-        f"{shlex.quote(ids)} --config.data.path=HISTORIES --workdir=DIR"
+        f"{shlex.quote(ids)} --config.data.path=HISTORIES{content} --workdir=DIR"
     )
     return figures
 
@@ -181,25 +190,34 @@ def measure(
     vectors: np.ndarray | None = None,
     *,
     model: RQVAE | None = None,
-    labels: Sequence[Sequence[str]] | None = None,
-    histories: Histories | None = None,
+    labels: Sequence[Any] | None = None,
+    histories: Any = None,
     other: IdTable | None = None,
 ) -> dict[str, Any]:
     """Returns the metrics of Semantic IDs by name, as Python numbers and lists, ready for JSON; see docs/metrics.md.
 
     Args:
       table: N items with their Semantic IDs `[N, L]`.
-      vectors: `[N, D]` float32, the items' vectors. Adds the variance explained by prefixes, and the share of nearest
-        neighbors with the same prefix.
+      vectors: `[N, D]` real numbers, the items' vectors. Adds the variance explained by prefixes, and the share of
+        nearest neighbors with the same prefix.
       model: decodes prefixes of the IDs. Adds R^2, MSE and cosine for each prefix length; needs `vectors`.
-      labels: N lists of labels. Adds the purity of prefixes.
-      histories: interaction histories of these items. Adds the variance of co-occurrence vectors explained by prefixes.
+      labels: each item's labels: N lists of texts, or N texts with "|" between labels. Adds the purity of prefixes.
+      histories: interaction histories, see `SemanticIdTokenizer.fit`. Adds the variance of co-occurrence vectors
+        explained by prefixes.
       other: IDs of the same items from another training run. Adds the stability of the items' first codes.
 
     Raises:
-      UserError: if the IDs or vectors do not match the model, or an item is missing in `other`.
+      UserError: if vectors or labels have another number of items, the IDs or vectors do not match the model, the
+        histories cannot be used, or an item is missing in `other`.
     """
     figures = _figures_of_ids(table.semantic_ids)
+    if vectors is not None:
+        vectors = as_vectors(vectors, "vectors")
+    for name, values, each in (("vectors", vectors, "vector"), ("labels", labels, "list of labels")):
+        if values is not None and len(values) != len(table):
+            raise UserError(
+                f"{name} has {len(values)} entries, but the table has {len(table)} items; give one {each} per item"
+            )
     if vectors is not None:
         inputs = vectors if model is None or model.layout is None else figure_inputs(model, vectors)
         figures |= _figures_of_vectors(table.semantic_ids, inputs)
@@ -209,9 +227,10 @@ def measure(
             codes = table.semantic_ids[:, : len(model.quantizer.codebook_sizes)]
             figures["r2_by_part"] = fidelity_by_part(model, codes, vectors)
     if labels is not None:
-        figures["label_purity"] = purity(table.semantic_ids, labels)
+        figures["label_purity"] = purity(table.semantic_ids, [labels_of(each) for each in labels])
     if histories is not None:
-        together = cooccurrence_vectors(pair_counts(histories), min(_TOGETHER_FEATURES, len(table.item_ids) - 1))
+        given = as_histories(histories, table.item_ids)
+        together = cooccurrence_vectors(pair_counts(given), min(_TOGETHER_FEATURES, len(table.item_ids) - 1))
         figures["together_beyond_chance"] = explained_beyond_chance(table.semantic_ids, together)
     if other is not None:
         figures["stability"] = stability(table.semantic_ids, other.align(table.item_ids).semantic_ids)

@@ -33,6 +33,11 @@ def load(folder: str | Path, *, verify: bool = False) -> SemanticIdTokenizer | R
             from sid_jax.recommender import load_recommender
 
             return load_recommender(place, verify=verify)
+    if (path / "run.json").exists() and not (path / "manifest.json").exists():
+        raise UserError(
+            f"{path} is the workdir of a training run, which has no Semantic IDs; load an export, which sid-jax export "
+            f"--workdir={path} --out=DIR writes"
+        )
     from sid_jax.export.artifact import load_export
     from sid_jax.tokenizer import SemanticIdTokenizer
 

@@ -186,7 +186,8 @@ class Recommender:
 
         Raises:
           UserError: if an argument is out of range; if an item is unknown and `on_unknown` is "error"; or if
-            `cold_slots` is above 0, but the recommender has no cold items or no vectors of them.
+            `cold_slots` is above 0, but the recommender has no cold items, or it generates IDs and has no vectors of
+            the cold items.
         """
         return self.recommend_batch(
             [history],
@@ -408,7 +409,7 @@ def load_recommender(
 
     Raises:
       UserError: if there is no recommender, a file is missing or damaged, `ids` is not a newer version of the
-        recommender's table, or an item has no vector.
+        recommender's table, or `vectors` lacks an item that may be recommended.
     """
     from sid_jax.recommend.loading import read_trained, renewed
 

@@ -238,8 +238,8 @@ class SemanticIdTokenizer:
           remove: Ids of items to remove from the table. Their Semantic IDs stay reserved for them.
           reuse_removed: Whether other items may get the Semantic IDs of removed items, and the former IDs of moved
             items.
-          on_known: "keep", "move" or "error" for items that are already in the table, see
-            `sid_jax.append.version.Policy`.
+          on_known: What happens to items that are already in the table. "keep" keeps their IDs. "move" gives an item
+            a new ID if its codes have changed. "error" rejects the items.
           on_returned: "accept" or "error" for items that were removed earlier.
           on_unknown: "error" or "drop" for items of `remove` that were never in the table. "drop" ignores them, with a
             warning that states their number.
@@ -275,8 +275,8 @@ class SemanticIdTokenizer:
         Args:
           vectors: `[N, D]` vectors of the table's items, in the table's order, or a mapping of parts. Adds metrics that
             compare IDs with vectors.
-          labels: N lists of labels (genres, categories), in the table's order; or the text "FILE:COLUMN", see
-            `sid_jax.evaluate.read_labels`. Adds the purity of prefixes.
+          labels: each item's labels (genres, categories), in the table's order: N lists of texts, or N texts with "|"
+            between labels; or the text "FILE:COLUMN", as for `sid-jax evaluate`. Adds the purity of prefixes.
           histories: Interaction histories, as for `fit`. Adds how well prefixes explain the co-occurrence of items.
 
         Raises:
@@ -285,18 +285,18 @@ class SemanticIdTokenizer:
         import numpy as np
 
         from sid_jax.data.blocks import check_finite
-        from sid_jax.data.inputs import as_histories, vector_set
+        from sid_jax.data.inputs import vector_set
         from sid_jax.evaluate import measure, read_labels
 
         table = self.table
         if isinstance(labels, str):
             labels = read_labels(labels, table.item_ids)
-        if labels is not None and len(labels) != len(table):
-            raise UserError(
-                f"labels has {len(labels)} entries, but the table has {len(table)} items; give one list per item"
-            )
         if vectors is not None:
             joined = self.export.join_parts(vectors)
+            if not isinstance(joined, (str, Path)) and len(joined) != len(table):
+                raise UserError(
+                    f"vectors has {len(joined)} rows, but the table has {len(table)} items; give one vector per item"
+                )
             if joined is vectors and self.model.layout is None:
                 settings = self._config.data.copy_and_resolve_references()
                 settings.on_bad_rows = "error"  # Each item of the table needs a vector.
@@ -310,13 +310,6 @@ class SemanticIdTokenizer:
                         f"have {width} in total; give the parts by name, such as {{{layout.names[0]!r}: X}}"
                     )
                 check_finite(vectors, table.item_ids, "vectors", self.model.layout)
-                if len(vectors) != len(table):
-                    raise UserError(
-                        f"vectors has {len(vectors)} rows, but the table has {len(table)} items; give one vector per "
-                        "item"
-                    )
-        if histories is not None:
-            histories = as_histories(histories, table.item_ids)
         return measure(table, vectors, model=self.model, labels=labels, histories=histories)
 
     def save(self, folder: str | Path, *, report: bool = False, onnx: bool = False, stablehlo: bool = False) -> Path:

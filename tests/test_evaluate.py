@@ -15,7 +15,7 @@ from rich.console import Console
 from sid_jax import load
 from sid_jax.config import default_config
 from sid_jax.errors import UserError
-from sid_jax.evaluate import evaluate_ids, read_labels
+from sid_jax.evaluate import evaluate_ids, measure, read_labels
 from sid_jax.export.run import export
 from sid_jax.messages import Messages
 from sid_jax.presets import set_mlp
@@ -139,6 +139,24 @@ def test_a_tokenizer_takes_lists_of_labels_or_their_file(folder):
     labels = read_labels(f"{folder / 'labels.csv'}:kind", tokenizer.table.item_ids)
     found = tokenizer.evaluate(labels=f"{folder / 'labels.csv'}:kind")["label_purity"]
     assert found == tokenizer.evaluate(labels=labels)["label_purity"] and found[0]["purity"] > found[0]["chance"]
+
+
+def test_measure_takes_arrays_lists_labels_as_texts_and_histories_of_any_form(folder):
+    table, vectors = load(folder / "export").table, np.load(folder / "items.npy")
+    labels = [f"kind {row % 8}" for row in range(200)]
+    histories = [[1, 2, 3, 4], [5, 6, 7]]
+    found = measure(table, vectors.tolist(), labels=labels, histories=histories)
+    assert found["explained_by_prefix"] == measure(table, vectors)["explained_by_prefix"]
+    assert found["label_purity"] == measure(table, labels=[[each] for each in labels])["label_purity"]
+    # A text is one label. As a list of characters, all items would have the label "k".
+    assert found["label_purity"][0]["chance"] < 0.9 and "together_beyond_chance" in found
+    assert measure(table, labels=["a|b"] * 200)["label_purity"][0]["purity"] == 1
+    for given, words in (
+        ({"vectors": vectors[:10]}, "vectors has 10 entries, but the table has 200 items; give one vector per item"),
+        ({"labels": labels[:10]}, "labels has 10 entries, .*give one list of labels per item"),
+    ):
+        with pytest.raises(UserError, match=words):
+            measure(table, **given)
 
 
 def test_data_in_memory_is_refused_with_the_function_that_takes_it(folder):

@@ -292,6 +292,12 @@ def test_wrong_arguments_are_refused_in_one_line(tokenizer, vectors, use, words)
     assert "\n" not in str(error.value) and tokenizer.table is before
 
 
+def test_the_workdir_of_a_run_is_refused_with_the_command_that_exports_it(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(UserError, match="is the workdir of a training run, .*sid-jax export --workdir="):
+        sid_jax.load(tmp_path)
+
+
 def test_encode_takes_what_fit_takes(tokenizer, vectors):
     expected = tokenizer.encode(vectors[:7])
     for given in (

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -136,6 +138,8 @@ def recall(model, tokenizer, sequences, count=10):
 
 def main(num_items=3000, num_steps=300, num_users=6400, codebook_size=64, out="exports/joint"):
     """Compares joint training with training on the initial IDs, and saves the jointly trained ID tokenizer."""
+    if Path(out).exists():
+        raise SystemExit(f"{out} exists; remove it first")
     vectors, item_ids, sequences = make_data(num_items, num_users)
     learned, tested = sequences[:-500], sequences[-500:]
     batches = learned[np.random.default_rng(0).integers(0, len(learned), (num_steps, 64))]

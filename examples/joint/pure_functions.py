@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import flax.linen
 import jax
 import jax.numpy as jnp
@@ -70,6 +72,8 @@ def train_jointly(quantizer, model_loss, model, vectors, item_ids, batches):
 
 def main(num_items=300, num_steps=100, out="exports"):
     """Trains both models, each with a quantizer that starts from k-means over the vectors."""
+    if any(Path(out, name).exists() for name in ("bare", "linen")):
+        raise SystemExit(f"{out} has earlier exports; remove them first")
     vectors, item_ids, sequences = make_data(num_items, 640)
     batches = sequences[np.random.default_rng(0).integers(0, len(sequences), (num_steps, 32))]
     sizes = {"num_levels": 2, "codebook_size": 32, "latent_dimension": 16, "hidden_dimensions": (32,)}

@@ -17,7 +17,7 @@ from sid_jax.append.batch import Batch, as_kind, batch_of_arrays, batch_of_files
 from sid_jax.append.drift import drift_of
 from sid_jax.append.published import MOVED_IN, REMOVED_IN, Published, raw_codes, read_published
 from sid_jax.append.version import Policy, next_version
-from sid_jax.append.words import show_version
+from sid_jax.append.words import of_returned, show_version
 from sid_jax.bulk.run import list_inputs
 from sid_jax.data.id_lists import read_id_list
 from sid_jax.data.parts.vector_parts import VectorParts
@@ -83,7 +83,10 @@ def append_items(
     leaving = ids_of_kind(remove if isinstance(remove, str) else list(remove), published.ids, "remove")
     data = {"source": "memory", "num_left_out": left_out.num_rows}
     request = _request(published, batch, leaving, policy)
-    return _next_export(published, batch, leaving, "remove", data, policy, request)
+    made = _next_export(published, batch, leaving, "remove", data, policy, request)
+    if made.manifest["version"]["returned"]:
+        LOGGER.warning("%s", of_returned(published, made, 'on_returned="error"'))
+    return made
 
 
 def append(

@@ -22,7 +22,7 @@ def show_version(messages: Messages, published: Published, made: Export, export:
     title = f"Version {made.manifest['version']['number']} of {export}: {len(made.table):,} Semantic IDs"
     messages.closing(title, version_rows(made.manifest))
     if made.manifest["version"]["returned"]:
-        messages.warn(_of_returned(published, made))
+        messages.warn(of_returned(published, made, "--on_returned=error"))
     for line in _words_of_version(published, made):
         messages.line(line)
     messages.line(f"The version is in {out}: {files_of(out)}")
@@ -43,14 +43,15 @@ def _words_of_version(published: Published, made: Export) -> Iterator[str]:
     yield from in_words(made.manifest["drift"])
 
 
-def _of_returned(published: Published, made: Export) -> str:
+def of_returned(published: Published, made: Export, option: str) -> str:
+    """Returns a warning about items that had been removed and returned; `option` rejects such items."""
     rows = places(published.retired.arrow_ids, made.table.arrow_ids) >= 0
     names = [repr(each) for each in published.retired.item_ids[rows][:_MOST_NAMED].tolist()]
     versions = sorted(set(published.removed_in[rows].tolist()))
     return (
         f"{counted(int(rows.sum()), 'item')} of the input had been removed earlier (in version "
         f"{listed(map(str, versions))}) and returned, such as {', '.join(names)}. If the input is an old file, "
-        "delete this version, and append again with --on_returned=error"
+        f"delete this version, and append again with {option}"
     )
 
 

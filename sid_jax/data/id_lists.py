@@ -121,6 +121,7 @@ def known_items(
     names: Names,
     option: str = "",
     remedy: str = "",
+    things: str = "items are unknown",
 ) -> np.ndarray:
     """Returns a mask `[n]` bool of the items that are in the catalog; unknown items cause an error or a warning.
 
@@ -132,6 +133,7 @@ def known_items(
       names: the items' names `[n]`, or a function from position to name.
       option: the option that drops unknown items, named in the error.
       remedy: see `likely_cause`.
+      things: what the numbers in messages count.
 
     Raises:
       UserError: if `on_unknown` is invalid; if an item is unknown and `on_unknown` is "error"; or if all are unknown.
@@ -144,7 +146,7 @@ def known_items(
     name = names if callable(names) else names.__getitem__
     unknown = list(dict.fromkeys(str(name(int(place))) for place in strange[:_MOST_COMPARED].tolist()))
     cause = likely_cause(unknown, rows[known], item_ids, remedy)
-    counted = f"{len(strange):,} of {len(rows):,} items are unknown"
+    counted = f"{len(strange):,} of {len(rows):,} {things}"
     if is_dropped and known.any():
         more = f"; {cause}" if cause else ""
         LOGGER.warning("%s is not in the catalog; %s and were dropped%s", describe(strange[0]), counted, more)

@@ -186,7 +186,8 @@ def load_histories(
     columns = settings.user_column, settings.item_column, settings.time_column
     if is_json(file) or tfrecord_files(file):
         return read_histories(file, item_ids, columns, on_unknown=on_unknown, option=UNKNOWN_OPTION)
-    if settings.source == "sequences":
+    is_table = file.is_dir() or ending(file, TABLE_ENDINGS) in TABLE_ENDINGS
+    if settings.source == "sequences" and not is_table:
         return read_sequences(file, item_ids, on_unknown=on_unknown, option=UNKNOWN_OPTION)
     return read_interactions(file, item_ids, *columns, on_unknown=on_unknown, option=UNKNOWN_OPTION)
 

@@ -26,6 +26,8 @@ _TIME_KINDS = (
 )
 # Times of these types are converted to the first type in `_PARSED_AS` to which all times of a column can be cast.
 _CAST_KINDS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_decimal)
+# What the numbers in messages about unknown items count.
+_UNKNOWN = "interactions have unknown items"
 _PARSED_AS = (pa.int64(), pa.float64(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
 
 
@@ -111,6 +113,7 @@ def histories_of_table(
         lambda row: f"{where}: {_row_from_0(row)}: item {names[item_of_row[row]]!r}",
         lambda row: names[item_of_row[row]],
         option,
+        things=_UNKNOWN,
     )
 
     by_id, rank = _ranked(user_ids)
@@ -132,7 +135,8 @@ def without_unknown(
     Raises:
       UserError: see `known_items`.
     """
-    return _keeping(histories, known_items(histories.items, histories.item_ids, on_unknown, describe, names, option))
+    rows, item_ids = histories.items, histories.item_ids
+    return _keeping(histories, known_items(rows, item_ids, on_unknown, describe, names, option, things=_UNKNOWN))
 
 
 def _keeping(histories: Histories, known: np.ndarray) -> Histories:

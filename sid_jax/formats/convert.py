@@ -80,7 +80,7 @@ def convert(
     """Writes Semantic IDs in another tool's file format.
 
     Args:
-      source: a table, an export's folder, or a file of IDs, see `read_id_table`.
+      source: a table, an export's folder, or a file of IDs, see docs/evaluate.md.
       to: one of `FORMATS`.
       out: a new or empty folder. The name of the folder becomes the name of the data set, and a part of file names.
       histories: as for `SemanticIdTokenizer.fit`, or a path. Users with fewer than 3 interactions are dropped.

@@ -21,7 +21,7 @@ from sid_jax.paths import as_path
 
 
 def read_table(source: str) -> IdTable:
-    """Returns the ID table of an export's folder, with all columns, or of a file of IDs (see `read_id_table`)."""
+    """Returns the ID table of an export's folder, with all columns, or of a file of IDs."""
     path, offset = parse_id_source(source)
     folder = as_path(path)
     return load_export(folder).table if is_export(folder) else read_id_table(path, offset)

@@ -47,6 +47,10 @@ class Table:
         names = [name for name in manifest["files"] if name.endswith(".parquet") and name not in KEPT]
         return cls(*read_parquet([folder / name for name in sorted(names)], manifest["schema"]["id_column"]))
 
+    def __repr__(self) -> str:
+        """Returns the number of items and the length of their Semantic IDs."""
+        return f"Table({len(self):,} items, Semantic IDs of {self.semantic_ids.shape[1]} codes)"
+
     def __len__(self) -> int:
         """Returns N."""
         return len(self.item_ids)
@@ -163,7 +167,10 @@ def read_parquet(files: Sequence[Path], id_column: str) -> tuple[list[int | str]
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise ValueError(f"{files[0].parent} has its ID table in Parquet files; run pip install pyarrow") from error
+        names = ", ".join(sorted({file.name if file.name in KEPT else "the ID table" for file in files}))
+        raise ValueError(
+            f"{files[0].parent}: reading {names} needs pyarrow, since these are Parquet files; run pip install pyarrow"
+        ) from error
     table = pa.concat_tables(pq.ParquetFile(file).read([id_column, "semantic_id"]) for file in files)
     codes = table["semantic_id"].combine_chunks().flatten()
     # `read_table` and `to_numpy` are not used, since they import pandas if it is installed.

@@ -54,14 +54,16 @@ class LiteTokenizer:
         Raises:
           ValueError: if the vector cannot be encoded (see `Model.encode`), or if no Semantic ID is free.
         """
+        vector = np.asarray(vector)
+        if vector.ndim != 1:
+            raise ValueError(f"the vector has shape {list(vector.shape)}; give one vector [{self.model.num_features}]")
         codes = tuple(self.encode(vector).tolist())
         if self._made["scheme"] == "none":
             return codes
         if self._made["scheme"] == "suffix":
             last = max((each[-1] for each in self._taken if each[:-1] == codes), default=-1)
             return (*codes, last + 1)
-        vector = np.asarray(vector, np.float32)
-        return free_tuple(self.model, vector, self._taken, self._made.get("capacity", 1))
+        return free_tuple(self.model, vector.astype(np.float32), self._taken, self._made.get("capacity", 1))
 
     @functools.cached_property
     def _taken(self) -> Counter[tuple[int, ...]]:

@@ -78,7 +78,7 @@ def evaluate_generation(
       model: a transformers model that has the tokens of the Semantic IDs.
       tokenizer: the text tokenizer of `model`; None for a model that is trained on IDs alone. The model's input is then
         the token ids of the history's IDs, one ID after another.
-      histories: interaction histories of the items in `tokens.table`, see `sid_jax.data.inputs.as_histories`. Users
+      histories: interaction histories of the items in `tokens.table`, see `SemanticIdTokenizer.fit`. Users
         with fewer than 3 interactions are dropped.
       tokens: from `add_tokens`.
       task: "next_id" or "sequence" of `sid-jax llm-data`; or a function that returns a prompt, given the IDs of a

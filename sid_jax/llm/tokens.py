@@ -90,7 +90,7 @@ def id_tokens(
     """Returns the tokens of an export, or the tokens that `sid-jax tokens` wrote.
 
     Args:
-      source: the folder of `sid-jax tokens`; an export's folder or a file of IDs, see `read_id_table`; a
+      source: the folder of `sid-jax tokens`; an export's folder or a file of IDs, see docs/evaluate.md; a
         `SemanticIdTokenizer`, an `Export` or an `IdTable`; or `IdTokens`, which are returned unchanged.
       tokenizer: the language model's text tokenizer, to which the tokens were added. It determines the token ids. If it
         is None, a folder of `sid-jax tokens` determines them; the token ids of any other source begin at `first_id`.

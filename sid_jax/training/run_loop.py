@@ -157,7 +157,11 @@ def run(
         best = checkpoints.best_step if job.patience_steps else None
         return step >= lengths.num_steps or (best is not None and step - best >= job.patience_steps)
 
-    with job, _Reporter(job, workdir, messages, step) as reporter, Interruption() as interruption:
+    with (
+        job,
+        _Reporter(job, workdir, messages, step, resumed=latest is not None) as reporter,
+        Interruption() as interruption,
+    ):
         stop = SharedFlag(job.mesh)
         while not over() and not stop.raised(interruption.asked):
             began = time.monotonic()
@@ -210,7 +214,7 @@ def refuse_divergence(value: float, step: int, what: str = "loss") -> None:
 class _Reporter:
     """Records metrics and shows progress. Use it as a context manager."""
 
-    def __init__(self, job: Job[Any], workdir: Path | None, messages: Messages, step: int):
+    def __init__(self, job: Job[Any], workdir: Path | None, messages: Messages, step: int, *, resumed: bool):
         self._job, self._messages, self._start = job, messages, step
         self.records = open_records(workdir, step, job.config, messages.line)
         self._bar = messages.progress("training", job.lengths.num_steps, completed=step)
@@ -225,7 +229,9 @@ class _Reporter:
             if job.config.train.num_epochs == AUTO:
                 epochs = lengths.num_steps / lengths.steps_per_epoch
                 steps += f" ({epochs:.3g} epochs, which train.num_epochs=auto derives from the number of items)"
-            messages.line(f"{job.opening()}\n{devices}; {steps}{f', resuming at step {step:,}' if step else ''}")
+            # In joint training, the recommender's run begins with the steps of the joint phase already taken.
+            begun = f", {'resuming at' if resumed else 'beginning after'} step {step:,}" if step else ""
+            messages.line(f"{job.opening()}\n{devices}; {steps}{begun}")
 
     def __enter__(self) -> _Reporter:
         self._bar.__enter__()

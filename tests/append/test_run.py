@@ -72,6 +72,14 @@ def test_new_items_join_known_ones_keep_their_ids_and_the_chain_is_written_down(
     }  # fmt: skip
 
 
+def test_an_item_that_returns_in_memory_is_a_warning(first, caplog):
+    without = append_items(load_export(first), (), (), remove=[3])
+    assert "returned" not in caplog.text
+    append_items(without, [3], made_vectors([3]))
+    assert "1 item of the input had been removed earlier (in version 2) and returned, such as 3" in caplog.text
+    assert 'append again with on_returned="error"' in caplog.text
+
+
 def test_who_leaves_has_the_id_to_come_back_to(first, tmp_path):
     (tmp_path / "gone.txt").write_text("3\n4\n")
     append(first, tmp_path / "v2", removed=tmp_path / "gone.txt", messages=SILENT)

@@ -218,7 +218,7 @@ def test_files_of_both_kinds_and_python_agree(tmp_path_factory: pytest.TempPathF
     ("change", "expected"),
     [
         ({"item": [10, 20, 99, 98, 99]}, "row 2 (counted from 0): item '99' is not in the catalog"),
-        ({"item": [10, 20, 99, 98, 99]}, "3 of 5 items are unknown"),
+        ({"item": [10, 20, 99, 98, 99]}, "3 of 5 interactions have unknown items"),
         ({"user": [9, None, 9, None, 9]}, "column 'user': row 1 (counted from 0) is null (null rows: 2)"),
         ({"time": [1, 2, 3, 4, None]}, "column 'time': row 4 (counted from 0) is null (null rows: 1)"),
         (

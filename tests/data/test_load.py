@@ -156,6 +156,15 @@ def test_films_get_a_second_part_from_who_rated_them(real_cache: Path):
 
 
 @pytest.mark.parametrize("source", ["interactions", "sequences"])
+def test_the_ending_of_a_table_decides_how_histories_are_read(tmp_path: Path, source: str):
+    (tmp_path / "histories.csv").write_text("user_id,item_id,timestamp\nann,1,2\nann,3,1\nbob,2,5\n")
+    settings = default_config().data.histories
+    settings.update(source=source, path=str(tmp_path / "histories.csv"))
+    found = load_histories(settings, np.array([1, 2, 3]), where="config.data.histories", cache_dir="", core=5)
+    assert found.user_ids.tolist() == ["ann", "bob"] and found.items.tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize("source", ["interactions", "sequences"])
 def test_gzipped_json_histories_are_read_from_any_source(tmp_path: Path, source: str):
     path = tmp_path / "inter.json.gz"
     path.write_bytes(gzip.compress(json.dumps({"ann": [3, 1], "bob": [2]}).encode()))

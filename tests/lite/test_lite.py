@@ -95,6 +95,13 @@ def test_an_item_leads_to_its_id_and_a_prefix_to_its_items(fitted):
     assert repr(read) == "LiteTokenizer(400 items, Semantic IDs of 3 codes)"
 
 
+def test_a_free_id_is_for_one_vector(fitted):
+    read = lite.load(fitted[1])
+    with pytest.raises(ValueError, match=r"the vector has shape \[2, 12\]; give one vector \[12\]"):
+        read.free_id(np.zeros((2, 12)))
+    assert repr(read.table) == "Table(400 items, Semantic IDs of 3 codes)"
+
+
 def test_a_free_id_is_what_an_append_gives(fitted):
     folder = fitted[1]
     read = lite.load(folder)
@@ -106,6 +113,14 @@ def test_a_free_id_is_what_an_append_gives(fitted):
         assert found == appended.table.semantic_id("new")
         moved += found != tuple(read.encode(vector).tolist())
     assert moved > 3
+
+
+def test_files_that_need_pyarrow_are_named_if_it_is_missing(fitted, tmp_path, monkeypatch):
+    tokenizer = load(fitted[1])
+    folder = tokenizer.append(remove=[tokenizer.table.item_ids[0]]).save(tmp_path / "v2")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ValueError, match="reading retired.parquet needs pyarrow.*pip install pyarrow"):
+        lite.load(folder)
 
 
 def test_versions_are_read_whether_items_left_or_not(fitted, tmp_path):

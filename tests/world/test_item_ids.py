@@ -63,7 +63,7 @@ def test_whole_numbers_are_appended_to_text_that_is_written_as_they_are(tmp_path
         (["10", "1", "2"], NUMBERS, "numbered from 1, but the catalog is numbered from 0, .* do not drop"),
         (["0", "1", "2"], np.arange(1, 11), "numbered from 0, but the catalog is numbered from 1, .* do not drop"),
         (["B07", "B08"], NUMBERS, r"no id matches, .* ids of another kind \(text; the catalog has numbers\)"),
-        (["x", "1", "2"], NUMBERS, r"1 of 3 items are unknown: drop them \(on_unknown=\"drop\"\), or add them"),
+        (["x", "1", "2"], NUMBERS, r"1 of 3 interactions have unknown items: drop them \(on_unknown=\"drop\"\), or add them"),
         # The list contains the catalog's first item, 0, so its ids seem to be numbered from 0, as in the catalog.
         (["10", "0", "1"], NUMBERS, "drop them"),
     ],
@@ -160,11 +160,11 @@ def test_histories_may_name_items_whose_vectors_are_dropped_in_evaluate(padded, 
     assert figures == evaluate_ids(str(padded), histories=without, **given)
     # Items without a Semantic ID are counted separately.
     lists[0] = ["x", *lists[0]]
-    with pytest.raises(UserError, match="'x' is not in the catalog.*1 of 29 items"):
+    with pytest.raises(UserError, match="'x' is not in the catalog.*1 of 29 interactions"):
         evaluate_ids(str(padded), histories=lists, **given)
     caplog.clear()
     assert figures == evaluate_ids(str(padded), histories=lists, on_unknown="drop", **given)
-    assert "1 of 29 items are unknown" in caplog.text and "4 of 28 interactions" in caplog.text
+    assert "1 of 29 interactions have unknown items" in caplog.text and "4 of 28 interactions" in caplog.text
 
 
 def test_a_command_prints_what_it_dropped_as_warnings(padded, tmp_path):

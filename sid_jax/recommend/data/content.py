@@ -146,7 +146,7 @@ def content_in_memory(
     """
     own_ids = is_table(vectors) or isinstance(vectors, (Mapping, str, Path))
     given = vector_set(vectors, None if own_ids else item_ids, settings=settings, bad_rows_option=option)
-    return unit_content(vectors_of(given, item_ids, available), cold)
+    return unit_content(vectors_of(given, item_ids, available, "vectors"), cold)
 
 
 def unit_content(vectors: np.ndarray, cold: np.ndarray) -> np.ndarray:
@@ -186,8 +186,12 @@ def content_vectors(
     return vectors_of(load_vectors(settings, option=option), item_ids, available)
 
 
-def vectors_of(data: VectorSet, item_ids: np.ndarray, available: np.ndarray | None = None) -> np.ndarray:
+def vectors_of(
+    data: VectorSet, item_ids: np.ndarray, available: np.ndarray | None = None, where: str = "config.quantizer.data"
+) -> np.ndarray:
     """Takes the vectors of a catalog's items from a vector set; see `content_vectors` for the arguments and the result.
+
+    `where` is the name of the vectors in error messages.
 
     Raises:
       UserError: if an available item has no vector.
@@ -202,7 +206,7 @@ def vectors_of(data: VectorSet, item_ids: np.ndarray, available: np.ndarray | No
     if missing.any():
         left_out = f" ({data.left_out})" if data.left_out.num_rows else ""
         raise UserError(
-            f"config.quantizer.data has no vectors for {missing.sum()} of {len(item_ids)} items; the first one is "
+            f"{where} has no vectors for {missing.sum()} of {len(item_ids)} items; the first one is "
             f"{item_ids[missing].tolist()[0]!r}{left_out}. Give the vectors from which the IDs were made, "
             "including the vectors of new items"
         )

@@ -16,6 +16,7 @@ from sid_jax.data.load import load_vectors
 from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.ids.table import IdTable
 from sid_jax.ids.trie import Trie
+from sid_jax.messages import LOGGER
 from sid_jax.paths import as_path
 from sid_jax.recommend.config import MADE_IDS
 from sid_jax.recommend.data.candidates import Candidates
@@ -127,7 +128,11 @@ def divide(config: ConfigDict, histories: Histories) -> Split:
       UserError: if nothing is left to train on; or if `config.eval.exclude_seen` is set, but most test targets are seen
         items.
     """
-    histories = keep_active(histories, config.data.min_interactions)
+    num_users, least = len(histories), config.data.min_interactions
+    histories = keep_active(histories, least)
+    if num_dropped := num_users - len(histories):
+        words = "%s of %s users have fewer than %s interactions (data.min_interactions) and were dropped"
+        LOGGER.warning(words, f"{num_dropped:,}", f"{num_users:,}", least)
     cold = config.data.cold_items
     on_unknown = config.data.on_unknown
     split = leave_one_out(

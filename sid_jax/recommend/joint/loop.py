@@ -38,7 +38,7 @@ from sid_jax.recommend.data.packing import pack_rows
 from sid_jax.recommend.data.quantizer import train_ids
 from sid_jax.recommend.data.task import Task, load_split, make_task
 from sid_jax.recommend.joint.code_table import CodeTable, build_code_table, most_items
-from sid_jax.recommend.joint.step import JointRecipe, JointState, joint_steps
+from sid_jax.recommend.joint.step import JointRecipe, JointState, joint_lengths, joint_steps
 from sid_jax.recommend.joint.tokenizer import load_tokenizer
 from sid_jax.recommend.models import build_model
 from sid_jax.recommend.training.loop import (
@@ -131,7 +131,7 @@ class _JointJob(Job[JointState]):
         model = nnx.eval_shape(lambda: build_model(config, self._task.candidates))
         self._recipe = JointRecipe.of(
             config,
-            Recipe.of(config, len(examples.inputs), model),
+            Recipe.make(config, joint_lengths(config, len(examples.inputs)), model),
             tokenizer.config,
             parts(tokenizer.model)[0],
             most_items(examples, config.train.batch_size),

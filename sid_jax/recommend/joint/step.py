@@ -25,6 +25,13 @@ from sid_jax.training.schedules import Lengths, frozen
 from sid_jax.training.sharding import scan_steps
 
 
+def joint_lengths(config: ConfigDict, num_examples: int) -> Lengths:
+    """Returns the lengths of a run with a joint phase. A compiled call is at most as long as each of the two phases."""
+    num_steps = Lengths.of(config.train, num_examples).num_steps
+    freeze_step = round(config.joint.share * num_steps)
+    return Lengths.of(config.train, num_examples, max(1, min(freeze_step, num_steps - freeze_step)))
+
+
 def joint_course(joint: ConfigDict, lengths: Lengths) -> Course:
     """Returns the schedules of `config.joint`. The length of the joint phase is rounded to whole compiled calls.
 

@@ -9,8 +9,9 @@ import pytest
 
 from sid_jax.recommend.config import check_config, default_config
 from sid_jax.recommend.data.quantizer import quantizer_config
-from sid_jax.recommend.data.task import load_task
+from sid_jax.recommend.data.task import divide, load_task
 from tests.commands import ROOT
+from tests.data.test_histories import make
 
 WORDS = ("red nail polish", "blue nail polish", "face cream", "hand cream", "hair brush", "hot air brush", "soap")
 
@@ -36,6 +37,12 @@ def test_one_setting_names_the_catalog_of_ids_and_histories(tmp_path: Path):
     assert len(np.unique(task.table.semantic_ids, axis=0)) == 7
     assert task.split.test.targets.tolist() == [0] * 6
     assert task.split.train.of(0).tolist() == [6, 1, 2]
+
+
+def test_users_with_few_interactions_are_dropped_with_a_warning(caplog):
+    split = divide(default_config(), make([1, 2, 3, 4, 5], [1, 2], [5, 4, 3, 2, 1]))
+    assert len(split.train) == 2
+    assert "1 of 3 users have fewer than 5 interactions (data.min_interactions) and were dropped" in caplog.text
 
 
 def test_a_quantizer_with_data_of_its_own_keeps_it():

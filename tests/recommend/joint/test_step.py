@@ -20,7 +20,7 @@ from sid_jax.recommend.data.packing import PackedRows, pack_rows
 from sid_jax.recommend.data.task import load_split, make_task
 from sid_jax.recommend.joint.code_table import BatchItems, CodeTable, build_code_table, items_of, most_items
 from sid_jax.recommend.joint.objective import _lack_of_information, joint_loss
-from sid_jax.recommend.joint.step import JointRecipe, JointState, joint_course, joint_steps
+from sid_jax.recommend.joint.step import JointRecipe, JointState, joint_course, joint_lengths, joint_steps
 from sid_jax.recommend.joint.tokenizer import load_tokenizer
 from sid_jax.recommend.models import build_model
 from sid_jax.recommend.models.catalog import build_catalog
@@ -186,6 +186,17 @@ def test_a_joint_part_that_leaves_no_step_for_the_final_ids_is_refused(joint_con
         UserError, match="compiled calls of 5 steps, takes all 100 steps of the run; lower config.joint.share"
     ):
         joint_course(joint_config.joint, dataclasses.replace(LENGTHS, log_every_steps=5))
+
+
+@pytest.mark.parametrize(
+    ("share", "num_steps", "freeze_step"), [(0.15, 6, 1), (0.9, 6, 5), (0.15, 100, 15), (0.5, 2, 1)]
+)
+def test_a_short_run_has_steps_of_both_phases(joint_config, share, num_steps, freeze_step):
+    joint_config.joint.share, joint_config.joint.warmup_epochs = share, 0.0
+    joint_config.train.batch_size, joint_config.train.num_epochs = 8, num_steps
+    lengths = joint_lengths(joint_config, 8)
+    assert lengths.num_steps == num_steps
+    assert joint_course(joint_config.joint, lengths).freeze_step == freeze_step
 
 
 def test_noise_and_temperature_fall_and_rates_end_at_0(joint_config):
