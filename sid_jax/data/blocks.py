@@ -48,19 +48,20 @@ def forget_pages(array: np.ndarray) -> None:
 
 
 def check_finite(
-    vectors: np.ndarray, ids: np.ndarray, where: str, layout: Layout | None = None, option: str = ""
+    vectors: np.ndarray, ids: np.ndarray | None, where: str, layout: Layout | None = None, option: str = ""
 ) -> None:
     """Raises UserError if a row of `[N, D]` has NaN or infinite values, see `not_finite`.
 
-    The error describes the first such row, and names `option`, the option that drops such rows, unless it is "".
+    The error describes the first such row, with its id unless `ids` is None, and names `option`, the option that drops
+    such rows, unless it is "".
     """
     bad = bad_rows(vectors, layout)
     if len(bad):
         row = int(bad[0])
-        item_id = ids[row : row + 1].tolist()[0]
+        item_id = None if ids is None else ids[row : row + 1].tolist()[0]
         if layout is not None and np.isnan(vectors[row]).all():
             raise UserError(
-                f"{where}: row {row} (counted from 0, id {shown(item_id)}) has none of the parts "
+                f"{where}: {_row(row, item_id)} has none of the parts "
                 f"{', '.join(layout.names)}; give each item at least one part"
                 f"{f', or drop the items without parts ({option})' if option else ''}"
             )
@@ -119,9 +120,13 @@ def no_vector(vector: np.ndarray) -> str:
     return ""
 
 
+def _row(row: int, item_id: object) -> str:
+    return f"row {row} (counted from 0{'' if item_id is None else f', id {shown(item_id)}'})"
+
+
 def bad_value(vector: np.ndarray, row: int, item_id: object) -> str:
     """Returns a description of a vector `[D]` that is not finite: its first such value, or that it is missing."""
-    named = f"row {row} (counted from 0, id {shown(item_id)})"
+    named = _row(row, item_id)
     if np.isnan(vector).all():
         return f"{named} has no vector: it is null, or all its values are NaN"
     if np.isinf(vector).all():

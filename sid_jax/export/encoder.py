@@ -78,7 +78,7 @@ class Encoder:
             with np.errstate(over="ignore"):
                 vectors = vectors.astype(np.float32)
         if not np.isfinite(vectors).all():
-            check_finite(vectors, np.arange(len(vectors)), "vectors", self._layout)
+            check_finite(vectors, None, "vectors", self._layout)
         return self.codes_of(vectors)
 
     def decode(self, codes: Any) -> np.ndarray:

@@ -61,7 +61,7 @@ def _summary_rows(metrics: dict[str, Any]) -> list[Row]:
         (
             "same codes in training and export",
             f"{metrics['agreement']:.2%}",
-            "of the items; training codes computed with the last step's noise",
+            "of the items; training codes with the last step's noise, if any",
         ),
     ]
 
