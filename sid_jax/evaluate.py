@@ -187,7 +187,7 @@ def _histories(
 
 def measure(
     table: IdTable,
-    vectors: np.ndarray | None = None,
+    vectors: Any = None,
     *,
     model: RQVAE | None = None,
     labels: Sequence[Any] | None = None,

@@ -303,3 +303,9 @@ def test_histories_that_are_none_are_refused_in_one_line(histories, words):
 def test_the_module_imports_no_jax():
     script = "import sys, sid_jax.data.inputs; print({'jax', 'pandas', 'torch'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_a_table_with_vectors_under_another_name_says_which_settings_name_them():
+    table = pa.table({"emb": VECTORS.tolist(), "sku": IDS})
+    with pytest.raises(UserError, match="column 'emb' of the table holds list.*set vector_column and id_column"):
+        vector_set(table, settings=default_config().data)
