@@ -14,6 +14,9 @@ _ROWS = 16_384
 # Maximum number of scattered rows of a memory-mapped file that are read together. This number limits memory, since the
 # operating system maps about 64 KiB for each row.
 _SCATTERED_ROWS = 1024
+# Vectors have the same direction if the features of their unit vectors differ by less than this, a few roundings in
+# float32. Their lengths are the same if they differ by less than the relative tolerance `_SAME_LENGTH`.
+_SAME_DIRECTION, _SAME_LENGTH = 1e-6, 1e-3
 
 
 def in_blocks(array: np.ndarray, rows: int = _ROWS) -> Iterator[tuple[int, np.ndarray]]:
@@ -96,6 +99,25 @@ def zero_rows(vectors: np.ndarray) -> np.ndarray:
     """Returns the numbers of the rows of `[N, D]` that are all 0; the array may lie in a file."""
     found = [start + np.flatnonzero(~block.any(axis=1)) for start, block in in_blocks(vectors)]
     return np.concatenate(found or [np.empty(0, np.int64)])
+
+
+def rescaled_rows(vectors: np.ndarray) -> np.ndarray:
+    """Returns the numbers of the rows of `[N, D]` that equal another row times a positive number other than 1.
+
+    Normalization to length 1 makes these rows equal, up to rounding.
+    """
+    lengths = np.linalg.norm(vectors, axis=1)
+    rows = np.flatnonzero(lengths > 0)
+    lengths, units = lengths[rows], vectors[rows] / lengths[rows, None]
+    # Rows with the same direction are neighbors in the order of their projections on a random direction.
+    order = np.argsort(units @ np.random.default_rng(0).normal(size=units.shape[1]))
+    units, lengths = units[order], lengths[order]
+    same = (np.abs(units[1:] - units[:-1]) < _SAME_DIRECTION).all(axis=1)
+    same &= ~np.isclose(lengths[1:], lengths[:-1], rtol=_SAME_LENGTH)
+    found = np.zeros(len(rows), bool)
+    found[1:] |= same
+    found[:-1] |= same
+    return np.sort(rows[order[found]])
 
 
 def count_of_bad(num_bad: int, num_rows: int) -> str:

@@ -298,7 +298,7 @@ class IdTable:
             )
             shift = shift if numbered else ""
             raise UserError(
-                f"{self.name}: {len(missing):,} of {len(item_ids):,} items have no Semantic ID (the first one is "
+                f"IDs {self.name!r}: {len(missing):,} of {len(item_ids):,} items have no Semantic ID (the first one is "
                 f"{first!r}): {cause or f'make IDs for them{leaving}'}{shift}"
             )
         return self.take(rows).replace(item_ids=item_ids, check=False)

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from sid_jax.config import check_config, default_config
-from sid_jax.data.blocks import zero_rows
+from sid_jax.data.blocks import rescaled_rows, zero_rows
 from sid_jax.data.load import load_corpus
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError, shown
@@ -44,6 +44,8 @@ from sid_jax.training.workdir import claimed_workdir
 # scale of at most 0.2 (in units of the squared distance between neighboring codewords), so the limit is at most 0.0002.
 # Noise below the limit changes only the codes of items for which two codes are almost equally good.
 _LEAST_NOISE = 0.001
+# Number of items whose directions are compared at the start of a run.
+_MOST_COMPARED = 16_384
 
 
 @noticing_loss()
@@ -133,6 +135,8 @@ def train_quantizer(
     if data.left_out.num_rows:
         messages.warn(str(data.left_out))
     _warn_of_zeros(data, messages)
+    if config.data.unit_norm and data.layout is None:
+        _warn_of_lengths(data, messages)
     job = _QuantizerJob(config, trained, most, mesh)
     _warn_of_noise_at_the_end(job.recipe, messages)
     with claim, open_checkpoints(workdir, config.train) as checkpoints:
@@ -267,6 +271,18 @@ def _max_distinct_rate(data: VectorSet) -> float:
             "this file and column contain the item vectors"
         )
     return most
+
+
+def _warn_of_lengths(data: VectorSet, messages: Messages) -> None:
+    vectors = np.asarray(data.vectors[:_MOST_COMPARED], np.float32)
+    rows = rescaled_rows(vectors)
+    if len(rows):
+        item = shown(data.ids[rows[:1]].tolist()[0])
+        messages.warn(
+            f"{len(rows):,} of {len(vectors):,} vectors differ from another vector only in length, the first one in "
+            f"row {rows[0]} (counted from 0, id {item}). With data.unit_norm=True, these items get "
+            "the same codes; set data.unit_norm=False if the lengths have a meaning"
+        )
 
 
 def _warn_of_zeros(data: VectorSet, messages: Messages) -> None:
