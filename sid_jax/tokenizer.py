@@ -124,6 +124,8 @@ class SemanticIdTokenizer:
         from sid_jax.training.state import level_sizes
 
         config = self._config.copy_and_resolve_references()
+        # First, so that warnings about the data look like all others.
+        messages = Messages.to_logging(verbose=verbose)
         data = vector_set(
             vectors,
             item_ids,
@@ -141,7 +143,6 @@ class SemanticIdTokenizer:
         model = config.model
         if config.ids.unique == "relocate" and "auto" not in (model.num_levels, model.codebook_size):
             refuse_too_many(len(data.ids), level_sizes(model), config.ids.capacity)
-        messages = Messages.to_logging(verbose=verbose)
         with contextlib.nullcontext() if workdir is None else workdir_of(workdir) as records:
             run = train_quantizer(config, data, workdir=records, messages=messages)
         if run is None:

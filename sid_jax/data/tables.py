@@ -38,7 +38,7 @@ _ARROW = (".feather", ".arrow")
 _ATOMIC = (".inter", ".item")
 _ATOMIC_TYPES = {"float": pa.float64(), "token_seq": pa.list_(pa.string()), "float_seq": pa.list_(pa.float64())}
 
-_SETTINGS = ": set --config.data.id_column, --config.data.text_column and --config.data.columns to some of these"
+_SETTINGS = "; correct --config.data.id_column, --config.data.text_column or --config.data.columns"
 
 # A `token_seq` column of a RecBole file holds either texts or lists of labels, such as categories. It is read as texts
 # if its name is one of these words, or ends with one of them after an underscore, as movie_title does.

@@ -36,8 +36,8 @@ def fitted(
     verbose: bool,
 ) -> tuple[TrainedRecommender, Task]:
     """Returns a recommender trained on histories, and its task; see `sid_jax.recommender.Recommender.fit`."""
+    messages = Messages.to_logging(verbose=verbose)  # First, so that warnings about the histories look like all others.
     given = _histories(config, table, histories, on_unknown)
-    messages = Messages.to_logging(verbose=verbose)
     split = divide(config, given)
     task = make_task(table, split, content=_content(config, table, vectors, split.cold))
     with contextlib.nullcontext() if workdir is None else workdir_of(workdir) as root:

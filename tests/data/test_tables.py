@@ -109,7 +109,7 @@ def test_several_files_in_the_order_of_their_names(tmp_path: Path):
         ({"a.csv": b""}, "a.csv: not a readable .csv file"),
         ({"a.csv": b"id,t\n1,\xff\n"}, "a.csv: not a readable .csv file"),
         ({"a.csv": b"id,\xff\n1,x\n"}, "a.csv: not a readable .csv file"),
-        ({"a.csv": b'id,"t\n"\n1,x\n'}, "a.csv: no column 't'; its columns are id, t: set"),
+        ({"a.csv": b'id,"t\n"\n1,x\n'}, "a.csv: no column 't'; its columns are id, t; correct --config"),
         ({"a.csv": b"id,t\n1,x,y\n"}, "a.csv: not a readable .csv file"),
         ({"a.parquet": b"PAR1"}, "a.parquet: not a readable .parquet file"),
         ({"a.csv": b"id,u\n1,x\n"}, "a.csv: no column 't'; its columns are id, u"),
