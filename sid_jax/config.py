@@ -50,6 +50,12 @@ _DATA: Declaration = {
         "vectors: files of ids, for files of vectors that contain no ids. For each file of vectors, a text file with "
         "one id per line, or a .npy file of ids. Empty: ids are row numbers.",
     ),
+    "catalog_size": Setting(
+        0,
+        "vectors: number of items of the whole catalog, if `data.path` is a random sample of it. "
+        "`model.num_levels=auto` is then chosen for the whole catalog. 0: the data are the whole catalog.",
+        range=NOT_NEGATIVE,
+    ),
     "text_column": Setting(
         "",
         'vectors: columns of text, separated by commas ("title,brand"), in a table (.parquet, .csv, ...). The text '

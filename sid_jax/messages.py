@@ -21,8 +21,9 @@ from sid_jax.standard_streams import WARNING, print_warning
 LOGGER = logging.getLogger("sid_jax")
 # Remaining times below this number of seconds are not printed.
 _SHORT = 5.0
-# Seconds between two lines of progress where no bar is drawn.
-_BETWEEN_LINES = 30.0
+# Where no bar is drawn: seconds of measured progress before the first line, which has the first estimate of the
+# remaining time, and seconds between two lines.
+_BEFORE_ESTIMATE, _BETWEEN_LINES = 2.0, 30.0
 
 
 class Messages:
@@ -158,7 +159,7 @@ class ProgressDisplay:
         # The value of `completed` and the time at the first update. The time before the first update is mostly
         # compilation, and is not counted.
         self._first: tuple[int, float] | None = None
-        self._printed = time.monotonic()
+        self._printed, self._estimated = time.monotonic(), False
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -187,10 +188,11 @@ class ProgressDisplay:
         first, began = self._first = self._first or (completed, now)
         if self._line is None or self._total is None or completed >= self._total:
             return
-        if now - self._printed < _BETWEEN_LINES:
-            return
-        self._printed = now
         left = time_left(completed - first, self._total - first, now - began)
+        is_first_estimate = bool(left) and not self._estimated and now - began >= _BEFORE_ESTIMATE
+        if not is_first_estimate and now - self._printed < _BETWEEN_LINES:
+            return
+        self._printed, self._estimated = now, self._estimated or bool(left)
         self._line(f"{self._title}: {completed:,} of {self._total:,}  {left}".rstrip())
 
 

@@ -104,7 +104,7 @@ OF_FEW_ITEMS = OF_GUMBEL | {"model.temperature_decay", "train.batch_size", "trai
 OF_FEW_ITEMS |= {f"train.{name}_epochs" for name in ("warmup", "revive_every", "eval_every")}
 # Settings that version 0.1 did not have. They have no effect if items have no parts, no item is unknown, `model.block`
 # has its default, and esasrec is not a baseline. `train.auto_epochs` is read only if `train.num_epochs` is "auto".
-SINCE = {"data.parts", "data.on_unknown", "train.part_dropout", "model.block", "train.auto_epochs"}
+SINCE = {"data.parts", "data.on_unknown", "data.catalog_size", "train.part_dropout", "model.block", "train.auto_epochs"}
 SINCE |= {f"esasrec.{setting}" for setting in preset("recommend:beauty").esasrec}
 # Other settings that version 0.1 did not have: those of the scorer and of early stopping.
 ADDED = {

@@ -128,17 +128,27 @@ def test_progress_is_drawn_on_a_terminal_only(terminal):
 
 
 def test_without_a_terminal_progress_is_a_line_every_half_minute_with_the_time_left(monkeypatch):
-    console, seconds = Console(file=io.StringIO(), width=100), iter([0.0, 10.0, 35.0, 45.0, 70.0, 999.0])
+    console, seconds = Console(file=io.StringIO(), width=100), iter([0.0, 10.0, 11.0, 12.0, 20.0, 45.0, 70.0, 999.0])
     monkeypatch.setattr(messages.time, "monotonic", lambda: next(seconds))
     with Messages.to_console(console).progress(" testing [x]", 2000) as bar:
-        for completed in (100, 600, 900, 1300, 2000):
+        for completed in (100, 130, 140, 300, 800, 1300, 2000):
             bar.move(completed)
-    # The time is measured from the first call of `move`. When the first line is printed, 500 items have taken 25 s, so
-    # the remaining 1,400 items take 70 s. At the second line, 1,200 items have taken 60 s, so the other 700 take 35 s.
+    # The time is measured from the first call of `move`. The first line follows two seconds later: 40 items have taken
+    # 2 s, so the remaining 1,860 items take 93 s. At the second line, 700 items have taken 35 s, so the other 1,200
+    # take 60 s. The next call of `move` is only 25 s later.
     assert console.file.getvalue().splitlines() == [
-        "testing [x]: 600 of 2,000  about 70 s left",
-        "testing [x]: 1,300 of 2,000  about 35 s left",
+        "testing [x]: 140 of 2,000  about 93 s left",
+        "testing [x]: 800 of 2,000  about 60 s left",
     ]
+
+
+def test_a_wait_of_a_few_seconds_is_not_announced(monkeypatch):
+    console, seconds = Console(file=io.StringIO(), width=100), iter([0.0, 1.0, 3.0, 4.0, 5.0])
+    monkeypatch.setattr(messages.time, "monotonic", lambda: next(seconds))
+    with Messages.to_console(console).progress("testing", 8) as bar:
+        for completed in (2, 4, 6, 8):
+            bar.move(completed)
+    assert console.file.getvalue() == ""
 
 
 def test_a_closing_table_has_text_that_is_no_markup():

@@ -20,7 +20,7 @@ from sid_jax.quantize.kmeans import assign_in_blocks, kmeans
 from sid_jax.settings import AUTO
 from sid_jax.streams import stream_rng
 from sid_jax.training.processes import gather_texts
-from sid_jax.training.sizes import FEWEST_LEVELS, with_sizes
+from sid_jax.training.sizes import FEWEST_LEVELS, catalog_size, with_sizes
 from sid_jax.training.state import level_sizes
 from sid_jax.training.workdir import has_run, read_run
 
@@ -82,11 +82,13 @@ def _measured(config: ConfigDict, data: VectorSet) -> tuple[int, str]:
 def collision_shares(config: ConfigDict, data: VectorSet) -> Iterator[float]:
     """Yields, for 1, 2, 3, ... levels of residual k-means, the share of items whose code tuple another item shares.
 
-    With more than 262,144 items, the share is counted over a sample, and extrapolated by a power of the number of
-    items. The exponent follows from the shares in the sample and in a quarter of it. The result is somewhat larger than
-    the share of k-means over all items, since the exponent decreases as the share approaches 1.
+    With more than 262,144 items, or if the data are a sample of the catalog (`data.catalog_size`), the share is counted
+    over a sample, and extrapolated by a power of the number of items. The exponent follows from the shares in the
+    sample and in a quarter of it. The result is somewhat larger than the share of k-means over all items, since the
+    exponent decreases as the share approaches 1.
     """
     rng, num_items = stream_rng(config.seed, "levels"), len(data.ids)
+    in_catalog = catalog_size(config, num_items)
     rows = np.sort(rng.choice(num_items, min(num_items, _COUNTED_ITEMS), replace=False))
     fitted = np.sort(rng.choice(len(rows), min(len(rows), _FITTED_ITEMS), replace=False))
     points = _coordinates(config, data, rows, rows[fitted], rng)
@@ -98,8 +100,8 @@ def collision_shares(config: ConfigDict, data: VectorSet) -> Iterator[float]:
         # Numbering the tuples anew at each level keeps the keys small, for any number of levels.
         keys = np.unique(keys, return_inverse=True)[1] * size + np.asarray(codes)
         share, of_quarter = _share(keys), _share(keys[::4])
-        exponent = math.log(share / of_quarter, 4) if of_quarter and len(rows) < num_items else 0.0
-        yield min(1.0, share * (num_items / len(rows)) ** min(exponent, 1.0))
+        exponent = math.log(share / of_quarter, 4) if of_quarter and len(rows) < in_catalog else 0.0
+        yield min(1.0, share * (in_catalog / len(rows)) ** min(exponent, 1.0))
 
 
 def _share(keys: np.ndarray) -> float:

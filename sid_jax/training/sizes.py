@@ -6,6 +6,7 @@ import math
 
 from ml_collections import ConfigDict
 
+from sid_jax.errors import UserError
 from sid_jax.settings import AUTO
 
 # Minimum number of possible code tuples per item, with 256 codes per level. Items are spread unevenly over the tuples.
@@ -25,22 +26,37 @@ _FEWEST_TUPLES_PER_ITEM = 4
 def with_sizes(config: ConfigDict, num_items: int) -> ConfigDict:
     """Returns a config in which `model.num_levels` (L) and `model.codebook_size` (K) are numbers instead of "auto".
 
-    Settings that are "auto" are derived from the number N of items. L is the smallest number of levels, at least 3,
-    that gives at least 400 possible code tuples per item at 256 codes per level. K is 256 for 2,048 items or more. For
-    fewer items, K is the largest power of two that is at most N / 8. If this K gives fewer than 4 possible code tuples
-    per item, a larger power of two is chosen.
+    Settings that are "auto" are derived from the number N of items in the data, `num_items`, and from the number of
+    items in the catalog, `data.catalog_size`, which is N unless the data are a sample. L is the smallest number of
+    levels, at least 3, that gives at least 400 possible code tuples per item of the catalog at 256 codes per level. K
+    is 256 for 2,048 items or more. For fewer items, K is the largest power of two that is at most N / 8. If this K
+    gives fewer than 4 possible code tuples per item, a larger power of two is chosen.
+
+    Raises:
+      UserError: if the data have more items than the catalog.
     """
     levels, size = config.model.num_levels, config.model.codebook_size
     if AUTO not in (levels, size):
         return config
     if levels == AUTO:
-        levels = len(size) if isinstance(size, (tuple, list)) else _levels(num_items)
+        levels = len(size) if isinstance(size, (tuple, list)) else _levels(catalog_size(config, num_items))
     if size == AUTO:
         size = _codes(num_items, levels)
     config = config.copy_and_resolve_references()
     with config.ignore_type():
         config.model.num_levels, config.model.codebook_size = levels, size
     return config
+
+
+def catalog_size(config: ConfigDict, num_items: int) -> int:
+    """Returns the number of items in the catalog, of which the data have `num_items`; see `data.catalog_size`."""
+    size: int = config.data.catalog_size or num_items
+    if size < num_items:
+        raise UserError(
+            f"config.data.catalog_size is {size:,}, but the data have {num_items:,} items; it is the number of items "
+            "in the whole catalog, of which the data are a sample"
+        )
+    return size
 
 
 def _codes(num_items: int, num_levels: int) -> int:

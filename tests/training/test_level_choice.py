@@ -29,9 +29,9 @@ def catalog(kind, num_items=MANY, features=8):
     return vectors.astype(np.float32)
 
 
-def chosen(vectors, workdir=None, console=None, **model):
+def chosen(vectors, workdir=None, console=None, catalog_size=0, **model):
     config = default_config()
-    config.data.unit_norm = False
+    config.data.unit_norm, config.data.catalog_size = False, catalog_size
     config.model.update(model)
     check_config(config)
     messages = Messages.to_console(console) if console else Messages.silent()
@@ -45,6 +45,14 @@ def test_dense_clusters_get_more_levels_and_the_reason_is_told():
     told = r"estimated share of items that share their codes with other items: (19|20)% with 4 levels, 3% with 5\)"
     assert re.search(r"model\.num_levels=auto: 5 \(" + told, console.export_text())
     assert chosen(catalog("even"), codebook_size=64).num_levels == 4
+
+
+def test_a_sample_gets_the_levels_that_its_catalog_needs():
+    vectors = catalog("clusters")
+    sample = vectors[np.random.default_rng(1).choice(MANY, MANY // 2, replace=False)]
+    size = {"codebook_size": 64}
+    assert chosen(sample, **size).num_levels == 3
+    assert chosen(sample, catalog_size=MANY, **size).num_levels == chosen(vectors, **size).num_levels == 5
 
 
 def test_no_level_is_added_for_items_that_levels_cannot_tell_apart():

@@ -5,8 +5,9 @@ from sid_jax.errors import UserError
 from sid_jax.training.sizes import with_sizes
 
 
-def sizes(num_items, **model):
+def sizes(num_items, catalog_size=0, **model):
     config = default_config()
+    config.data.catalog_size = catalog_size
     config.model.update(model)
     check_config(config)
     chosen = with_sizes(config, num_items).model
@@ -24,6 +25,16 @@ def test_levels_and_codes_follow_the_number_of_items(num_items, expected):
     assert sizes(num_items) == expected
     levels, codes = expected
     assert codes <= num_items and codes**levels >= 4 * num_items
+
+
+def test_levels_follow_the_catalog_and_codes_the_sample_of_it():
+    assert sizes(1682, catalog_size=11_000_000) == (5, 128)
+    assert sizes(1682, catalog_size=1682) == sizes(1682)
+
+
+def test_a_catalog_smaller_than_the_data_is_rejected():
+    with pytest.raises(UserError, match=r"data\.catalog_size is 999, but the data have 1,000 items"):
+        sizes(1000, catalog_size=999)
 
 
 def test_what_is_set_is_kept_and_the_rest_chosen_for_it():
