@@ -26,7 +26,7 @@ def gumbel_softmax(
     scores: jax.Array,
     key: jax.Array | None = None,
     *,
-    noise: jax.Array | None = None,
+    columns: tuple[int, int] | None = None,
     temperature: jax.Array | float,
     noise_scale: jax.Array | float = 1.0,
     hard: bool = True,
@@ -39,7 +39,8 @@ def gumbel_softmax(
     Args:
       scores: `[..., K]`, unnormalized log-probabilities.
       key: PRNG key of the noise; None adds no noise.
-      noise: `[..., K]`, standard Gumbel noise that was drawn earlier, as an alternative to `key`.
+      columns: (first, total): the noise is a part of noise `[..., total]`, the K columns from column `first` on. Levels
+        that share a key get independent noise from different columns. None: the noise has the shape of the scores.
       temperature: above 0; may be traced.
       noise_scale: 0 or more; may be traced.
       hard: True returns one-hot weights with the gradient of the soft weights; False returns the soft weights.
@@ -48,9 +49,7 @@ def gumbel_softmax(
       Weights `[..., K]` that sum to 1, and the sampled codes `[...]` int32.
     """
     if key is not None:
-        noise = standard_gumbel(key, scores.shape)
-    if noise is not None:
-        scores = scores + noise_scale * noise
+        scores = _with_noise(scores, key, noise_scale, columns or (0, scores.shape[-1]))
     codes = index_of_largest(scores)
     soft = jax.nn.softmax(scores / temperature, axis=-1)
     if not hard:
@@ -59,14 +58,41 @@ def gumbel_softmax(
     return one_hot + (soft - jax.lax.stop_gradient(soft)), codes
 
 
-def standard_gumbel(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+def _with_noise(
+    scores: jax.Array, key: jax.Array, noise_scale: jax.Array | float, columns: tuple[int, int]
+) -> jax.Array:
+    first, total = columns
+
+    def added(scores: jax.Array) -> jax.Array:
+        # XLA computes the noise and the sum in one loop, so the noise is never written to memory.
+        noise = standard_gumbel(key, (*scores.shape[:-1], total), (first, first + scores.shape[-1]))
+        return scores + noise_scale * noise
+
+    # If the scale is 0, as at the end of a run, no noise is drawn.
+    return jax.lax.cond(jnp.asarray(noise_scale) > 0, added, lambda scores: scores, scores)
+
+
+def standard_gumbel(key: jax.Array, shape: tuple[int, ...], columns: tuple[int, int] | None = None) -> jax.Array:
     """Returns standard Gumbel noise of a shape, float32, from 16 random bits per number.
 
     The values are between -2.5 and 11.8: the tails of probability 2^-17 at both ends are cut off. A training step draws
     one number per score, so 32 bits per number would slow training down noticeably.
+
+    Args:
+      key: PRNG key.
+      shape: `(..., K)`, the shape of the noise.
+      columns: (first, end): only the columns of the last axis from `first` to `end` - 1 are returned.
     """
-    bits = _hashed_bits(key, (*shape[:-1], -(-shape[-1] // 2)))
-    halves = jnp.concatenate([bits & 0xFFFF, bits >> 16], axis=-1)[..., : shape[-1]]
+    first, end = columns or (0, shape[-1])
+    # The two halves of a random word are the noise of two columns.
+    num_words = -(-shape[-1] // 2)
+    some = (*shape[:-1], end - first)
+    row = jax.lax.iota(jnp.uint32, math.prod(shape[:-1])).reshape(*shape[:-1], 1)
+    column = first + jax.lax.broadcasted_iota(jnp.uint32, some, len(some) - 1)
+    in_low_half = column < num_words
+    positions = jnp.broadcast_to(row * num_words, some) + jnp.where(in_low_half, column, column - num_words)
+    words = _hashed_words(key, positions)
+    halves = jnp.where(in_low_half, words & 0xFFFF, words >> 16)
     if jax.default_backend() == "cpu":
         # Computing the two logarithms of each number takes twice as long as a table look-up.
         return jnp.asarray(_gumbel_quantiles())[halves]
@@ -80,13 +106,12 @@ def _gumbel_quantiles() -> np.ndarray:
     return (-np.log(-np.log((np.arange(2**16) + 0.5) * 2.0**-16))).astype(np.float32)
 
 
-def _hashed_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Returns random bits of a shape, uint32: a hash of each number's position and two words drawn from the key.
+def _hashed_words(key: jax.Array, positions: jax.Array) -> jax.Array:
+    """Returns a random word for each position, uint32: a hash of the position and of two words drawn from the key.
 
     On CPUs, this takes a tenth of the time of `jax.random.bits`. The noise need not be cryptographically secure.
     """
     first, second = jax.random.bits(key, (2,), jnp.uint32)
-    positions = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
     return _mixed(_mixed(positions + first) ^ second)
 
 

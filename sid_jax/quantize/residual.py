@@ -7,14 +7,13 @@ for neural networks.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
 from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from sid_jax.quantize.estimators import add_error, gumbel_softmax, rotate_to, standard_gumbel, straight_through
+from sid_jax.quantize.estimators import add_error, gumbel_softmax, rotate_to, straight_through
 from sid_jax.quantize.losses import codebook_loss, commitment_loss
 from sid_jax.quantize.nearest import (
     Codebooks,
@@ -107,21 +106,17 @@ def residual_quantize(
     constant = stop_codebook_gradient or method == "ema"
     levels = [jax.lax.stop_gradient(c) if constant else c for c in codebooks]
     soft = method == "gumbel_softmax"
-    noises: Sequence[jax.Array | None] = [None] * len(levels)
-    if soft and key is not None:
-        sizes = [len(codebook) for codebook in levels]
-        shape = (*latents.shape[:-1], sum(sizes))
-        # If the scale is 0, as at the end of a run, no noise is drawn.
-        noise = jax.lax.cond(
-            jnp.asarray(noise_scale) > 0, lambda: standard_gumbel(key, shape), lambda: jnp.zeros(shape, jnp.float32)
-        )
-        noises = jnp.split(noise, list(np.cumsum(sizes[:-1])), axis=-1)
+    sizes = [len(codebook) for codebook in levels]
     remaining = latents  # the input of the scores; its gradient may pass through the soft assignments of earlier levels
     residual = latents  # the input of the losses; its gradient to the latents is the identity
     quantized = jnp.zeros_like(latents)
     steps = []
-    for codebook, level_noise in zip(levels, noises, strict=True):
-        steps.append(_take_code(remaining, residual, codebook, soft, level_noise, temperature, noise_scale, hard))
+    for level, codebook in enumerate(levels):
+        sample = None
+        if soft:
+            columns = (sum(sizes[:level]), sum(sizes))
+            sample = functools.partial(gumbel_softmax, key=key, columns=columns, hard=hard)
+        steps.append(_take_code(remaining, residual, codebook, sample, temperature, noise_scale, hard))
         codeword = steps[-1]["codewords"]
         quantized = quantized + codeword
         taken = jax.lax.stop_gradient(codeword)
@@ -141,35 +136,40 @@ def residual_quantize(
     return QuantizerOutput(quantized=quantized, **fields)
 
 
-def _take_code(remaining, residual, codebook, soft, noise, temperature, noise_scale, hard) -> dict[str, jax.Array]:
-    """Returns one level's values of all fields of `QuantizerOutput` except `quantized`."""
+def _take_code(remaining, residual, codebook, sample, temperature, noise_scale, hard) -> dict[str, jax.Array]:
+    """Returns one level's values of all fields of `QuantizerOutput` except `quantized`.
+
+    `sample` is `gumbel_softmax` with the level's key and noise, or None if the nearest code is chosen.
+    """
     scores = code_scores(remaining, codebook)
     # Temperature and noise are in units of the codebook's spacing, and are therefore multiplied by the spacing. Codes
     # are chosen by the undivided scores. If the scores were divided by the spacing, rounding could make different
     # scores equal, and the code could differ from the code of `assign_codes`.
     spacing = codebook_spacing(codebook)
     unit = {"temperature": temperature * spacing, "noise_scale": noise_scale * spacing}
-    nearest = index_of_largest(scores)
-    if soft:
-        weights, code = gumbel_softmax(scores, noise=noise, hard=hard, **unit)
+    if sample:
+        weights, code = sample(scores, **unit)
+        # Finding the largest score takes less time than finding its index.
+        is_nearest = jnp.take_along_axis(scores, code[..., None], axis=-1)[..., 0] >= jnp.max(scores, axis=-1)
     else:
-        weights, code = jax.nn.one_hot(nearest, codebook.shape[0], dtype=codebook.dtype), nearest
+        code = index_of_largest(scores)
+        weights, is_nearest = jax.nn.one_hot(code, codebook.shape[0], dtype=codebook.dtype), jnp.ones(code.shape, bool)
     # The codebook loss uses the codeword of the forward pass, with a gradient only to the codebook.
-    if soft and not hard:
+    if sample and not hard:
         of_codebook = codewords_by_one_hot(jax.lax.stop_gradient(weights), codebook)
     else:
         of_codebook = codewords_of(code, codebook)
     # The gradient to the weights is a separate term, so that the codebook's gradient is computed only once.
-    codeword = of_codebook + _gradient_to_weights(weights, codebook) if soft else of_codebook
+    codeword = of_codebook + _gradient_to_weights(weights, codebook) if sample else of_codebook
     probabilities = jax.nn.softmax(scores / unit["temperature"], axis=-1)
     return {
         "codes": code,
-        "nearest": code == nearest,
+        "nearest": is_nearest,
         "residuals": residual,
         "codewords": codeword,
         "logits": scores / spacing,
         "probabilities": probabilities,
-        "weights": weights if soft else straight_through(probabilities, weights),
+        "weights": weights if sample else straight_through(probabilities, weights),
         "codebook_loss": codebook_loss(residual, of_codebook),
         "commitment_loss": commitment_loss(residual, of_codebook),
     }

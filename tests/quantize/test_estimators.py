@@ -138,6 +138,16 @@ def test_the_noise_is_standard_gumbel(key, shape):
         assert np.abs(np.corrcoef(noise.T) - np.eye(5)).max() < 0.02
 
 
+def test_columns_of_noise_are_those_of_the_whole_noise(key):
+    whole = standard_gumbel(key, (6, 2, 9))
+    for first, end in ((0, 9), (0, 4), (3, 7), (8, 9)):
+        np.testing.assert_array_equal(standard_gumbel(key, (6, 2, 9), (first, end)), whole[..., first:end])
+    # The scores of a level get the columns of the level, so that levels with the same key get independent noise.
+    scores = jax.random.normal(jax.random.fold_in(key, 1), (6, 2, 4))
+    _, codes = gumbel_softmax(scores, key, columns=(3, 9), temperature=1.0, noise_scale=0.5)
+    np.testing.assert_array_equal(codes, jnp.argmax(scores + 0.5 * whole[..., 3:7], axis=-1))
+
+
 def test_noise_of_other_numbers_other_items_and_other_keys_is_independent(key):
     noise = np.stack([standard_gumbel(jax.random.fold_in(key, step), (20_000, 6)) for step in (0, 1)])
     first = noise[0, :-1]
