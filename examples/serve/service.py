@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import threading
@@ -62,12 +63,12 @@ class Catalog:
         folder = folder.resolve()
         catalog = cls(folder.name, _digest(folder), lite.load(folder), recommender.with_catalog(folder))
         catalog.tokenizer.table.items(())
-        items, length = recommender.table.item_ids[:256].tolist(), 1
-        while length <= 2 * recommender.config.model.window:
-            for size in (1, TOGETHER):
-                for k in LENGTHS:
-                    catalog.recommender.recommend_batch([items[:length]] * size, k)
-            length *= 2
+        window = recommender.config.model.window
+        items = recommender.table.item_ids[: 2 * window].tolist()
+        # The library compiles one program for short histories, one for histories of up to `window` items, and others
+        # for longer histories, of which more items are excluded.
+        for length, size, k in itertools.product((1, window, 2 * window), (1, TOGETHER), LENGTHS):
+            catalog.recommender.recommend_batch([items[:length]] * size, k)
         return catalog
 
 

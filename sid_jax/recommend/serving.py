@@ -21,8 +21,8 @@ from sid_jax.recommend.artifact import TrainedRecommender
 from sid_jax.recommend.batch import HistoryBatch, user_numbers
 from sid_jax.recommend.config import EXPLAINED, WITH_COLD_SLOTS
 
-# Possible numbers of histories in a compiled call. A batch of another size is padded to the next larger of these
-# numbers, or split if it is larger than all of them.
+# Possible numbers of histories in a compiled call. A batch of another size is split, or padded to the next larger of
+# these numbers.
 _SIZES = (1, 16, 256)
 
 
@@ -118,7 +118,7 @@ class Server:
             found[lengths == 0], scores[lengths == 0] = self._candidates.most_popular(k)
 
         def find(chosen: np.ndarray, batch: HistoryBatch) -> tuple[np.ndarray, np.ndarray]:
-            exclude = _padded([rows[each] for each in chosen]) if exclude_seen else None
+            exclude = _padded([rows[each] for each in chosen], batch.items.shape[1]) if exclude_seen else None
             return self._find(batch, k, exclude, cold_slots, exact)
 
         batches = list(self._batches(rows, lengths, users))
@@ -199,8 +199,7 @@ class Server:
             (short, np.flatnonzero((lengths > 0) & (lengths <= short))),
             (window, np.flatnonzero(lengths > short)),
         ):
-            for start in range(0, len(group), sizes[-1]):
-                part = group[start : start + sizes[-1]]
+            for part in _parts(group, sizes, splits=self._trained.ranker.mesh.devices.flat[0].platform == "cpu"):
                 chosen = np.resize(part, next(size for size in sizes if size >= len(part)))
                 items = np.zeros((len(chosen), width), np.int32)
                 for place, each in enumerate(chosen):
@@ -255,9 +254,26 @@ class Server:
         return self._candidates.table.titles
 
 
-def _padded(rows: list[np.ndarray]) -> np.ndarray:
-    """Returns the row numbers of each history's items as one array `[B, S]` int32, padded with -1."""
-    items = np.full((len(rows), max(map(len, rows))), -1, np.int32)
+def _parts(group: np.ndarray, sizes: list[int], *, splits: bool) -> Iterator[np.ndarray]:
+    """Splits a group of histories into parts, each of which will be padded to the next larger size.
+
+    On a CPU, the time of a call is about proportional to its size. With `splits`, histories that would fill at most
+    half of the largest size are therefore split into parts of the second largest size.
+    """
+    largest, smaller = sizes[-1], sizes[-2] if splits and len(sizes) > 1 else sizes[-1]
+    while len(group):
+        size = largest if len(group) > largest // 2 else smaller
+        yield group[:size]
+        group = group[size:]
+
+
+def _padded(rows: list[np.ndarray], width: int) -> np.ndarray:
+    """Returns the row numbers of each history's items as one array `[B, S]` int32, padded with -1.
+
+    The number of retrieved items, and therefore the compiled program, depends on S. Since S is at least `width`, all
+    histories of at most `width` items share a program.
+    """
+    items = np.full((len(rows), max(width, *map(len, rows))), -1, np.int32)
     for place, each in enumerate(rows):
         items[place, : len(each)] = each
     return items
