@@ -63,7 +63,7 @@ def _export_folder(text: str, workdir: Path) -> Path:
 
     refuse_several("--export")
     out = output_folder(text)
-    # This command can have written an existing export only if the run exists, too.
+    # If the workdir has no run, an existing export cannot be from an earlier call of this command. It is then refused.
     if earlier_request(out) is not None and not has_run(workdir):
         refuse_taken(out)
     return out

@@ -23,7 +23,7 @@ from sid_jax.models.rqvae import RQVAE
 
 # Number of vectors per call: intermediate arrays must fit into a CPU's cache.
 ITEMS_A_CALL = 2048
-# Batch sizes to which smaller batches are padded.
+# A batch is padded to the next larger of these sizes, or to ITEMS_A_CALL if it is larger than all of them.
 _SIZES = (1, 16, 128, 512)
 
 
@@ -61,6 +61,7 @@ class Encoder:
     def encode(self, vectors: Any) -> np.ndarray:
         """Returns the codes `[n, L]` int32 of vectors `[n, D]`, or `[L]` of one vector; see `Export.encode`."""
         if isinstance(vectors, (np.ndarray, jax.Array)):
+            # `as_vectors` would reject a single vector and an array without rows, which are allowed here.
             vectors = np.asarray(vectors)
         elif isinstance(vectors, (str, os.PathLike)):
             raise UserError(f"vectors is {vectors!r}; give an array [n, {self._num_features}], not a path")

@@ -31,7 +31,8 @@ def write_recbole(folder: Path, content: Content) -> None:
         "sid:token_seq": [" ".join(tokens) for tokens in content.tokens(DEFAULT_PATTERN)],
     }
     for name in content.table.columns.column_names:
-        title = one_line(name).replace(":", "_")
+        # RecBole splits the header at tabs and colons itself, and does not remove quotes.
+        title = one_line(name).replace(":", "_").replace('"', "'")
         if title in ("item_id", "sid") or any(each.rpartition(":")[0] == title for each in columns):
             raise UserError(f"RecBole's item file would have two columns {title!r}; rename the column in your data")
         kind, values = _column(content.table.columns[name])

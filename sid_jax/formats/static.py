@@ -10,6 +10,7 @@ import numpy as np
 from sid_jax.errors import UserError
 from sid_jax.formats.content import Content
 
+# The default of STATIC's `build_static_index` (`dense_lookup_layers`).
 _DENSE_LEVELS = 2
 
 
@@ -44,6 +45,7 @@ def static_index(ids: np.ndarray, vocab_size: int) -> dict[str, np.ndarray]:
       `dense_mask` and `dense_states`, `[V, V]` each, or `[V]` for L = 2.
     """
     levels = ids.shape[1]
+    # Whether the row begins a new prefix, for each prefix length.
     is_new = np.ones(ids.shape, bool)
     is_new[1:] = np.logical_or.accumulate(ids[1:] != ids[:-1], axis=1)
     states, counts = [ids[:, 0].astype(np.int64) + 1], [vocab_size + 1]
@@ -58,6 +60,7 @@ def static_index(ids: np.ndarray, vocab_size: int) -> dict[str, np.ndarray]:
     parents, tokens, children = np.concatenate(edges).T
     children_of = np.bincount(parents, minlength=sum(counts))
     ends = np.concatenate([[0], np.cumsum(children_of)])
+    # STATIC's lookup always reads as many rows as a state can have transitions, which may be past the last transition.
     padding = np.tile(np.array([[vocab_size, 0]]), (vocab_size, 1))
     start_mask = np.isin(np.arange(vocab_size), ids[:, 0])
     of_depth = np.split(children_of, np.cumsum(counts)[:-1])

@@ -41,13 +41,16 @@ class SortedIds:
           positions are equal if no item has the ID.
         """
         if len(wanted) == 1:
+            # The codes are searched level by level, so that `_bytes` need not be built for one ID.
             found = self.range_of(tuple(wanted[0].tolist()))
             return np.array(found[:1]), np.array(found[1:])
+        # Bytes sort like the numbers only from 0 to 2^31 - 1. IDs with other codes get an empty range below.
         names = _as_bytes(wanted.clip(0, 2**31 - 1))
         first = np.searchsorted(self._bytes, names)
         if len(self.repeated) or not len(self.order):
             end = np.searchsorted(self._bytes, names, "right")
         else:
+            # All IDs are distinct, so one comparison replaces the second search.
             end = first + (self._bytes[np.minimum(first, len(self.order) - 1)] == names)
         possible = ((wanted >= 0) & (wanted < 2**31)).all(axis=1)
         return first, np.where(possible, end, first)
@@ -86,4 +89,5 @@ class SortedIds:
 
 def _as_bytes(semantic_ids: np.ndarray) -> np.ndarray:
     """Converts Semantic IDs `[N, L]`, which are not negative, to byte strings `[N]` with the same sort order."""
+    # The type is `np.void`, since NumPy ignores trailing zero bytes of byte strings of type "S".
     return np.ascontiguousarray(semantic_ids, ">i4").view(np.dtype((np.void, 4 * semantic_ids.shape[1]))).reshape(-1)

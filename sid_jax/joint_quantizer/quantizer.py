@@ -308,6 +308,7 @@ def _distinct(items: jax.Array | None, num_items: int) -> tuple[jax.Array, jax.A
     if not jnp.issubdtype(kind, np.integer):
         raise UserError(f"items have dtype {kind}; give row numbers of the vectors, and -1 at empty positions")
     items = jnp.maximum(items, -1)
+    # Inside `jit`, `jnp.unique` needs a fixed size: at most N items, and -1 for all empty positions.
     rows, places = jnp.unique(items, size=min(items.size, num_items + 1), fill_value=-1, return_inverse=True)
     return jnp.maximum(rows, 0), rows >= 0, places.reshape(items.shape), items >= 0
 

@@ -23,7 +23,7 @@ def _own_names(path: tuple[Any, ...]) -> tuple[Any, ...]:
     if _NAME not in names:
         return ()
     own = names[names.index(_NAME) + 1 :]
-    # The array of a Flax variable is one level below the variable's name.
+    # A Flax variable is itself a node of the tree. The path of its array has one more entry, which is removed.
     return tuple(own[:-1] if isinstance(path[-1], jax.tree_util.GetAttrKey) else own)
 
 
@@ -49,6 +49,7 @@ def replace_levels(tree: Any, replaced: Callable[[int, jax.Array], jax.Array]) -
 
     def replace(path: tuple[Any, ...], leaf: Any) -> Any:
         names = _own_names(path)
+        # An optimizer's state may also have scalars at the path of a codebook.
         return replaced(names[2], leaf) if names[:2] == ("quantizer", "levels") and jnp.ndim(leaf) == 2 else leaf
 
     return jax.tree_util.tree_map_with_path(replace, tree)

@@ -15,9 +15,11 @@ from transformers import LogitsProcessor
 from sid_jax.errors import UserError
 from sid_jax.llm.tokens import IdTokens
 
-# Maximum number of entries (nodes x codes) of a level's dense table. A level that would need more has no dense table.
+# Maximum number of entries (nodes x codes, int32) of a level's dense table. A level that would need more than these
+# 4 MiB has no dense table.
 _DENSE = 2**20
-# Settings of a generation config, and the values with which they have no effect.
+# Settings of a generation config, and the values for which no warning is given. `generate` replaces None by the value
+# of the model's own config, or else by a default. The default has no effect, except for `top_k`, where it is 50.
 _SAMPLING: dict[str, tuple[Any, ...]] = {"top_k": (None, 0), "top_p": (None, 1.0), "temperature": (None, 1.0)}
 _PENALTIES: dict[str, tuple[Any, ...]] = {"repetition_penalty": (None, 1.0), "no_repeat_ngram_size": (None, 0)}
 _TABLES: weakref.WeakKeyDictionary[IdTokens, dict[torch.device, TokenTrie]] = weakref.WeakKeyDictionary()
@@ -54,6 +56,7 @@ class _Level:
             children, keys = torch.from_numpy(table.reshape(-1, size)).to(device), keys[:0]
         keys = keys.astype(np.int32 if places <= np.iinfo(np.int32).max else np.int64)
         parts = (keys, first, codes + np.int32(offset))
+        # `np.array` copies: PyTorch warns about arrays that are read-only, such as views of JAX arrays.
         return cls(children, *(torch.from_numpy(np.array(part)).to(device) for part in parts))
 
 
@@ -183,10 +186,13 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
     # Continuous batching is not supported, since each of its requests has its own prompt length.
     supports_continuous_batching = False
 
-    # A row's kind determines which tokens may come next. Kind l, below L: the row ends with l codes of an unfinished
-    # ID, and another code comes next. Any other kind is L plus one of the constants below. Tokens that may come next:
-    #   _BEGIN: the begin marker.  _CLOSE: the end marker.  _END: the end token.
-    #   _MORE: the end token, or the start of another ID.  _FREE: any text, or the start of an ID.
+    # The kind of a row determines which tokens may come next. If the kind is a number below L, the row ends with this
+    # number of codes of an unfinished ID, and another code comes next. Any other kind is L plus one of these constants:
+    #   _BEGIN: the begin marker comes next.
+    #   _CLOSE: the end marker comes next.
+    #   _END: the end token comes next.
+    #   _MORE: the end token or the start of another ID comes next.
+    #   _FREE: any text or the start of an ID comes next.
     _BEGIN, _CLOSE, _END, _MORE, _FREE = range(5)
 
     def __init__(
@@ -225,8 +231,10 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Returns the scores `[R, V]` of the token after `input_ids` `[R, W]`; -inf for tokens that are not allowed."""
         kinds, nodes = self._kinds(input_ids)
-        # One transfer to the host per step determines which kinds occur.
-        counts = torch.bincount(kinds, minlength=self._levels + 5).tolist()
+        # This transfer to the host determines which kinds occur. If all rows have the same kind, it is the only one in
+        # the step. `_rest` handles the last kind, `_FREE`. The other kinds' scores are read before, since `_rest` may
+        # overwrite them.
+        counts = torch.bincount(kinds, minlength=self._levels + self._FREE + 1).tolist()
         kept = []
         for kind, count in enumerate(counts[:-1]):
             if count:

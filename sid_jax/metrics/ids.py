@@ -18,6 +18,7 @@ def prefix_buckets(semantic_ids: np.ndarray, depth: int) -> np.ndarray:
     """Returns the index of each item's prefix of `depth` codes, `[N]`; prefixes are numbered in lexicographic order."""
     if depth == 0:
         return np.zeros(len(semantic_ids), np.int64)
+    # In NumPy 2.0.0, the inverse is not one-dimensional.
     return np.unique(semantic_ids[:, :depth], axis=0, return_inverse=True)[1].reshape(-1)
 
 

@@ -21,7 +21,7 @@ from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.losses import squared_error
 from sid_jax.streams import stream_rng
 
-# Number of items that are decoded per call, and number of items whose neighbors are searched per call.
+# Maximum numbers of items per call: of items that are decoded, and of items whose neighbors are searched.
 _DECODED_A_CALL = 8192
 _ASKED_A_CALL = 1024
 _KMEANS_ITERATIONS = 10
@@ -29,7 +29,7 @@ _KMEANS_ITERATIONS = 10
 # at random.
 _MOST_ITEMS = 10_000
 
-# `jit` compiles the method as one program. Otherwise an accelerator would compile each operation separately.
+# `jit` compiles the method as one program. Without it, JAX would compile each operation separately.
 _compare = jax.jit(RQVAE.compared)
 
 

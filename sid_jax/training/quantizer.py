@@ -44,7 +44,7 @@ from sid_jax.training.workdir import claimed_workdir
 # scale of at most 0.2 (in units of the squared distance between neighboring codewords), so the limit is at most 0.0002.
 # Noise below the limit changes only the codes of items for which two codes are almost equally good.
 _LEAST_NOISE = 0.001
-# Number of items whose directions are compared at the start of a run.
+# Maximum number of items, from the first row on, that are searched for vectors that differ only in length.
 _MOST_COMPARED = 16_384
 
 
@@ -145,6 +145,7 @@ def train_quantizer(
         ended = run(job, checkpoints, workdir=workdir, messages=messages)
         if not ended.finished:
             return None
+        # If the run was already finished, no step was taken and nothing was evaluated.
         evaluation = job.evaluation or job.measure(ended.state)
         startup = ended.first_steps and ended.first_steps - started
         show_samples(messages, trained, evaluation.codes)
@@ -193,9 +194,8 @@ class _QuantizerJob(Job[TrainState]):
         return on_every_device(from_first(make, self.abstract_state()), self.mesh)
 
     def evaluates(self, step: int) -> bool:
-        # An evaluation of all items takes about as long as training on a quarter of them. If `num_epochs` is "auto" and
-        # evaluations would be less than two epochs apart, as for more than about 1.2 million items, the run is only
-        # evaluated at its end.
+        # An evaluation takes about as long as a quarter of an epoch. With `num_epochs="auto"`, the evaluations of more
+        # than about 1.2 million items would be less than two epochs apart. Such a run is evaluated only at its end.
         lengths = self.lengths
         rare = self.config.train.num_epochs != AUTO or lengths.eval_every_steps >= 2 * lengths.steps_per_epoch
         return step == lengths.num_steps or (rare and super().evaluates(step))

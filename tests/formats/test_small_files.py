@@ -149,6 +149,12 @@ def test_recbole(written):
     )
 
 
+def test_the_header_of_recbole_has_no_quotes_since_recbole_would_not_remove_them(tmp_path: Path):
+    folder = convert(TABLE.replace(columns={'size "in": cm': ["1", "2"]}), "recbole", tmp_path / "D")
+    header = (folder / "D.item").read_text().splitlines()[0]
+    assert header.split("\t")[2:] == ["size 'in'_ cm:token"]
+
+
 def test_services(written):
     assert (written["xllm"] / "rec_vocab.bin").read_bytes() == struct.pack(
         "<qiiiqiii", 0, 101, 104, 110, 1, 100, 107, 110

@@ -23,11 +23,13 @@ from sid_jax.data.text.template import clean
 from sid_jax.errors import UserError, reason
 from sid_jax.messages import LOGGER
 
-# Number of texts per call of the encoder, and number of texts whose vectors are written to the cache together.
+# Maximum number of texts per call of the encoder, and maximum number of texts per file of the cache.
 _BATCH = 512
 _KEPT_TOGETHER = 8192
+# Length of a text's digest in the cache, and number of rows of a cache file that are read at a time.
 _DIGEST_BYTES = 20
 _ROWS = 8192
+_SECONDS_A_DAY = 86_400
 
 
 def encode_texts(
@@ -112,6 +114,7 @@ def _checked(name: str, texts: list[str], result: Any, size: int | None) -> np.n
             f"{where} returned a value that is not an array ({reason(error)}); it must return an array [n, D] of "
             "numbers"
         ) from error
+    # The kind of bfloat16, which is not a type of NumPy's own, is "V".
     if array.dtype.kind not in "fiu" and str(array.dtype) != "bfloat16":
         raise UserError(f"{where} returned {array.dtype}; it must return an array [n, D] of numbers")
     if array.ndim != 2 or len(array) != len(texts) or not array.shape[1]:
@@ -191,6 +194,7 @@ class VectorCache:
                         vectors = np.zeros((len(texts), block.shape[1]), np.float32)
                     vectors[found] = block
                     known[found] = True
+                    # The modification time is the time of the last use: `_forget` removes the oldest files.
                     os.utime(path)
         return known, vectors
 
@@ -225,7 +229,8 @@ class VectorCache:
         newest = files[0][0] if files else 0.0
         for place, (time, size, path) in enumerate(files):
             total += size
-            stale = path.name.startswith(".") and newest - time > 86_400
+            # Files are compared with the newest file, since the clock of a file server may differ from this machine's.
+            stale = path.name.startswith(".") and newest - time > _SECONDS_A_DAY
             if total > self._max_bytes or place >= self._max_files or stale:
                 path.unlink(missing_ok=True)
 

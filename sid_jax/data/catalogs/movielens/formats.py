@@ -214,7 +214,7 @@ def _users_of(ratings: Table) -> Table:
 
 def _ratings_between_colons(path: Path, folder: str, stars: pa.DataType) -> Table:
     # With the delimiter ":", Arrow sees an empty column between the two colons of "::".
-    names = ["user_id", "", "item_id", " ", "rating", "  ", "timestamp"]
+    names = ["user_id", "", "item_id", "", "rating", "", "timestamp"]
     kinds = {"user_id": pa.int64(), "item_id": pa.int64(), "rating": stars, "timestamp": pa.int64()}
     columns = _arrow_columns(
         path,

@@ -163,6 +163,7 @@ def _places(size: str) -> list[tuple[str, Download, Callable[[Path], MovieLens]]
         ("GroupLens", grouplens, lambda folder: edition.read(fetch(folder, grouplens, seconds=edition.seconds)))
     ]
     if size == "100k":
+        # A machine on which this package was installed can in most cases reach the registry.
         places.insert(0, ("the package registry", RECBOLE, lambda folder: fetch_from_registry(folder, RECBOLE)))
     return places
 
