@@ -3,14 +3,14 @@
 python benchmarks/append.py --vectors=items.npy --folder=runs/append --trained=11000 --batches=10 --batch=1000
 
 The rows are shuffled. The quantizer is trained on the first --trained rows, with --config and --flags, and exported.
-Each batch of the remaining rows is appended to the previous version. If the folder already contains the training run,
+The remaining rows are added in --batches appends of --batch rows each. If the folder already contains the training run,
 this run is resumed.
 
-The script prints three values of R^2 of each batch, and the R^2 of the training items and of the cold items. "R^2 new"
-is computed from the codes of the batch's items, and "R^2 of IDs" from their unique IDs. The denominator of both is the
-spread of the first version's items, as docs/daily-updates.md explains. "R^2, own mean" is computed from the codes, and
-its denominator is the spread of the batch. "moved" is the number of IDs that differ
-from the previous version plus the number of IDs that differ from the first version.
+The script prints three values of R^2 of the new items of each append, and the R^2 of the first version and of the cold
+items. "R^2 new" is computed from the codes of the new items, and "R^2 of IDs" from their unique IDs. The denominator of
+both is the spread of the first version's items, as docs/daily-updates.md explains. "R^2, own mean" is computed from the
+codes, and its denominator is the spread of the new items. "moved" is the number of IDs that differ from the previous
+version plus the number of IDs that differ from the first version.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _ROOT = Path(__file__).parent.parent
 
 
 def main() -> None:
-    """Trains a quantizer, appends the batches, and prints one row per version."""
+    """Trains a quantizer, runs the appends, and prints one row per version."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vectors", type=Path, required=True, help=".npy, [N, D]")
     parser.add_argument("--folder", type=Path, required=True, help="folder for the run, the versions and their inputs")
     parser.add_argument("--trained", type=int, default=11_000)
     parser.add_argument("--cold", type=int, default=0, help="number of cold items among the --trained items")
     parser.add_argument("--batches", type=int, default=10)
-    parser.add_argument("--batch", type=int, default=1_000, help="items per batch; the last batch may be smaller")
+    parser.add_argument("--batch", type=int, default=1_000, help="items per append; the last append may have fewer")
     parser.add_argument("--config", default="configs/embeddings.py")
     parser.add_argument("--flags", default="", help="further flags for train.py, separated by spaces")
     arguments = parser.parse_args()
@@ -110,7 +110,7 @@ def _table(rows: list[dict[str, Any]], title: str) -> Table:
         "R^2 new": "{r2:.3f}",
         "R^2 of IDs": "{r2_unique:.3f}",
         "R^2, own mean": "{r2_own_mean:.3f}",
-        "R^2 trained": "{r2_trained:.3f}",
+        "R^2 first version": "{r2_trained:.3f}",
         "R^2 cold": "{r2_cold:.3f}",
         "collisions": "{collide:.1%}",
         "retraining due": "{due}",

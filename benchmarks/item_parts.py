@@ -1,4 +1,4 @@
-"""Ablation of the scorer's item vectors: sets of the components "item", "codes" and "content", with several ID tables.
+"""Ablation of the scorer's components: sets of the components "item", "codes" and "content", with several ID tables.
 
 python benchmarks/item_parts.py --config=configs/recommend.py:beauty --config.data.path=sequences.txt \
     --config.quantizer.data.path=items.npy --config.quantizer.data.ids_path=ids.txt \
@@ -6,7 +6,7 @@ python benchmarks/item_parts.py --config=configs/recommend.py:beauty --config.da
 
 letter.json+1 is the ID table in letter.json, with 1 added to its item ids. With the first ID table, the scorer is
 trained for each set of components. With each other table, it is trained with codes alone and with all components. The
-scorer has one member and no blend, so that only the item vectors differ. Test targets are grouped by their number of
+scorer has one member and no blend, so that only the components differ. Test targets are grouped by their number of
 occurrences in training, and metrics are also printed per group. A workdir that contains some of the runs is resumed.
 """
 
@@ -77,7 +77,7 @@ def _load_tasks(config: ConfigDict, sources: list[str]) -> list[Task]:
 
 
 def _variants(tasks: list[Task]) -> list[tuple[str, Task, tuple[str, ...]]]:
-    """Returns the name of each variant, the task that has its ID table, and the components of its item vectors."""
+    """Returns the name of each variant, the task that has its ID table, and its components."""
     sets = [parts for size in (1, 2, 3) for parts in itertools.combinations(ITEM_PARTS, size)]
     variants = [(" + ".join(parts), tasks[0], parts) for parts in sets]
     for source, task in zip(_IDS.value[1:], tasks[1:], strict=True):
@@ -116,7 +116,7 @@ def _print(console: Console, config: ConfigDict, task: Task, places: dict[str, n
     for rule, title in enumerate(("seen items excluded", "seen items allowed")):
         table = Table(title=f"{title}, {len(everything)} seeds", title_justify="left")
         for column in (
-            "item vector",
+            "components of an item's vector",
             "recall@10",
             "ndcg@10",
             "ndcg@10 minus the ndcg@10 with all components, paired by user",
@@ -133,7 +133,7 @@ def _print(console: Console, config: ConfigDict, task: Task, places: dict[str, n
     groups = np.searchsorted(_GROUPS, counts)
     names = [f"{low}-{high}" for low, high in zip((0, *(end + 1 for end in _GROUPS)), _GROUPS, strict=False)]
     table = Table(title="ndcg@10, seen items excluded, by the target's occurrences in training", title_justify="left")
-    table.add_column("item vector")
+    table.add_column("components of an item's vector")
     for group, name in enumerate((*names, f"{_GROUPS[-1] + 1} or more")):
         table.add_column(f"{name} ({np.mean(groups == group):.0%} of users)", justify="right")
     for name, each in places.items():

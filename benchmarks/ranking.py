@@ -2,7 +2,7 @@
 
 python benchmarks/ranking.py --config=benchmarks/ranking_study/ml100k.py --workdir=runs/ranking
 
-The task is to predict likes on MovieLens-100K, for films with training ratings and for cold films. A workdir that
+The task is to predict likes on MovieLens-100K, for movies with training ratings and for cold movies. A workdir that
 contains some of the runs is resumed.
 """
 

@@ -88,11 +88,11 @@ _DATA: Declaration = {
     "histories": {
         "source": Setting(
             "none",
-            "Interaction histories, for codes that reflect co-occurrence as well as content. They can be used as an "
-            "additional part of each vector (`data.collaborative_weight`), and in a loss (`model.contrastive_weight`, "
-            "`model.alignment_weight`). sequences: a text file with one line per user: the user, then items in time "
-            "order. interactions: a .parquet or .csv file with one row per interaction. Name of a catalog, as in "
-            "`data.source`: the interactions of this catalog.",
+            "Interaction histories, for codes that reflect co-occurrence as well as content. They can be used in "
+            "the co-occurrence part of each vector (`data.collaborative_weight`), and in a loss "
+            "(`model.contrastive_weight`, `model.alignment_weight`). sequences: a text file with one line per user: "
+            "the user, then items in time order. interactions: a .parquet or .csv file with one row per interaction. "
+            "Name of a catalog, as in `data.source`: the interactions of this catalog.",
             choices=("none", "sequences", "interactions", *CATALOGS),
         ),
         "path": Setting(
@@ -251,14 +251,14 @@ _MODEL: Declaration = {
     ),
     "contrastive_weight": Setting(
         0.0,
-        "Weight of a contrastive loss that pulls together the quantized vectors of items that co-occur in "
+        "Weight of the contrastive loss, which pulls together the quantized vectors of items that co-occur in "
         "`data.histories`. The loss is multiplied by the mean squared length of the scaled vectors. The loss "
         "affects training only: an item's codes are computed from its vector.",
         range=NOT_NEGATIVE,
     ),
     "alignment_weight": Setting(
         0.0,
-        "Weight of the alignment loss, a contrastive loss between a linear map of an item's quantized vector and its "
+        "Weight of the alignment loss, an InfoNCE loss between a linear map of an item's quantized vector and its "
         "co-occurrence vector (`data.collaborative_dimension` features). Like the contrastive loss, it is multiplied "
         "by the mean squared length of the scaled vectors.",
         range=NOT_NEGATIVE,

@@ -18,7 +18,7 @@ from sid_jax.settings import choose
 # Options of which a preset accepts at most one: quantization methods, and kinds of recommenders.
 _METHODS, _KINDS = ("ste", "gumbel"), ("scorer", "decoder")
 # Number of movies in each small MovieLens data set. The other data sets have 10,681 to 87,585 movies.
-_FEW_FILMS = {"100k": 1682, "1m": 3883, "latest-small": 9742}
+_FEW_MOVIES = {"100k": 1682, "1m": 3883, "latest-small": 9742}
 # The data sets that the presets `recommend` and `joint` accept as arguments.
 RECOMMENDER_DATA = ("ml100k", "beauty")
 
@@ -87,8 +87,8 @@ def embeddings(arg: str = "ste") -> ConfigDict:
 def ml100k(arg: str = "ste") -> ConfigDict:
     """Returns the settings for MovieLens-100K; `arg` is "ste" or "gumbel", optionally with "text" and "quick".
 
-    Vectors have three parts: text, genres, and co-occurrence vectors from the ratings. With "text", vectors are only
-    text embeddings of titles, years and genres.
+    Vectors have three parts: text, genres, and co-occurrence vectors from the ratings. With "text", vectors are
+    computed from texts alone, with titles, years and genres.
     """
     choose(arg, ["ste", "gumbel"], ["text", "quick"])
     return movielens(f"100k,{arg}")
@@ -97,12 +97,13 @@ def ml100k(arg: str = "ste") -> ConfigDict:
 def movielens(arg: str = "100k") -> ConfigDict:
     """Returns the settings for a MovieLens data set; `arg` is its size, optionally with "gumbel", "text" and "quick".
 
-    For data sets with few movies, vectors have the parts of `ml100k`; for other data sets, vectors are text embeddings.
+    For data sets with few movies, vectors have the parts of `ml100k`; for other data sets, vectors are computed
+    from texts alone.
     """
     size, options = choose(arg, MOVIELENS_SIZES, [*_METHODS, "text", "quick"], one_of=_METHODS)
     config = default_config()
     config.data.source = f"movielens-{size}"
-    if size not in _FEW_FILMS:
+    if size not in _FEW_MOVIES:
         _set_options(config, options)
         return config
     if "text" not in options:
@@ -112,7 +113,7 @@ def movielens(arg: str = "100k") -> ConfigDict:
         config.data.parts = "genres=categories:genres*1.0"
         config.data.histories.source = config.data.source
         config.data.collaborative_weight = 1.5
-    epochs = round(300 * 1682 / _FEW_FILMS[size])
+    epochs = round(300 * 1682 / _FEW_MOVIES[size])
     set_few_items(config, epochs)
     if "quick" in options:
         config.train.num_epochs, config.train.warmup_epochs = 20, 2.0

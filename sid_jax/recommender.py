@@ -178,7 +178,8 @@ class Recommender:
             `num_unknown` and logs their number; "error" rejects them.
           exact: whether all items are ranked. If False, a model of the kind scorer or sasrec with 100,000 items or more
             ranks only a shortlist on a CPU: the items with the highest approximate scores, computed from 64 principal
-            directions of the item vectors, and the items with the strongest transitions from the history.
+            directions of the items' sums of components and, for the blend, of their content vectors, and the items
+            with the strongest transitions from the history.
 
         Returns:
           The recommended items, the best first. The list has fewer than k items only if no more items may be

@@ -293,7 +293,7 @@ def _new_name(name: str) -> str:
     # The warning names the line of the user's assignment. Between that line and this function, the call stack has
     # `Settings.__setitem__` and ConfigDict's attribute access.
     warnings.warn(
-        f"the setting {name} has been renamed to {new}; {name} is accepted for one more version",
+        f"the setting {name} has been renamed to {new}; {name} is accepted for one more version of sid_jax",
         RenamedSettingWarning,
         stacklevel=4,
     )

@@ -167,7 +167,7 @@ def test_a_preset_trains_as_it_did_before_the_defaults_were_a_recipe(name):
 def test_small_data_sets_see_each_film_equally_often_in_total_and_published_results_keep_their_settings():
     train = preset("ml100k").train
     assert (train.batch_size, train.learning_rate, train.num_epochs) == (256, 8e-3, 300)
-    # The data sets have 1,682 and 3,883 films. For both, films times epochs is the same.
+    # The data sets have 1,682 and 3,883 movies. For both, the number of movies times the number of epochs is the same.
     assert preset("movielens:1m").train.num_epochs == round(300 * 1682 / 3883)
     assert preset("ml100k").model.noise_scale == 0.1
     of_ids = preset("recommend:ml100k").quantizer.train

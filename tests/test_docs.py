@@ -20,6 +20,9 @@ AVOIDED = {
     r"reviv\w+": "reset",
     r"refus\w+": "reject",
     r"corpus": "catalog",
+    r"exit codes?": "exit status",
+    r"generative (model|recommender)s?": "generative decoder",
+    r"prefix depths?": "prefix length",
 }
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 

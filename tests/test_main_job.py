@@ -1,4 +1,4 @@
-"""train.py and export.py make Semantic IDs of real films in a short run, and PyTorch and NumPy give the same codes."""
+"""train.py and export.py make Semantic IDs of real movies in a short run, and PyTorch and NumPy give the same codes."""
 
 import json
 import re
@@ -56,7 +56,7 @@ def assert_same_but_for_ties(codes, exported, job, vectors):
 
 def test_training_ends_in_a_table_a_sample_and_the_next_command(job):
     folder, trained, exported = job
-    # In the run with the argument "text", some films have equal vectors, which limits the distinct rate. In the other
+    # In the run with the argument "text", some movies have equal vectors, which limits the distinct rate. In the other
     # run, items also have the parts genres and behavior.
     for words in (
         "1,682",

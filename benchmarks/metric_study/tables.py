@@ -124,7 +124,7 @@ def _suffixed(world: World, codes: np.ndarray, sizes: Sequence[int], r2: float =
 
 
 def _shuffled(world: World, folder: Path) -> Made:
-    """Assigns the IDs of the default tokenizer to films at random: the trie is the same, but IDs have no meaning."""
+    """Assigns the IDs of the default tokenizer to movies at random: the trie is the same, but IDs have no meaning."""
     made = TOKENIZERS["ste"].make(world, folder)
     order = np.random.default_rng(0).permutation(len(world.item_ids))
     return Made(made.codes[order], made.sizes, made.semantic_ids[order])
@@ -182,7 +182,7 @@ TOKENIZERS = {
     ),
     "ste-5-epochs": _trained("sid_jax", "early", train__num_epochs=5, train__warmup_epochs=1.0),
     # This tokenizer differs from "ste" in more than the encoder: configs/embeddings.py also has wider layers, more
-    # latent features, and augmentation. By default, configs/embeddings.py would give the films 128 codes per level, and
+    # latent features, and augmentation. By default, configs/embeddings.py would give them 128 codes per level, and
     # it has another optimizer than this study.
     "ste-residual": _trained(
         "sid_jax",

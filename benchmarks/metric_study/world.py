@@ -1,4 +1,4 @@
-"""The study's data from MovieLens-100K: films, training histories of users, and test examples."""
+"""The study's data from MovieLens-100K: movies, training histories of users, and test examples."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ QUESTIONS = 10
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class World:
-    """The study's data of N films and U users.
+    """The study's data of N movies and U users.
 
     Attributes:
       path: path of MovieLens; "" for the copy in the cache, which is downloaded if it is missing.
       folder: folder of `known.txt`, the training histories in a format that sid_jax reads.
       item_ids: `[N]`.
-      vectors: `[N, D]` float32 of length 1, text embeddings of titles, years and genres.
+      vectors: `[N, D]` float32 of length 1, vectors of texts with titles, years and genres.
       years: `[N]` object (str).
       genres: N lists.
       known: the training histories, without each user's last `QUESTIONS` items. ID tables, metrics and recommenders use
         only these histories.
       questions: `QUESTIONS` test examples for each of U users. In each example, one of the user's last items is the
         target, and all items before it are the history.
-      pairs: `[N, N]`, co-occurrence counts of films in the training histories.
+      pairs: `[N, N]`, co-occurrence counts of movies in the training histories.
       together: `[N, C]` float32, co-occurrence vectors.
     """
 
@@ -57,7 +57,7 @@ class World:
 def load_world(path: str, num_known: int, folder: Path) -> World:
     """Loads the study's data from a copy of MovieLens-100K.
 
-    Of each user's history, only the last `num_known` + `QUESTIONS` ratings are used. Films that a user rated earlier
+    Of each user's history, only the last `num_known` + `QUESTIONS` ratings are used. Movies that a user rated earlier
     are not part of the data, so they may still be recommended.
 
     Args:
@@ -67,20 +67,20 @@ def load_world(path: str, num_known: int, folder: Path) -> World:
     """
     settings = default_config().data
     settings.source, settings.path = "movielens-100k", path
-    films = load_vectors(settings)
-    histories = in_catalog(load_movielens(path).histories(), films.ids, "film")
+    movies = load_vectors(settings)
+    histories = in_catalog(load_movielens(path).histories(), movies.ids, "movie")
     histories = _last_of_each(histories, num_known + QUESTIONS)
     known = histories.without_last(QUESTIONS)
     pairs = pair_counts(known)
-    lines = (f"{user} {' '.join(map(str, films.ids[known.of(user)]))}" for user in range(len(known)))
+    lines = (f"{user} {' '.join(map(str, movies.ids[known.of(user)]))}" for user in range(len(known)))
     (folder / "known.txt").write_text("\n".join(lines))
     return World(
         path=path,
         folder=folder,
-        item_ids=films.ids,
-        vectors=np.asarray(normalize(jnp.asarray(films.vectors), True)),
-        years=films.columns["year"],
-        genres=[each.split("|") if each else [] for each in films.columns["genres"].tolist()],
+        item_ids=movies.ids,
+        vectors=np.asarray(normalize(jnp.asarray(movies.vectors), True)),
+        years=movies.columns["year"],
+        genres=[each.split("|") if each else [] for each in movies.columns["genres"].tolist()],
         known=known,
         questions=_questions(histories),
         pairs=pairs,

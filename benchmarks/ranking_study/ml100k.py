@@ -4,7 +4,7 @@ python benchmarks/ranking.py --config=benchmarks/ranking_study/ml100k.py --workd
 
 A ranker predicts for each rating of MovieLens-100K whether it is a like, that is, four stars or more (task and methods:
 Singh et al., 2306.08121). Rankers are trained on the earliest 80 % of the ratings and tested on the others. In each of
-five runs, a different fifth of the films is cold.
+five runs, a different fifth of the movies is cold.
 """
 
 from ml_collections import ConfigDict
@@ -25,7 +25,7 @@ def get_config(arg: str = "ml100k") -> ConfigDict:
     config.quantizer.train.batch_size = 512
     config.quantizer.train.learning_rate = 3e-3
     config.quantizer.train.eval_every_epochs = 100.0
-    # Films with equal codes have the same ID, so a ranker cannot distinguish them.
+    # Movies with equal codes have the same ID, so a ranker cannot distinguish them.
     config.quantizer.ids.unique = "none"
     if "quick" in options:
         config.runs = 1

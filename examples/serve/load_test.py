@@ -3,7 +3,7 @@
 python examples/serve/load_test.py --ids=ids.txt --seconds=20 --clients=16 --reload_at=5
 
 Histories are drawn from the items in `--ids`, a file with one id per line. With `--reload_at`, the service also reloads
-its catalog. With `--latest=exports/latest --next=exports/v2`, the link exports/latest is changed before the reload, so
+its export. With `--latest=exports/latest --next=exports/v2`, the link exports/latest is changed before the reload, so
 that it points to the export exports/v2.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Prints users per second, latency percentiles, and counts of answers by status and catalog."""
+    """Prints users per second, latency percentiles, and counts of answers by status and version."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--address", default="127.0.0.1:8000")
     parser.add_argument("--ids", type=Path, required=True)
@@ -72,7 +72,7 @@ def main() -> None:
             print(f"{name}: {len(there)} answers, p50 {cuts[49]:.1f} ms, p99 {cuts[98]:.1f} ms")
     print(
         f"by status {dict(Counter(status for *_, status, _ in answers))}, "
-        f"by catalog {dict(Counter(catalog for *_, catalog in answers))}"
+        f"by version {dict(Counter(version for *_, version in answers))}"
     )
 
 

@@ -1,9 +1,9 @@
-"""A service for an export and a recommender: look-ups, codes of new items, recommendations, and catalog reloads.
+"""A service for an export and a recommender: look-ups, codes of new items, recommendations, and reloads of the export.
 
 RECOMMENDER=exports/recommender CATALOG=exports/latest uvicorn --app-dir examples/serve service:app
 
 `CATALOG` is an export, or a link to the newest one. If the link now leads to another export, `POST /reload` reads this
-export and replaces the old catalog. Meanwhile, other requests are answered. Do not expose `/reload` to the public.
+export and replaces the version in use. Meanwhile, other requests are answered. Do not expose `/reload` to the public.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Vector(BaseModel):
 
 @dataclasses.dataclass(frozen=True)
 class Catalog:
-    """One version of the catalog; a request uses the same version from beginning to end."""
+    """One version of the export; a request uses the same version from beginning to end."""
 
     name: str
     digest: str
@@ -73,7 +73,7 @@ class Catalog:
 
 
 class Service:
-    """The current catalog, and the queue of users who wait for recommendations."""
+    """The version in use, and the queue of users who wait for recommendations."""
 
     def __init__(self, recommender: Path, catalog: Path):
         trained = sid_jax.load(recommender)
@@ -83,9 +83,9 @@ class Service:
         self._waiting: asyncio.Queue[tuple[History, asyncio.Future[dict]]] = asyncio.Queue()
 
     def reload(self) -> Catalog:
-        """Replaces the current catalog if the newest one is another export; returns the catalog that is then in use.
+        """Replaces the version in use if the newest one is another export; returns the version that is then in use.
 
-        Requests in progress finish with the old catalog.
+        Requests in progress finish with the old version.
         """
         with self._reloading:
             if _digest(self._folder) != self.catalog.digest:
@@ -177,7 +177,7 @@ def make_app(recommender: Path, catalog: Path) -> FastAPI:
         try:
             return {"catalog": request.app.state.service.reload().name}
         except (sid_jax.UserError, ValueError, OSError) as error:
-            raise HTTPException(409, f"the current catalog stays in use: {error}") from error
+            raise HTTPException(409, f"the current version stays in use: {error}") from error
 
     return app
 

@@ -1,4 +1,4 @@
-"""Makes a version's drift report: how well new and known items fit the model, and whether retraining is due."""
+"""Makes a version's drift report: how well the items of the input fit the model, and whether retraining is due."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def fit_of(reference: Reference | None, errors: np.ndarray, own_spread: float) -
     R^2 is 1 - (mean squared error of the n items) / (spread of the first version's items). The R^2 of the reference has
     the same denominator, so the two values of R^2 differ only if the errors differ. Two other denominators would
     distort the comparison. The spread of the n items would make R^2 too low if the n items are similar to each other.
-    The mean squared distance of the n items to the mean of the training items would make R^2 too high if the n items
+    The mean squared distance of the n items to the mean of the first version would make R^2 too high if the n items
     are far from this mean.
 
     Args:
@@ -155,7 +155,7 @@ def add_up(before: Mapping[str, Any] | None, num_added: int, new_items: Mapping[
 
 
 def _known_items(published: Published, version: Version, reference: Reference | None) -> dict[str, Any] | None:
-    """Returns how well the IDs of known items represent their current vectors; None if there are no known items."""
+    """Returns how well the IDs of known and returned items represent their vectors; None if there are no such items."""
     if not len(version.known):
         return None
     levels = len(published.export.model.quantizer.codebook_sizes)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 # Retraining is due if one of the thresholds below is exceeded. docs/daily-updates.md explains each threshold.
 
-# R^2 that the catalog has lost since training, because added items fit less well than the training items.
+# R^2 that the catalog has lost since training, because added items fit less well than the items of the first version.
 CATALOG_R2_LOST = 0.02
 # R^2 of cold items, minus R^2 of new items, minus two standard errors of the R^2 of new items.
 BELOW_COLD = 0.05
@@ -17,7 +17,7 @@ BELOW_TRAINED = 0.20
 # items, minus the distance by chance. The distance by chance is the 99th percentile of the distances between the
 # previous version's distribution and random samples from it.
 CODE_SHIFT = 0.10
-# Share of the new items whose IDs differ from their codes.
+# Share of the new items that were relocated, that is, whose IDs differ from their codes.
 MOVED = 0.50
 # Share of all possible IDs that are in use or reserved. It is checked only for IDs made unique by relocation.
 FILL = 0.90
@@ -69,18 +69,22 @@ _CHECKS = {
         ("shift of the first codes above chance",),
     ),
     "new_moved": _Check(
-        "share of new items whose IDs differ from their codes",
+        "share of new items that were relocated",
         MOVED,
         _CROWDED,
-        ("share of new items that got others than their codes",),
+        (
+            "share of new items that got others than their codes",
+            "share of new items whose IDs differ from their codes",
+        ),
     ),
     "moved_since_training": _Check(
-        "share of items added since training whose IDs differ from their codes",
+        "share of items added since training that were relocated",
         MOVED,
         _CROWDED,
         (
             "share of the items since training that got others than their codes",
             "share of items since training whose IDs differ from their codes",
+            "share of items added since training whose IDs differ from their codes",
         ),
     ),
     "fill": _Check(
@@ -259,7 +263,7 @@ def _remedy(standing: Mapping[str, Mapping[str, Any]], num_items: int, lost: flo
     if _DRIFT in causes and "fill" not in standing:
         return (
             "The new items differ from the training items. This difference may be the only reason why many new items "
-            "have IDs that differ from their codes. Retrain on all items with the same settings. If the training then "
+            "were relocated. Retrain on all items with the same settings. If the training then "
             f"warns of too few codes, retrain with more codes, for example with {settings}. {effects}"
         )
     return (

@@ -61,8 +61,9 @@ class Version:
       items: the remaining items in the order of the previous version; then added and returned items, sorted by id.
       new: the items of the batch that were never in the catalog.
       added: `[n]`, the rows of the new items in `items`.
-      known: the items of the batch that are in the previous version or were in an earlier one.
-      known_rows: `[k]`, the rows of the known items in `items`.
+      known: the known and returned items: those items of the batch that are in the previous version or were in an
+        earlier one.
+      known_rows: `[k]`, the rows in `items` of the items in `known`.
       retired: removed items. An item that returns gets its old ID.
       removed_in: `[R]` int32, for each retired item, the first version without it.
       former: former IDs of moved items, one row per move.

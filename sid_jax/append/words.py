@@ -1,4 +1,4 @@
-"""Prints the result of an append: counts of items, how the new items fit the quantizer, and changes of known items."""
+"""Prints the result of an append: counts and changes of items, and how well the new items fit the quantizer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _words_of_version(published: Published, made: Export) -> Iterator[str]:
         many = "items of the input were ignored, since they are also to be removed and were never published"
         yield counted(counts["came_and_went"], one, many)
     if counts["columns_updated"]:
-        yield f"{counted(counts['columns_updated'], 'published item')} got new column values"
+        yield f"{counted(counts['columns_updated'], 'known or returned item')} got new column values"
     if counts["changed"]:
         yield _of_changed(made)
     if not any(counts[name] for name in ("added", "removed", "returned", "moved", "columns_updated")):
@@ -57,13 +57,13 @@ def of_returned(published: Published, made: Export, option: str) -> str:
 
 def _of_changed(made: Export) -> str:
     counts, known = made.manifest["version"], made.manifest["drift"]["known_items"]
-    one = "published item of the input gets other codes from its current vector"
-    words = counted(counts["changed"], one, "published items of the input get other codes from their current vectors")
+    one = "known or returned item gets other codes from its current vector"
+    words = counted(counts["changed"], one, "known or returned items get other codes from their current vectors")
     if counts["moved"]:
         moved = counted(counts["moved"], "got a new ID; its old ID is", "got new IDs; their old IDs are")
         return f"{words}: {moved} in {FORMER_FILE}"
     kept = "keeps its ID" if counts["changed"] == 1 else "keep their IDs"
     return (
-        f"{words} and {kept} (R^2 of all published items of the input: {known['r2_unique']:.3f} from their IDs, "
+        f"{words} and {kept} (R^2 of all known and returned items: {known['r2_unique']:.3f} from their IDs, "
         f"{known['r2']:.3f} from their current codes); --on_known=move gives new IDs to items with other codes"
     )

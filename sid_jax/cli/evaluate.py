@@ -44,7 +44,8 @@ _CODEBOOKS = flags.DEFINE_string(
 _LABELS = flags.DEFINE_string(
     "labels",
     None,
-    "Categories of items, FILE:COLUMN. FILE is .parquet, .csv, .feather or .jsonl, with item ids in its first column.",
+    "Labels of items, such as categories: FILE:COLUMN. FILE is .parquet, .csv, .feather or .jsonl, with item ids in "
+    "its first column.",
 )
 _HOLDOUT = flags.DEFINE_integer(
     "holdout",

@@ -73,8 +73,8 @@ _ON_KNOWN = flags.DEFINE_enum(
     "on_known",
     "keep",
     ["keep", "move", "error"],
-    "With --append_to: published items of --input keep their IDs (keep), get new IDs if their codes have changed "
-    "(move), or are rejected (error).",
+    "With --append_to: known items (items of --input that the export already has) keep their IDs (keep), get new IDs "
+    "if their codes have changed (move), or are rejected (error).",
 )
 _ON_RETURNED = flags.DEFINE_enum(
     "on_returned",

@@ -21,12 +21,12 @@ _LARGEST_DENSE = 4096
 
 
 def collaborative_vectors(catalog: MovieLens, *, view: str, dimension: int, holdout: int) -> np.ndarray:
-    """Returns `[N, D]` float32 vectors of the films (view "item") or users (view "user").
+    """Returns `[N, D]` float32 vectors of the movies (view "item") or users (view "user").
 
     Args:
-      catalog: the films, the users, and the ratings, which form a matrix. A missing rating is 0.
-      view: "item" or "user"; the rows of the matrix are films or users accordingly.
-      dimension: D, less than the number of films and less than the number of users.
+      catalog: the movies, the users, and the ratings, which form a matrix. A missing rating is 0.
+      view: "item" or "user"; the rows of the matrix are movies or users accordingly.
+      dimension: D, less than the number of movies and less than the number of users.
       holdout: number of each user's last ratings that are excluded. With a leave-one-out split, the last rating is the
         test target and the second-to-last rating is the validation target. Vectors that include these ratings would
         leak the targets.

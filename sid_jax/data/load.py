@@ -175,8 +175,8 @@ def load_histories(
     """
     path = settings.path or path
     if settings.source in MOVIELENS:
-        films = load_movielens(path, cache_dir, movielens_size(settings.source))
-        return in_catalog(films.histories(), item_ids, f"{films.source}: movie", on_unknown, UNKNOWN_OPTION)
+        movies = load_movielens(path, cache_dir, movielens_size(settings.source))
+        return in_catalog(movies.histories(), item_ids, f"{movies.source}: movie", on_unknown, UNKNOWN_OPTION)
     if settings.source in AMAZON:
         products = load_amazon(settings.source, path, cache_dir, core=core)
         return in_catalog(products.histories, item_ids, f"{products.source}: item", on_unknown, UNKNOWN_OPTION)

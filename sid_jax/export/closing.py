@@ -45,7 +45,7 @@ def version_rows(manifest: Mapping[str, Any]) -> list[Row]:
     ]
     if new:
         compared = [f"{new['r2_unique']:.3f} if decoded from their IDs"]
-        compared += [f"training items {reference['r2']:.3f}"] if reference else []
+        compared += [f"first version {reference['r2']:.3f}"] if reference else []
         if reference and reference["r2_cold"] is not None:
             compared.append(f"cold items {reference['r2_cold']:.3f}")
         distances, chances = (
@@ -55,7 +55,7 @@ def version_rows(manifest: Mapping[str, Any]) -> list[Row]:
             ("R^2 of the new items", f"{new['r2']:.3f}", ", ".join(compared)),
             ("shift of the code distribution, by level", " / ".join(distances), f"by chance {' / '.join(chances)}"),
             ("new items whose codes are already taken", f"{new['collide']:.1%}", ""),
-            ("new items with an ID that differs from their codes", f"{new['moved']:.1%}", ""),
+            ("relocated new items", f"{new['moved']:.1%}", "their IDs differ from their codes"),
         ]
     return [*rows, ("IDs in use or reserved", f"{drift['fill']:.2%}", "of all possible IDs")]
 

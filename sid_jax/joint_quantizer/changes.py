@@ -10,7 +10,7 @@ import numpy as np
 
 from sid_jax.metrics.codes import distinct_rate, usage
 
-# If the usage of a level is below this share, the printed line says that some codes are unused.
+# If the usage of a level is below this share, the printed line says that some codes are dead.
 _GOOD_USAGE = 0.95
 
 
@@ -49,7 +49,7 @@ class IdChanges:
         """Returns the metrics as one line of text, which the run prints."""
         levels = " / ".join(f"{share:.1%}" for share in self.churn_by_level)
         used = "/".join(f"{share:.0%}" for share in self.usage)
-        few = "; some codes are unused" if min(self.usage) < _GOOD_USAGE else ""
+        few = "; some codes are dead" if min(self.usage) < _GOOD_USAGE else ""
         return (
             f"IDs of {self.churn:.1%} of the items changed (by level {levels}); distinct rate "
             f"{self.distinct_rate:.4f}, codes in use {used}{few}"

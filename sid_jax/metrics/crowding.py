@@ -47,7 +47,7 @@ def remedy(metrics: Mapping[str, Any], sizes: Sequence[int], section: str = "con
 def crowding_line(metrics: Mapping[str, Any], moved: float = 0.0, *, nested: bool = False) -> str | None:
     """Returns a warning that a catalog's items have too few distinct code tuples; None if there are enough.
 
-    If many codes are unused, the remedy is a longer run, otherwise more levels or codes.
+    If many codes are dead, the remedy is a longer run, otherwise more levels or codes.
 
     Args:
       metrics: metrics of a training run or an export.
@@ -72,7 +72,7 @@ def crowding_line(metrics: Mapping[str, Any], moved: float = 0.0, *, nested: boo
 
 
 def _has_unused_codes(metrics: Mapping[str, Any]) -> bool:
-    """Returns whether many codes are unused, and using all codes would give enough tuples for the items."""
+    """Returns whether many codes are dead, and using all codes would give enough tuples for the items."""
     sizes, vectors = metrics["codebook_size"], metrics["num_items"] * metrics.get("max_distinct_rate", 1.0)
     random = [1 - math.exp(-vectors / size) for size in sizes]
     unused = any(used < _IN_USE * most for used, most in zip(metrics["usage"], random, strict=True))

@@ -96,7 +96,7 @@ def residual_quantize(
       hard: with "gumbel_softmax", whether the forward pass uses the sampled codeword (True) or a mixture of codewords.
       stop_residual_gradient: with "gumbel_softmax", whether a level treats the codewords of earlier levels as
         constants.
-      stop_codebook_gradient: whether the codebooks get no gradient, as in a frozen tokenizer.
+      stop_codebook_gradient: whether the codebooks get no gradient, as in a frozen quantizer.
 
     Raises:
       ValueError: if the method is unknown.

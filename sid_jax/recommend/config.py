@@ -239,7 +239,7 @@ _EVAL: Declaration = {
         "Baselines to compare with. transitions: the items that most often followed the items of the history in the "
         "training data; no model is trained. semantic_knn: the items whose vectors in `quantizer.data` are most "
         "similar to the weighted mean of the history's vectors. sasrec_content: a SASRec without item "
-        "embeddings, whose item vectors are a learned map of the vectors in `quantizer.data`.",
+        "embeddings, in which an item's vector is a learned map of its vector in `quantizer.data`.",
         choices=BASELINES,
     ),
     "bootstrap_samples": Setting(1000, "Number of resamples of the bootstrap confidence intervals.", range=ONE_OR_MORE),
@@ -320,8 +320,8 @@ _JOINT: Declaration = {
     "noise_scale": SHARED["noise_scale"],
     "refresh_every_steps": Setting(
         50,
-        "Number of steps between refreshes of the ID table, whose codes are the recommender's targets. Each refresh "
-        "in the first four fifths of the joint phase also resets dead codes.",
+        "Number of steps between refreshes of the ID table, whose codes the recommender learns to predict. Each "
+        "refresh in the first four fifths of the joint phase also resets dead codes.",
         range=ONE_OR_MORE,
     ),
     "min_usage": Setting(

@@ -180,7 +180,7 @@ class ModelRanker:
 
     @functools.cached_property
     def vectors(self) -> Any:
-        """The item vectors of a model that scores items; None for a model that generates IDs."""
+        """The items' vectors of a model that scores items; None for a model that generates IDs."""
         return _item_vectors(self.graphdef, self.params, self.catalog)
 
     @functools.cached_property
@@ -310,7 +310,7 @@ def _explain(
         added = {part: evidence.weights[0] * logits for part, logits in added.items()}
         every = terms(hear(histories, evidence), evidence, 0, len(catalog.semantic_ids)).items()
         for weight, (name, term) in zip(evidence.weights[1:], every, strict=True):
-            # "content" is the name of both a component of the item vectors and a term of the blend; the two are added.
+            # "content" is the name of both a component and a term of the blend; the two are added.
             added[name] = added.get(name, 0.0) + weight * term
     shares = {name: logits[0, item] - jnp.sum(candidates * logits[0]) for name, logits in added.items()}
     scores = scores_of_items(model, histories, catalog, vectors)(0, len(catalog.semantic_ids))[0]

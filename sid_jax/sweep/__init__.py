@@ -1,1 +1,1 @@
-"""Hyperparameter search for settings that give both distinct codes and a high R^2."""
+"""Searches for settings that give both distinct codes and a high R^2."""

@@ -2,7 +2,7 @@
 
 The usual initialization, the mean of the old embeddings, makes all new tokens equal, and fine-tuning separates them
 only partially (Chen et al., 2604.02324). Here, the token of a code is initialized with the mean embedding, or the mean
-residual, of the items with this code.
+remainder, of the items with this code.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def initial_embeddings(
     tokens sum to approximately the deviation of the item.
 
     The token of a first code gets the mean embedding of the items with this code. The token of a later code gets the
-    mean of all items plus the mean residual of the items with this code, since codes quantize residuals. An item's
-    residual is its deviation minus the deviations of its earlier tokens. A plain mean would be nearly the same for all
+    mean of all items plus the mean remainder of the items with this code, since codes quantize residuals. An item's
+    remainder is its deviation minus the deviations of its earlier tokens. A plain mean would be nearly the same for all
     later codes, since the items of a later code are spread over all first codes.
 
     Tokens without content are the tokens of codes without items, and the tokens of the suffix. Their embeddings are
@@ -68,7 +68,7 @@ def initial_embeddings(
         )
     blocks = (_finite(semantic_ids[first : first + len(rows)], rows) for first, rows in in_blocks(item_embeddings))
     together, sums = tally(blocks, sizes)
-    deviations, is_content = _residual_means(together, sums, sizes, num_content_levels)
+    deviations, is_content = _remainder_means(together, sums, sizes, num_content_levels)
     center = sums[: sizes[0]].sum(axis=0) / max(together.diagonal()[: sizes[0]].sum(), 1)
     spread = None
     if vocabulary_embeddings is not None:
@@ -166,19 +166,19 @@ def _finite(semantic_ids: np.ndarray, embeddings: np.ndarray) -> tuple[np.ndarra
     return semantic_ids[finite], embeddings[finite]
 
 
-def _residual_means(
+def _remainder_means(
     together: scipy.sparse.csr_array, sums: np.ndarray, sizes: Sequence[int], num_content_levels: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns for each token the mean residual of its items, `[T, E]`, and whether the token has content, `[T]`."""
+    """Returns for each token the mean remainder of its items, `[T, E]`, and whether the token has content, `[T]`."""
     counts = together.diagonal()
     means = np.zeros_like(sums)
-    residuals = sums - counts[:, None] * (sums[: sizes[0]].sum(axis=0) / max(counts[: sizes[0]].sum(), 1))
+    remainders = sums - counts[:, None] * (sums[: sizes[0]].sum(axis=0) / max(counts[: sizes[0]].sum(), 1))
     is_content = np.zeros(len(sums), bool)
     for level in level_slices(sizes)[:num_content_levels]:
         is_content[level] = counts[level] > 0
-        # An item's residual at a level is its centered vector minus the means of its tokens at earlier levels. In the
-        # sum over a token's items, the mean of an earlier token is thus subtracted once per item with both tokens.
-        left = residuals[level] - together[level, : level.start] @ means[: level.start]
+        # An item's remainder at a level is its deviation minus the deviations of its tokens at earlier levels. In the
+        # sum over a token's items, an earlier token's deviation is thus subtracted once per item with both tokens.
+        left = remainders[level] - together[level, : level.start] @ means[: level.start]
         means[level] = left / np.maximum(counts[level], 1)[:, None]
     return means, is_content
 

@@ -24,8 +24,9 @@ _LARGEST_ID = np.iinfo(np.int32).max
 class Vocabulary:
     """The T tokens of L levels of K codes, in the order of levels and codes.
 
-    The token of code c of level l has the token id `offsets[l] + c`. Its text is the pattern with its fields
-    replaced: {letter} by the level as a, b, …, z, aa, ab, …; {level} by the level as 1, 2, …; and {code} by c.
+    With levels numbered from 0, the token of code c of level l has the token id `offsets[l] + c`. Its text is the
+    pattern with its fields replaced: {letter} by the level as a, b, …, z, aa, ab, …; {level} by the level as 1, 2, …;
+    and {code} by c.
 
     Attributes:
       sizes: the number of codes K of each level. If the IDs have a suffix, the last level is the suffix.

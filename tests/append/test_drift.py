@@ -73,7 +73,7 @@ def case(*, r2=0.7, noise=0.0, since=(10, 0.7), shift=0.0, moved=0.0, cold=None)
         ({"r2": 0.4, "noise": 0.06}, {"r2": 0.4, "noise": 0.04}, "below that of training items"),
         ({"r2": 0.56, "cold": 0.6}, {"r2": 0.54, "cold": 0.6}, "below that of cold items"),
         ({"shift": 0.09}, {"shift": 0.11}, "shift of the first codes"),
-        ({"moved": 0.49}, {"moved": 0.51}, "IDs differ from their codes"),
+        ({"moved": 0.49}, {"moved": 0.51}, "items that were relocated"),
     ],
 )
 def test_each_threshold_makes_retraining_due(passing, due, words):

@@ -11,7 +11,7 @@ from sid_jax.data.catalogs.movielens.formats import GENRES
 from sid_jax.data.catalogs.movielens.sources import load_movielens
 from sid_jax.data.catalogs.movielens.tables import MovieLens
 
-# Films: the title in GroupLens' files, the title and the year in RecBole's files, and the genres.
+# Movies: the title in GroupLens' files, the title and the year in RecBole's files, and the genres.
 FILMS = [
     ("Toy Story (1995)", "Toy Story", "1995", ["Animation", "Children's", "Comedy"]),
     ("Misérables, Les (1995)", "Misérables, Les", "1995", ["Drama", "Musical"]),

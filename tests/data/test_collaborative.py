@@ -27,7 +27,7 @@ from tests.data.test_histories import make
 
 
 def small_catalog(matrix: np.ndarray) -> MovieLens:
-    """Returns a catalog with the ratings `[films, users]` (0: not rated); each user rates films in row order."""
+    """Returns a catalog with the ratings `[movies, users]` (0: not rated); each user rates movies in row order."""
     rows, columns = np.nonzero(matrix)
     ratings = {
         "user_id": columns + 10,

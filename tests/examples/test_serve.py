@@ -1,4 +1,4 @@
-"""The service in examples/serve answers while its catalog changes, and each answer names the catalog that it used."""
+"""The service in examples/serve answers while its version changes, and each answer names the version that it used."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def service():
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A folder with an untrained recommender, two versions of its catalog, and a link to the first version."""
+    """A folder with an untrained recommender, two versions of its export, and a link to the first version."""
     folder = tmp_path_factory.mktemp("serve")
     export = make_export(folder / "v1", list(range(30)), made_vectors(range(30)))
     load(export).append([40, 41], made_vectors([40, 41])).save(folder / "v2")
@@ -79,11 +79,11 @@ def test_nothing_is_lost_while_the_catalog_changes(service, folders):
         (folders / "next").symlink_to("v2")
         (folders / "next").rename(folders / "latest")
         assert client.post("/reload").json() == {"catalog": "v2"}
-        # Invalid requests and an invalid catalog change nothing.
+        # Invalid requests and an invalid export change nothing.
         assert client.post("/encode", json={"vector": [1.0]}).status_code == 422
         assert client.post("/recommend", json={"history": [1], "k": 0}).status_code == 422
         (folders / "next").symlink_to("nowhere")
         (folders / "next").rename(folders / "latest")
         refused = client.post("/reload")
-        assert refused.status_code == 409 and "the current catalog stays in use" in refused.json()["detail"]
+        assert refused.status_code == 409 and "the current version stays in use" in refused.json()["detail"]
         assert client.get("/health").json() == {"catalog": "v2", "items": 32}

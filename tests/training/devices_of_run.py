@@ -46,7 +46,7 @@ def compare(method: str, cache_dir: str) -> None:
         # mean loss of a batch of 256 items by less than 0.1%.
         assert np.mean(difference < 1e-5) >= 0.95 and difference.max() < 1e-3, difference
     trained = jax.device_get(states[1])
-    # The number of films, 1,682, is divisible by 2, but not by 8.
+    # The number of movies, 1,682, is divisible by 2, but not by 8.
     one, *others = (evaluate(recipe, on_every_device(trained, mesh), vectors, 1.0, mesh) for mesh in meshes.values())
     for other in others:
         np.testing.assert_array_equal(other.codes, one.codes)

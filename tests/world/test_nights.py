@@ -246,8 +246,8 @@ def test_a_known_item_with_another_vector_keeps_its_id_and_the_drift_is_said(fir
     known = [write_vectors(tmp_path / "known.parquet", [7, 8], 5 + made_vectors([50, 51]), price=[99.0, None])]
     said = night(first, tmp_path / "v2", known)
     assert ids_of(tmp_path / "v2") == ids_of(first)
-    assert "2 published items of the input get other codes from their current vectors and keep their IDs" in said
-    assert "1 published item got new column values" in said and "the same items and IDs" not in said
+    assert "2 known or returned items get other codes from their current vectors and keep their IDs" in said
+    assert "1 known or returned item got new column values" in said and "the same items and IDs" not in said
     found = load_export(tmp_path / "v2")
     # A null value of the input does not replace a published value.
     assert found.table.columns["price"].to_pylist() == [99.0 if item == 7 else item for item in range(NUM_ITEMS)]
@@ -372,9 +372,18 @@ def test_reasons_in_manifests_of_earlier_versions_of_the_package_still_count():
     found = {each["name"]: each for each in judged["standing"]}
     assert set(found) == {"new_moved", "moved_since_training"}
     assert (found["new_moved"]["version"], found["new_moved"]["value"]) == (3, 0.95)
-    assert found["new_moved"]["what"] == "share of new items whose IDs differ from their codes"
+    assert found["new_moved"]["what"] == "share of new items that were relocated"
     # The next version of the export keeps these reasons.
     assert verdict(drift_of(), 1000, number=6, before=judged)["standing"] == judged["standing"]
+    # Earlier texts of these two checks are recognized, too.
+    whose = "whose IDs differ from their codes"
+    texts = {
+        "new_moved": f"share of new items {whose}",
+        "moved_since_training": f"share of items added since training {whose}",
+    }
+    standing = [{"what": what, "value": 0.9, "threshold": 0.5, "version": 2} for what in texts.values()]
+    judged = verdict(drift_of(), 1000, number=3, before={"standing": standing})
+    assert [(each["name"], each["cause"]) for each in judged["standing"]] == [(name, "crowded") for name in texts]
 
 
 def test_too_few_codes_are_a_warning_of_training_and_export_with_what_to_set(run_of_items, tmp_path):

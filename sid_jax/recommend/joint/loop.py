@@ -1,4 +1,4 @@
-"""Joint training: a trained tokenizer is trained further with the recommender, then frozen and exported.
+"""Joint training: a trained quantizer is trained further with the recommender, then frozen and exported.
 
 The joint phase has its own folder, `joint`, and ends with an export, `ids-joint`. Then the recommender is trained on
 the final IDs as usual (`sid_jax.recommend.training.loop`), starting from its state at the end of the joint phase.
@@ -66,13 +66,13 @@ IDS_FOLDER = "ids-joint"
 def train_jointly(
     config: ConfigDict, workdir: Path, *, console: Console, name: str = "", quiet: bool = False
 ) -> tuple[Task, Trained] | None:
-    """Trains tokenizer and recommender jointly, from the start or from the workdir's last checkpoint.
+    """Trains quantizer and recommender jointly, from the start or from the workdir's last checkpoint.
 
     A run that is killed and resumed gives the same result as an uninterrupted run, bit for bit.
 
     Args:
       config: from `sid_jax.recommend.config`, with `joint.estimator` other than "none".
-      workdir: folder for the joint phase, its export, the recommender, and the tokenizer if this run trains it.
+      workdir: folder for the joint phase, its export, the recommender, and the quantizer if this run trains it.
       console: where to print.
       name: name of the recommender in tables; the model's kind if empty.
       quiet: whether to omit the lines that are printed at the start and at each evaluation.
@@ -176,7 +176,7 @@ class _JointJob(Job[JointState]):
         return with_model(self._tokenizer.config, self._tokenizer.data, self._quantizer(state))
 
     def fingerprint(self) -> str:
-        """Returns the SHA-256 of the tokenizer, the vectors and the histories."""
+        """Returns the SHA-256 of the quantizer, the vectors and the histories."""
         parts_of_it = [model_hash(self._tokenizer.model), self._tokenizer.data.fingerprint(), self._task.fingerprint()]
         return hashlib.sha256("".join(parts_of_it).encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""The trained tokenizer from which joint training starts, with the vectors of its items."""
+"""The trained quantizer from which joint training starts, with the vectors of its items."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sid_jax.training.restore import TrainedRun
 
 
 def load_tokenizer(config: ConfigDict, folder: Path) -> TrainedRun:
-    """Loads the tokenizer of an export, together with the item vectors.
+    """Loads the quantizer of an export, together with the item vectors.
 
     The vectors are loaded with the export's settings; `config.quantizer.data` may give the current location of files.
 

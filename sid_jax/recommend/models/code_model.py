@@ -18,7 +18,7 @@ Beams = Any
 
 
 class CodeModel(Protocol):
-    """A generative model, which scores the next code of an ID, given a history and the ID's previous codes."""
+    """A generative decoder, which scores the next code of an ID, given a history and the ID's previous codes."""
 
     def loss(self, batch: Any, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         """Returns each level's cross-entropy (`[L]`, sums over the targets), and the total weight of the targets.

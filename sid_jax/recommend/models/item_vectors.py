@@ -1,4 +1,4 @@
-"""Item vectors of a recommender: sums of item embeddings, code embeddings, and a learned map of content vectors."""
+"""Vectors of the items of a recommender: sums of item and code embeddings, and a learned map of content vectors."""
 
 from __future__ import annotations
 

@@ -16,13 +16,13 @@ from sid_jax.recommend.models.layers import split_key
 
 
 class Scorer(nnx.Module):
-    """A transformer over item vectors, which are also its output layer (SASRec, Kang and McAuley, 1808.09781).
+    """A transformer over sums of components, which are also its output layer (SASRec, Kang and McAuley, 1808.09781).
 
     Its loss is the cross-entropy over the whole catalog, or over a sample of it. The loss of the paper has only one
     negative item per target, and leads to much worse recommendations (Klenitskiy and Vasilev, 2309.07602).
 
     Args:
-      items: the item vectors.
+      items: the sums of components, one per item.
       encoder: transformer over items.
       num_negatives: S, number of items sampled per step; 0 uses all items.
       label_smoothing: share of a target's probability that is spread over all items, or over the sample.
@@ -58,7 +58,7 @@ class Scorer(nnx.Module):
         return self.items(catalog).astype(self.dtype)
 
     def read(self, histories: HistoryBatch, vectors: jax.Array) -> jax.Array:
-        """Returns the hidden state after each history, `[B, F]`; scores are its inner products with item vectors."""
+        """Returns the hidden state after each history, `[B, F]`; scores are its inner products with the vectors."""
         segments = padded_segments(histories.lengths, histories.items.shape[1])
         return last_hidden(self.encoder(vectors[histories.items], segments), histories.lengths)
 
@@ -67,7 +67,7 @@ class Scorer(nnx.Module):
         return jnp.matmul(known, vectors.T, preferred_element_type=jnp.float32)
 
     def by_part(self, histories: HistoryBatch, catalog: Catalog, vectors: jax.Array) -> dict[str, jax.Array]:
-        """Returns, by name, the contribution `[B, N]` float32 of each component of the item vectors to all scores."""
+        """Returns, by name, the contribution `[B, N]` float32 of each component to all scores."""
         known = self.read(histories, vectors).astype(jnp.float32)
         return {part: known @ own.T for part, own in self.items.by_part(catalog).items()}
 

@@ -1,7 +1,7 @@
 """Recommendation lists from a large catalog on a CPU: a shortlist by approximate scores, then exact scores.
 
-The approximate scores are computed from the coordinates of the item vectors on a few principal directions. An item has
-fewer coordinates than its vector has features, so approximate scores take less time than exact scores.
+The approximate scores are computed from the coordinates of the items' vectors on a few principal directions. An item
+has fewer coordinates than its vector has features, so approximate scores take less time than exact scores.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from sid_jax.recommend.models.evidence import Evidence, Heard, blended_at, hear
 from sid_jax.recommend.models.item_model import ItemModel
 from sid_jax.recommend.models.layers import MASKED
 
-# Number of principal directions of the item vectors. With 64 directions for vectors of 256 features, a shortlist of 256
-# out of 12,101 items contains on average .9999 of the ten best items (docs/serving.md).
+# Number of principal directions of the items' vectors. With 64 directions for vectors of 256 features, a shortlist of
+# 256 out of 12,101 items contains on average .9999 of the ten best items (docs/serving.md).
 _FEATURES = 64
 # Size of a group of adjacent items. Top-k compares only the best score of each group, and thus 1/16 of all scores.
 _GROUP = 16
@@ -33,9 +33,9 @@ MOST_LISTED = 1024
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Shortlist:
-    """Item vectors in the space of their principal directions, for N items padded to M.
+    """Vectors of the items in the space of their principal directions, for N items padded to M.
 
-    An item's vector is the model's vector, `[F]`, followed by the blend's content profile, `[d]`: E = F + d.
+    An item's vector is the sum of its components, `[F]`, followed by the blend's content profile, `[d]`: E = F + d.
 
     Attributes:
       basis: `[E, r]`, principal directions of the vectors.
@@ -55,7 +55,7 @@ class Shortlist:
 
 @jax.jit
 def make_shortlist(catalog: Catalog, vectors: jax.Array) -> Shortlist:
-    """Computes the principal directions of a catalog's item vectors `[N, F]`, and the items' coordinates."""
+    """Computes the principal directions of the vectors of a catalog's items `[N, F]`, and the items' coordinates."""
     rows, evidence = vectors.astype(jnp.float32), catalog.evidence
     mask = offset = candidate_mask(catalog)
     if evidence is not None:
@@ -85,10 +85,10 @@ def best_of_shortlist(
     all items, is an estimate that assumes normally distributed residuals.
 
     Args:
-      model: a model whose scores are inner products of a hidden state `[B, F]` with item vectors.
+      model: a model whose scores are inner products of a hidden state `[B, F]` with the items' vectors.
       histories: B histories.
       catalog: the catalog.
-      vectors: `[N, F]`, the model's item vectors.
+      vectors: `[N, F]`, the items' sums of components.
       shortlist: the result of `make_shortlist` for the same catalog and vectors.
       count: number of items; static.
     """
@@ -130,7 +130,7 @@ def best_of_shortlist(
 
 
 def _query(known: jax.Array, heard: Heard, evidence: Evidence | None) -> jax.Array:
-    """Returns queries `[B, E]`; their products with item vectors are scores without transitions and popularity."""
+    """Returns queries `[B, E]`; their products with items' vectors are scores without transitions and popularity."""
     if evidence is None:
         return known.astype(jnp.float32)
     query = evidence.weights[0] * known.astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""A small MovieLens in which a film's kind determines who likes it, with Semantic IDs that contain the kind."""
+"""A small MovieLens in which a movie's kind determines who likes it, with Semantic IDs that contain the kind."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ NUM_ITEMS, NUM_USERS, NUM_KINDS = 60, 40, 4
 
 
 def made_tables():
-    """Returns the kinds of the films, and the users, items, stars and times of ratings.
+    """Returns the kinds of the movies, and the users, items, stars and times of ratings.
 
-    Each user likes two of the four kinds of films. On average, one rating in ten contradicts this.
+    Each user likes two of the four kinds of movies. On average, one rating in ten contradicts this.
     """
     random = np.random.default_rng(0)
     kind = np.arange(NUM_ITEMS) % NUM_KINDS

@@ -114,7 +114,7 @@ def test_vectors_go_to_their_own_films_in_whatever_order_they_come(config, tmp_p
     table, found = read_id_table(config.ids), []
     data = config.quantizer.data
     data.source, data.path, data.ids_path = "vectors", str(tmp_path / "v.npy"), str(tmp_path / "v.txt")
-    # The first file has the vectors in the order of the films, and the second file in reverse order. The third file is
+    # The first file has the vectors in the order of the movies, and the second file in reverse order. The third file is
     # in reverse order, too, and has three additional items.
     for rows in (np.arange(60), np.arange(60)[::-1], np.arange(63)[::-1]):
         np.save(tmp_path / "v.npy", vectors[rows])

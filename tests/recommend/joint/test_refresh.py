@@ -15,7 +15,7 @@ def test_churn_and_usage_as_counted_by_hand():
     assert refreshed.distinct_rate == 0.75
     assert (
         "50.0% of the items changed (by level 25.0% / 50.0%)" in refreshed.line()
-        and "some codes are unused" in refreshed.line()
+        and "some codes are dead" in refreshed.line()
     )
 
 

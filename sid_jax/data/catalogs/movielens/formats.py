@@ -123,7 +123,7 @@ def read_1m(path: Path) -> MovieLens:
     folder, whole_stars = "ml-1m/", pa.int64()
     files = read_files(path, ["movies.dat", "users.dat"], optional=[], folder=folder)
     return build_movielens(
-        _films_between_colons(_text(files["movies.dat"]), f"{path}: movies.dat"),
+        _movies_between_colons(_text(files["movies.dat"]), f"{path}: movies.dat"),
         _users_1m(rows_of(_text(files["users.dat"]), "::", 5, f"{path}: users.dat"), f"{path}: users.dat"),
         _ratings_between_colons(path, folder, whole_stars),
         source=str(path),
@@ -139,8 +139,8 @@ def read_10m(path: Path) -> MovieLens:
     folder, half_stars = "ml-10M100K/", pa.float64()
     text = _utf8(read_files(path, ["movies.dat"], optional=[], folder=folder)["movies.dat"], f"{path}: movies.dat")
     ratings = _ratings_between_colons(path, folder, half_stars)
-    films = _films_between_colons(text, f"{path}: movies.dat")
-    return build_movielens(films, _users_of(ratings), ratings, source=str(path))
+    movies = _movies_between_colons(text, f"{path}: movies.dat")
+    return build_movielens(movies, _users_of(ratings), ratings, source=str(path))
 
 
 def read_csv(path: Path, folder: str) -> MovieLens:
@@ -151,16 +151,16 @@ def read_csv(path: Path, folder: str) -> MovieLens:
     """
     where = f"{path}: movies.csv"
     text = _utf8(read_files(path, ["movies.csv"], optional=[], folder=folder)["movies.csv"], where)
-    films = _films_of_csv(text, where)
+    movies = _movies_of_csv(text, where)
     names = ("userId", "movieId", "rating", "timestamp")
     kinds = dict(zip(names, (pa.int64(), pa.int64(), pa.float64(), pa.int64()), strict=True))
     options = pa_csv.ConvertOptions(column_types=kinds, include_columns=list(names))
     columns = _arrow_columns(path, "ratings.csv", folder, convert_options=options)
     ratings = dict(zip(_RATINGS, columns, strict=True))
-    return build_movielens(films, _users_of(ratings), ratings, source=str(path))
+    return build_movielens(movies, _users_of(ratings), ratings, source=str(path))
 
 
-def _films_between_colons(text: str, where: str) -> Table:
+def _movies_between_colons(text: str, where: str) -> Table:
     rows = []
     for line, words in enumerate(text.rstrip("\r\n").split("\n"), 1):
         # A title may contain colons.
@@ -175,7 +175,7 @@ def _films_between_colons(text: str, where: str) -> Table:
     return item_table(ids, titles, genres_of, where)
 
 
-def _films_of_csv(text: str, where: str) -> Table:
+def _movies_of_csv(text: str, where: str) -> Table:
     try:
         header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     except (csv.Error, ValueError) as error:

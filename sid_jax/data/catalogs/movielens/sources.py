@@ -50,7 +50,7 @@ class Edition(NamedTuple):
 
     Attributes:
       name: its name in messages.
-      counts: numbers of films, of users with ratings, and of ratings; None if GroupLens announces that they will
+      counts: numbers of movies, of users with ratings, and of ratings; None if GroupLens announces that they will
         change.
       download: the zip. Its digest is from TensorFlow Datasets; for 10M and 32M, which TensorFlow Datasets lacks, the
         digest is the MD5 that GroupLens publishes with the zip.

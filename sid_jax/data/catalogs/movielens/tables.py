@@ -21,13 +21,13 @@ _GENDERS = {"M": "male", "F": "female"}
 EXPECTED = "give the folder or zip as GroupLens publishes it"
 # Errors that reading a damaged zip may raise.
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
-# "(V)" marks a film that was released directly on video.
+# "(V)" marks a movie that was released directly on video.
 _TITLE = re.compile(r"(?P<title>.*?)\s*\((?P<year>\d{4})\)(?:\s*\(V\))?")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MovieLens:
-    """The films, users and ratings of one MovieLens size. All sources, such as a zip and the cache, give equal tables.
+    """The movies, users and ratings of one MovieLens size. All sources, such as a zip and the cache, give equal tables.
 
     Attributes:
       items: `item_id` int64 `[N]`, ascending; `title`, `year` ("" where unknown) and `genres`
@@ -49,15 +49,15 @@ class MovieLens:
     def histories(self) -> Histories:
         """Returns the interaction histories: every rating counts as an interaction, whether high or low."""
         user_ids, counts = np.unique(self.ratings["user_id"], return_counts=True)
-        films, film_of_rating = np.unique(self.ratings["item_id"], return_inverse=True)
-        return Histories(user_ids, offsets_of(counts), film_of_rating.astype(np.int32), films)
+        movies, movie_of_rating = np.unique(self.ratings["item_id"], return_inverse=True)
+        return Histories(user_ids, offsets_of(counts), movie_of_rating.astype(np.int32), movies)
 
 
 def build_movielens(items: Table, users: Table, ratings: Table, source: str) -> MovieLens:
     """Returns the catalog in its canonical order, from tables in any order.
 
     Raises:
-      UserError: if an id occurs twice, or a rating refers to an unknown film or user.
+      UserError: if an id occurs twice, or a rating refers to an unknown movie or user.
     """
     for table, column in ((items, "item_id"), (users, "user_id")):
         _refuse_duplicates(table[column], f"{source}: {column}")
@@ -79,7 +79,7 @@ def text_column(values: Sequence[str]) -> np.ndarray:
 
 
 def item_texts(items: Table) -> list[str]:
-    """Returns a text for each of the N films, such as "Toy Story (1995). Animation, Children's, Comedy"."""
+    """Returns a text for each of the N movies, such as "Toy Story (1995). Animation, Children's, Comedy"."""
     return [
         ". ".join(part for part in (f"{title} ({year})" if year else title, genres.replace("|", ", ")) if part)
         for title, year, genres in zip(items["title"], items["year"], items["genres"], strict=True)
@@ -173,7 +173,7 @@ def rows_of(text: str, separator: str, width: int, where: str) -> list[list[str]
 def item_table(
     ids: list[str], full_titles: list[str], genres: list[list[str]], where: str, *, first_line: int = 1
 ) -> Table:
-    """Returns the table of N films from their ids, titles with years in parentheses, and genres.
+    """Returns the table of N movies from their ids, titles with years in parentheses, and genres.
 
     Raises UserError if an id is not a whole number.
     """

@@ -56,7 +56,7 @@ class MovieLens100K(tfds.core.GeneratorBasedBuilder):
         config = self.builder_config.name
         return tfds.core.DatasetInfo(
             builder=self,
-            description="MovieLens-100K: 100,000 ratings of 1,682 films by 943 users.",
+            description="MovieLens-100K: 100,000 ratings of 1,682 movies by 943 users.",
             features=tfds.features.FeaturesDict({name: _feature(config, name) for name in _COLUMNS[config]}),
             homepage="https://grouplens.org/datasets/movielens/100k/",
             citation=CITATION,
