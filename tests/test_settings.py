@@ -61,7 +61,8 @@ def test_every_choice_and_every_limit_is_accepted_and_what_is_beside_it_is_not(m
 
 
 def test_a_config_of_another_kind_is_refused_and_not_a_traceback():
-    with pytest.raises(UserError, match=r"^config\.data\.center is missing, so the config belongs to another command"):
+    wrong = r"^config\.data\.catalog_size is missing, so the config belongs to another command"
+    with pytest.raises(UserError, match=wrong):
         check_values(recommender.default_config(), quantizer.SETTINGS)
 
 
