@@ -1,7 +1,7 @@
 """Measures the latency of `recommend_batch` for 1, 64 and 1,024 users in one call, with random parameters.
 
-A generative recommender (decoder) runs a beam search. A scorer is measured with exact scores of all items and, for
-100,000 items or more on a CPU, with exact scores of a shortlist only.
+A generative decoder runs a beam search. A scorer is measured twice: as it serves by default, and with exact scores of
+all items. By default, it computes exact scores only of a shortlist if the catalog has 100,000 items or more.
 
 python benchmarks/recommender_latency.py --items=100000 --kind=scorer
 """
@@ -20,11 +20,11 @@ from sid_jax.recommender import Recommender
 
 # Four levels of 256 codes, as `model.num_levels=auto` chooses for more than 40,000 items; three for fewer.
 _CODES, _FEW_ITEMS = 256, 40_000
-# Calls of a case: at least the first number, and then until the time is over or the second number is reached.
+# Minimum and maximum number of timed calls for each row of the table.
 _FEWEST_CALLS, _MOST_CALLS = 20, 500
 # Minimum and maximum number of items in a history.
 _HISTORY = (1, 20)
-# Numbers of users of which each is served by one call of a compiled program.
+# Batch sizes, in users. There is one compiled program for each of them.
 _BATCHES = (1, 16, 256)
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=("scorer", "decoder"), default="scorer")
     parser.add_argument("--users", type=int, nargs="+", default=[1, 64, 1024], help="numbers of users in one call")
     parser.add_argument(
-        "--seconds", type=float, default=15.0, help="minimum time of a case, if its number of calls is below 500"
+        "--seconds", type=float, default=15.0, help="time limit of each row of the table, after its first 20 calls"
     )
     parser.add_argument("--k", type=int, default=10)
     arguments = parser.parse_args()

@@ -88,7 +88,7 @@ def ml100k(arg: str = "ste") -> ConfigDict:
     """Returns the settings for MovieLens-100K; `arg` is "ste" or "gumbel", optionally with "text" and "quick".
 
     Vectors have three parts: text, genres, and co-occurrence vectors from the ratings. With "text", vectors are
-    computed from texts alone, with titles, years and genres.
+    computed only from texts, which contain titles, years and genres.
     """
     choose(arg, ["ste", "gumbel"], ["text", "quick"])
     return movielens(f"100k,{arg}")

@@ -1,4 +1,4 @@
-"""Invalid input, one case per line: each gives a one-line error, a nonzero status, and no change on disk.
+"""Invalid input: each case gives a one-line error, a nonzero status, and no change on disk.
 
 Malicious files are in tests/data/parts/test_hostile_files.py, invalid flags in tests/test_commands.py.
 """

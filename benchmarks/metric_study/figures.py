@@ -25,7 +25,11 @@ _PRIOR = 500.0
 
 
 def measure(world: World, made: Made) -> dict[str, float]:
-    """Returns all metrics of a table by name. At the end of a name, ", 1" or ", 2" is the prefix length in codes."""
+    """Returns all metrics of a table by name.
+
+    At the end of a name, ", 1" or ", 2" is a level, or the prefix length in codes. IDs of one code have no prefix of
+    length 2, so the prefix of length 1 is used.
+    """
     ids, depth = made.semantic_ids, min(2, made.semantic_ids.shape[1])
     asked = np.arange(len(ids))
     near = neighbors_share_prefix(ids, nearest_items(world.vectors, asked, 10), asked)
@@ -54,7 +58,7 @@ def measure(world: World, made: Made) -> dict[str, float]:
         "distinct codes": found["distinct_rate"],
         "largest bucket": found["largest_bucket"],
         "Gini of buckets": found["gini"],
-        "codes in use, lowest level": min(found["usage"]),
+        "codes in use, lowest of all levels": min(found["usage"]),
         "perplexity / K, 1": found["perplexity"][0] / made.sizes[0],
         "entropy, 1": bits[0],
         "entropy, all levels": sum(bits),
@@ -68,9 +72,10 @@ def measure(world: World, made: Made) -> dict[str, float]:
 def next_bits(histories: Histories, prefixes: np.ndarray) -> float:
     """Returns the mutual information of an item's prefix and the next item of the history, in bits.
 
-    It is the mean of log2(P(next | prefix) / P(next)). The choice among the items with the same prefix is assumed to
-    depend only on popularity. The popularity cancels in the ratio, so only the prefixes of consecutive items matter.
-    Probabilities are estimated on half of the users and evaluated on the other half, and vice versa.
+    It is the mean of log2(P(next item | prefix) / P(next item)). The probability of an item among the items with the
+    same prefix is assumed to depend only on its popularity. The popularity cancels in the ratio, so the ratio is
+    computed from the prefixes of the two items alone. Probabilities are estimated on half of the users and evaluated on
+    the other half, and vice versa.
 
     Args:
       histories: histories of the users.
@@ -86,10 +91,9 @@ def next_bits(histories: Histories, prefixes: np.ndarray) -> float:
 
 
 def _gains(before: np.ndarray, after: np.ndarray, fitted: np.ndarray, count: int) -> np.ndarray:
-    """Returns log2(P(next | prefix) / P(next)) of each transition not in `fitted`.
+    """Returns log2(P(next prefix | prefix) / P(next prefix)) of each pair of consecutive items not in `fitted`.
 
-    `next` is the prefix of the next item. Probabilities are estimated on the transitions in `fitted`, with a Dirichlet
-    prior.
+    Probabilities are estimated on the pairs in `fitted`, with a Dirichlet prior.
     """
     popular = np.bincount(after[fitted], minlength=count) + 1.0
     popular /= popular.sum()

@@ -49,6 +49,8 @@ def revive_codewords(
 ) -> jax.Array:
     """Replaces dead codewords by residuals of a batch, sampled without replacement in proportion to their errors.
 
+    If there are more dead codewords than residuals, residuals are used several times.
+
     This is the random restart of Dhariwal et al., Jukebox, 2005.00341, section 3.1, but with sampling by error, which
     places codes where the codebook fits worst. The sampling takes the residuals with the highest random priorities
     (weighted sampling of Efraimidis and Spirakis, in the log domain).

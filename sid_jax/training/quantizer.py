@@ -233,7 +233,10 @@ class _QuantizerJob(Job[TrainState]):
 
 
 def _derived_settings(asked: ConfigDict, job: _QuantizerJob) -> str:
-    """Returns the names and values of the settings that are "auto" in the config `asked`, as text."""
+    """Returns the names and values of settings that are "auto" in the config `asked`, as text.
+
+    The number of epochs and the precision are printed elsewhere.
+    """
     model, train = job.config.model, job.config.train
     derived = {
         "model.num_levels": (asked.model.num_levels, model.num_levels),

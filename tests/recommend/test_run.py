@@ -43,7 +43,7 @@ def test_what_follows_is_learned_and_told(config, tmp_path, console):
         "coverage@10",
         "item-kNN",
         "Generated IDs that no item has: 0",
-        "The recommendations above may contain seen items",
+        "The example recommendations above may contain seen items",
         "seen allowed",
         "seen excluded",
     ):

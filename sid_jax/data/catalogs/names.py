@@ -1,4 +1,4 @@
-"""The names of the catalogs that sid_jax can load by name; every setting called `source` accepts them."""
+"""The names of the catalogs that sid_jax can load by name; all its settings called `source` accept them."""
 
 from __future__ import annotations
 

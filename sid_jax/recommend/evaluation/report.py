@@ -186,7 +186,7 @@ def wrapped(cell: str, width: int, columns: int) -> str:
     Args:
       cell: such as "0.0648 (0.0612–0.0684)".
       width: number of characters of the console.
-      columns: number of columns with such cells. The table also has one column of names.
+      columns: number of columns of metrics. The table also has one column of names.
     """
     # The edge and the padding of a cell take 3 characters. An interval has 13 characters, or 15 with parentheses.
     room = (width - _NAMES) // columns - 3
@@ -200,7 +200,7 @@ def _title(config: ConfigDict, task: Task) -> str:
     seen = "exclude" if config.eval.exclude_seen else "may contain"
     return (
         f"Test: {len(task.split.test.targets):,} users, {len(task.table.item_ids):,} items; the target is each user's "
-        f"last item. The recommendations above {seen} seen items. IDs: {task.table.name}"
+        f"last item. The example recommendations above {seen} seen items. IDs: {task.table.name}"
     )
 
 

@@ -35,7 +35,8 @@ MOST_LISTED = 1024
 class Shortlist:
     """Vectors of the items in the space of their principal directions, for N items padded to M.
 
-    An item's vector is the sum of its components, `[F]`, followed by the blend's content profile, `[d]`: E = F + d.
+    An item's vector here, `[E]`, is the concatenation of two vectors: the sum of the item's components, `[F]`, and the
+    vector that the blend compares with the content of the history, `[d]`.
 
     Attributes:
       basis: `[E, r]`, principal directions of the vectors.

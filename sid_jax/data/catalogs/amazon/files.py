@@ -33,7 +33,7 @@ SCHEMA = pa.schema(
         ("description", pa.string()),
     ]
 )
-# This pattern finds the item id in a raw line, so that lines of other items need not be parsed.
+# This pattern finds the item id in a raw line, so that lines of items that are not needed are not parsed.
 _NAMED = re.compile(rb"""["'](?:parent_)?asin["']\s*:\s*["']([^"']+)["']""")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _PRICE = re.compile(r"\$?\s*(\d[\d,]*(?:\.\d+)?)(?:\s*-\s*\$?\s*\d[\d,]*(?:\.\d+)?)?")
