@@ -82,8 +82,8 @@ def evaluate_ids(
       vectors: files of item vectors, see docs/your-own-data.md.
       vector_ids: a file with the ids of the vectors, one per line, for files without ids.
       id_column, vector_column: columns of `vectors`.
-      on_bad_rows: treatment of rows of `vectors` with NaN or infinite values: "error" or "report" rejects the file,
-        and "report" lists these rows; "drop" drops them.
+      on_bad_rows: treatment of rows of `vectors` with missing, NaN or infinite values: "error" or "report" rejects the
+        file, and "report" lists these rows; "drop" drops them.
       on_unknown: treatment of items that have a vector or are in a history, but have no Semantic ID: "error" rejects
         them, "drop" drops them with a warning that states their number. Items whose vectors were dropped as bad rows
         are also dropped from the histories, with a separate warning.
@@ -142,7 +142,8 @@ def evaluate_ids(
         histories=None if histories is None else _histories(histories, table.item_ids, known, on_unknown, holdout),
         other=read_id_table(*parse_id_source(other)) if other else None,
     )
-    # If every item has its own first code, random codes would explain the whole variance, too, and the metric is 0.
+    # If every item has its own first code, random codes would explain the whole variance, too. The metric
+    # `explained_beyond_chance` is then 0, which is no reason for a warning.
     shared = figures["prefixes"][0]["in_use"] < figures["num_items"]
     if rows is not None and shared and figures["explained_beyond_chance"][0] < _LEAST_EXPLAINED:
         LOGGER.warning(

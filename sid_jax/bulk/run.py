@@ -66,9 +66,9 @@ def export_files(
 ) -> None:
     """Encodes the vectors in files with a run's model, and writes the export atomically.
 
-    The IDs are the same as with `sid_jax.export.run.export`. Data of size N, the number of items, is kept in files in
-    the export's folder, so memory does not grow with N. With `align_to`, the old table and the codes of its items are
-    in memory.
+    The IDs are the same as with `sid_jax.export.run.export`. Arrays with an entry per item are kept in files in the
+    export's folder, so memory does not grow with the number of items. With `align_to`, the old table and the codes of
+    its items are in memory.
 
     Args:
       workdir: the run's folder; the run's own data is not read.

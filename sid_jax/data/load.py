@@ -133,11 +133,15 @@ def with_histories(
             path=data_config.path if settings.source == data_config.source else "",
         )
     weight, dimension = data_config.collaborative_weight, data_config.collaborative_dimension
-    histories = histories.without_last(data_config.collaborative_holdout)
+    holdout = data_config.collaborative_holdout
+    histories = histories.without_last(holdout)
     if data.cold is not None:
         histories = histories.keep_interactions(~data.cold[histories.items])
     made_of = digest_of(data.fingerprint(), histories.fingerprint(), weight, dimension)
-    counts = pair_counts(histories, ", after its last config.data.collaborative_holdout items are removed")
+    counts = pair_counts(
+        histories,
+        f", if the last {holdout} items of each history are removed (config.data.collaborative_holdout={holdout})",
+    )
     collaborative = None
     if weight or with_collaborative:
         collaborative = cooccurrence_vectors(counts, dimension)

@@ -57,8 +57,9 @@ class Job(abc.ABC, Generic[S]):
     Attributes:
       config: the run's settings.
       mesh: the devices.
-      lengths: lengths of the run in steps.
-      kind: kind of the rows that evaluations record. Only metrics of the kind "eval" determine the best checkpoint.
+      lengths: numbers of steps of the run, of an epoch, and between evaluations.
+      kind: the kind under which the metrics of evaluations are recorded. Only metrics of the kind "eval" determine the
+        best checkpoint.
       quiet: whether to omit the lines that are printed at the start and at evaluations.
       patience_steps: number of steps without a better evaluation after which training stops early; 0 disables early
         stopping.

@@ -69,7 +69,7 @@ def load_task(config: ConfigDict, trained_ids: Path | None = None) -> Task:
 
     Args:
       config: from `sid_jax.recommend.config`.
-      trained_ids: if `config.ids` is "rqvae", the export that `data.quantizer.train_ids` returned.
+      trained_ids: if `config.ids` is "rqvae", the export that the function `train_ids` returned.
 
     Raises:
       UserError: if the data cannot be used.

@@ -64,7 +64,7 @@ def make_shortlist(catalog: Catalog, vectors: jax.Array) -> Shortlist:
             rows = jnp.concatenate([rows, evidence.profiles], axis=1)
         if evidence.log_popularity is not None:
             offset = offset + evidence.weight("popularity") * evidence.log_popularity
-    # The mean and covariance are over the items that may be recommended, since other items and padding have no score.
+    # The mean and covariance are over the items that may be recommended, since other items have no score.
     rows, number = jnp.where(mask[:, None] == 0, rows, 0.0), jnp.sum(mask == 0)
     mean = jnp.sum(rows, axis=0) / number
     covariance = rows.T @ rows / number - jnp.outer(mean, mean)
