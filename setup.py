@@ -41,7 +41,7 @@ setup(
         # JAX serializes programs for `--stablehlo` with flatbuffers, but does not declare this dependency.
         "flatbuffers",
         "flax>=0.12.0",
-        # Orbax also depends on fsspec.
+        # fsspec is installed in any case, since Orbax depends on it, too.
         "fsspec>=2024.10",
         # tensorflow-datasets imports importlib_resources, but does not declare this dependency.
         "importlib_resources",

@@ -18,12 +18,12 @@ _SIZES, _NIGHTS = (256, 256, 256), 3
 
 
 def main() -> None:
-    """Prints the time of the first answer, of later answers, and of each swap of versions with the answer after it."""
+    """Prints the times of the first answer, of later answers, and of each swap including the first answer after it."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--items", type=int, default=12_101)
     parser.add_argument("--kind", choices=("scorer", "decoder"), default="scorer")
     arguments = parser.parse_args()
-    # A night is one append. Each adds 1/60 of the initial number of items.
+    # Each night is one append, which adds 1/60 of the initial number of items.
     number, new = arguments.items, arguments.items // 60
     codes = random_table(number + _NIGHTS * new, _SIZES).semantic_ids
     recommender = random_recommender(arguments.kind, _first(number, codes), _SIZES)

@@ -49,7 +49,7 @@ from sid_jax.formats.convert import FORMATS, convert
 from sid_jax.ids.table import IdTable
 from sid_jax.messages import LOGGER
 
-_MINUTES = flags.DEFINE_float("minutes", 10.0, "Minutes that the test runs.")
+_MINUTES = flags.DEFINE_float("minutes", 10.0, "Duration of the test in minutes.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of all random choices.")
 _READER = flags.DEFINE_enum(
     "reader", "vectors", ("vectors", "histories", "ids", "lists"), "Kind of files to damage and read."
@@ -212,7 +212,7 @@ def damage(content: bytes, other: bytes, rng: random.Random) -> bytes:
 
 
 def _place(content: bytearray, rng: random.Random) -> int:
-    """Returns a random position, more often near either end, where formats have their headers."""
+    """Returns a random position, more often near the beginning or the end, where formats have headers and footers."""
     reach = min(len(content), rng.choice((64, 600, len(content))))
     place = rng.randrange(reach)
     return place if rng.random() < 0.5 else len(content) - 1 - place

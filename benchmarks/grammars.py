@@ -1,4 +1,6 @@
-"""Measures the size of the grammars of a catalog's IDs, and their cost in XGrammar and llguidance, if installed.
+"""Measures the size of the grammars of a catalog's IDs, and their cost in XGrammar and in llguidance.
+
+An engine that is not installed is omitted. The IDs are random.
 
 python benchmarks/grammars.py --items=12101 --codes=256
 """

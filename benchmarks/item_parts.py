@@ -1,4 +1,6 @@
-"""Ablation of the scorer's components: sets of the components "item", "codes" and "content", with several ID tables.
+"""Ablation of the scorer: trains it with different sets of its components, and with several ID tables.
+
+The components of an item's vector are "item", "codes" and "content" (config.model.item_parts).
 
 python benchmarks/item_parts.py --config=configs/recommend.py:beauty --config.data.path=sequences.txt \
     --config.quantizer.data.path=items.npy --config.quantizer.data.ids_path=ids.txt \
@@ -7,7 +9,7 @@ python benchmarks/item_parts.py --config=configs/recommend.py:beauty --config.da
 letter.json+1 is the ID table in letter.json, with 1 added to its item ids. With the first ID table, the scorer is
 trained for each set of components. With each other table, it is trained with codes alone and with all components. The
 scorer has one member and no blend, so that only the components differ. Test targets are grouped by their number of
-occurrences in training, and metrics are also printed per group. A workdir that contains some of the runs is resumed.
+occurrences in training, and NDCG@10 is also printed per group. A workdir that contains some of the runs is resumed.
 """
 
 from __future__ import annotations
@@ -77,7 +79,7 @@ def _load_tasks(config: ConfigDict, sources: list[str]) -> list[Task]:
 
 
 def _variants(tasks: list[Task]) -> list[tuple[str, Task, tuple[str, ...]]]:
-    """Returns the name of each variant, the task that has its ID table, and its components."""
+    """Returns the variants to train. Each has a name, a task with an ID table, and the components to use."""
     sets = [parts for size in (1, 2, 3) for parts in itertools.combinations(ITEM_PARTS, size)]
     variants = [(" + ".join(parts), tasks[0], parts) for parts in sets]
     for source, task in zip(_IDS.value[1:], tasks[1:], strict=True):

@@ -2,9 +2,9 @@
 
 python benchmarks/joint_trial.py
 
-There are four joint runs: from an export or from scratch, each with or without the anchor, that is, the quantizer's
-own losses. Each joint run takes a minute or two on a CPU core. For comparison, the model is also trained on
-the fixed IDs of the export. The data are the 3,000 synthetic items of examples/joint. IDs have 3 levels of 64 codes.
+There are four joint runs: from an export or from scratch, each with or without the anchor (the quantizer's own losses).
+Each joint run takes a minute or two on a CPU core. For comparison, the language model is also trained on the fixed IDs
+of the export. The data are the 3,000 synthetic items of examples/joint. IDs have 3 levels of 64 codes.
 Each run has 300 steps. The script prints the codebook usage of each level, the distinct rate, R² and recall.
 """
 

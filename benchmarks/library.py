@@ -1,4 +1,4 @@
-"""Costs of library calls: imports, compilations, encoding one vector, loading artifacts.
+"""Measures the costs of library calls: imports, compilations, encoding one vector, loading exports and recommenders.
 
 python benchmarks/library.py
 python benchmarks/library.py --recommender=exports/recommender
@@ -24,8 +24,10 @@ from absl import app, flags
 
 import sid_jax
 
-_EXPORT = flags.DEFINE_string("export", None, "A saved tokenizer; default: trained on synthetic vectors.")
-_RECOMMENDER = flags.DEFINE_string("recommender", None, "A saved recommender; default: trained on synthetic histories.")
+_EXPORT = flags.DEFINE_string("export", None, "A saved tokenizer; by default, one is trained on synthetic vectors.")
+_RECOMMENDER = flags.DEFINE_string(
+    "recommender", None, "A saved recommender; by default, one is trained on synthetic histories."
+)
 _ITEMS = flags.DEFINE_integer("items", 12_101, "Number of synthetic items.")
 _FEATURES = flags.DEFINE_integer("features", 384, "Number of features of each synthetic vector.")
 

@@ -243,7 +243,7 @@ def _r2(vectors: np.ndarray, reconstructions: np.ndarray) -> float:
 def _table(rows: dict[str, list[Run]], title: str) -> Table:
     """Returns a table of means over seeds, with the lowest R^2 of any seed and the lowest usage of any seed and level.
 
-    Purity is the share of items with the most common label of their first code.
+    Purity is the share of items whose label is the most common one among the items with the same first code.
     """
     table = Table(title=title, title_justify="left")
     for column in (

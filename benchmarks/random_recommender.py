@@ -1,4 +1,4 @@
-"""Recommenders with random parameters, whose speed is that of trained ones."""
+"""Makes recommenders with random parameters. They are as fast as trained recommenders."""
 
 from __future__ import annotations
 

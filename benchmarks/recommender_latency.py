@@ -1,7 +1,8 @@
 """Measures the latency of `recommend_batch` for 1, 64 and 1,024 users in one call, with random parameters.
 
 A generative decoder runs a beam search. A scorer is measured twice: as it serves by default, and with exact scores of
-all items. By default, it computes exact scores only of a shortlist if the catalog has 100,000 items or more.
+all items. By default, if the catalog has 100,000 items or more, a scorer on a CPU computes exact scores only for a
+shortlist of items.
 
 python benchmarks/recommender_latency.py --items=100000 --kind=scorer
 """
@@ -24,7 +25,7 @@ _CODES, _FEW_ITEMS = 256, 40_000
 _FEWEST_CALLS, _MOST_CALLS = 20, 500
 # Minimum and maximum number of items in a history.
 _HISTORY = (1, 20)
-# Batch sizes, in users. There is one compiled program for each of them.
+# Batch sizes, in users. For each of them, there are two compiled programs: for short and for long histories.
 _BATCHES = (1, 16, 256)
 
 
@@ -54,14 +55,14 @@ def main() -> None:
 
 
 def _times(recommender: Recommender, arguments: argparse.Namespace, users: int, *, exact: bool) -> np.ndarray:
-    """Returns the seconds of each call; each call has other histories."""
+    """Returns the seconds of each call; each call gets different histories."""
     random = np.random.default_rng(2)
 
     def histories(number: int, shortest: int, longest: int) -> list[list[int]]:
         lengths = random.integers(shortest, longest, size=number, endpoint=True)
         return [random.integers(arguments.items, size=length).tolist() for length in lengths]
 
-    # There is one program for each size of a batch, for short and for long histories.
+    # These calls compile all programs before the measurement.
     for number, length in itertools.product(_BATCHES, _HISTORY):
         recommender.recommend_batch(histories(number, length, length), arguments.k, exact=exact)
     times: list[float] = []

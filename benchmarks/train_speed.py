@@ -2,7 +2,7 @@
 
 python benchmarks/train_speed.py --batch=1024 --method=ste --json=train.json
 
-The encoder is an MLP of the widths 768-512-256-128-32. There are 3 codebooks of 256 codewords, and the optimizer is
+The encoder is an MLP with the widths 768-512-256-128-32. There are 3 codebooks of 256 codewords, and the optimizer is
 AdamW. The PyTorch program is a plain training loop over vectors in memory, and never reads the loss. It is timed twice:
 run eagerly, and with torch.compile, which needs a C++ compiler.
 """

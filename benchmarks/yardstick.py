@@ -1,4 +1,4 @@
-"""Compares an export with residual k-means: faiss ResidualQuantizer, greedy, with the same L, K and vectors.
+"""Compares an export with greedy residual k-means (faiss ResidualQuantizer) on the same vectors, with the same L and K.
 
 python benchmarks/yardstick.py exports/ml100k --workdir=runs/ml100k    (needs faiss-cpu, which is in the [test] extra)
 """

@@ -4,7 +4,7 @@ sid-jax recommend --config=recommend:ml100k --workdir=runs/recommend-ml100k
 sid-jax recommend --config=recommend:beauty --config.ids=exports/beauty \
     --config.data.path=sequences.txt --workdir=runs/recommend-beauty
 
-ml100k: MovieLens-100K. The IDs are trained in the same run, on titles, genres and co-occurrence of the movies.
+ml100k: MovieLens-100K. The IDs are trained in the same run, on the movies' titles, genres and co-occurrences.
 beauty: Amazon Beauty (2014, 5-core) or any file of histories with one line per user. With
     --config.data.source=amazon-2014-beauty instead of a path, the data is downloaded from its authors, and the IDs are
     trained in the same run.

@@ -27,7 +27,7 @@ def make_items() -> tuple[np.ndarray, list[str], list[str]]:
 
 
 def main(folder: str = "exports/own-vectors", **settings: Any) -> None:
-    """Trains with these settings, and writes the export to a folder."""
+    """Trains with `settings`, and writes the export to `folder`."""
     if Path(folder).exists():
         raise SystemExit(f"{folder} exists; remove it first")
     vectors, ids, titles = make_items()

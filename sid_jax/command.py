@@ -44,8 +44,8 @@ def config_flag(names: Iterable[str]) -> flags.FlagHolder[ConfigDict]:
 def run(main: Callable[[], None], about: str | None, settings: Declaration | None = None) -> None:
     """Parses the flags and calls `main`. An error is printed as one line on standard error; the exit status is then 1.
 
-    --help prints `about` (the docstring of the command's module) and, if the command has a config, the names of its
-    settings. --helpfull also describes the settings.
+    --help prints `about` (the docstring of the command's module), the flags, and, if the command has a config, the
+    names of its settings. --helpfull also describes the settings.
     """
 
     def without_words(words: list[str]) -> None:

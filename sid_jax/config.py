@@ -38,12 +38,13 @@ _DATA: Declaration = {
     ),
     "id_column": Setting(
         "item_id",
-        'vectors: name of the column, array or tensor of item ids; "ids" is also accepted. Ids are kept unchanged.',
+        "vectors: name of the column, array or tensor of item ids. If this setting has its default, the name "
+        '"ids" is also accepted. Ids are kept unchanged.',
     ),
     "vector_column": Setting(
         "vector",
-        'vectors: name of the column, array or tensor of vectors; "vectors" is also accepted. A table column must '
-        "have lists or fixed-size lists.",
+        "vectors: name of the column, array or tensor of vectors. If this setting has its default, the name "
+        '"vectors" is also accepted. A table column must have lists or fixed-size lists.',
     ),
     "ids_path": Setting(
         "",

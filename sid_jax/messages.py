@@ -21,8 +21,9 @@ from sid_jax.standard_streams import WARNING, print_warning
 LOGGER = logging.getLogger("sid_jax")
 # Remaining times below this number of seconds are not printed.
 _SHORT = 5.0
-# Where no bar is drawn: seconds of measured progress before the first line, which has the first estimate of the
-# remaining time, and seconds between two lines.
+# If no bar is drawn, progress is printed as lines. `_BEFORE_ESTIMATE` is the number of seconds of measured progress
+# before the line with the first estimate of the remaining time. `_BETWEEN_LINES` is the number of seconds between two
+# other lines.
 _BEFORE_ESTIMATE, _BETWEEN_LINES = 2.0, 30.0
 
 
@@ -46,7 +47,7 @@ class Messages:
 
     @classmethod
     def to_console(cls, console: Console | None = None) -> Messages:
-        """Returns an instance for commands, which prints to a console, by default standard output.
+        """Returns an instance that prints to a console, by default to standard output. Commands use it.
 
         If the console is on standard output, warnings are printed to standard error.
         """
@@ -66,7 +67,7 @@ class Messages:
 
     @classmethod
     def to_logging(cls, verbose: bool = True) -> Messages:
-        """Returns an instance for Python callers, which logs to the logger "sid_jax".
+        """Returns an instance that logs to the logger "sid_jax". Functions that are called from Python use it.
 
         Args:
           verbose: True logs lines at level INFO, and shows progress bars. It also prints the log to standard error (in

@@ -161,7 +161,7 @@ def recommend(arg: str = "ml100k") -> ConfigDict:
         _set_decoder(config, data_set)
     else:
         set_scorer(config)
-    # In these data sets no user has an item twice, and published results exclude seen items.
+    # In these data sets, no user has an item twice, and many published results exclude seen items.
     config.eval.exclude_seen = True
     if "quick" in options:
         config.train.num_epochs = 2.0

@@ -177,9 +177,10 @@ class Recommender:
           on_unknown: how items that are not in the ID table are treated: "drop" drops them, counts them in
             `num_unknown` and logs their number; "error" rejects them.
           exact: whether all items are ranked. If False, a model of the kind scorer or sasrec with 100,000 items or more
-            ranks only a shortlist on a CPU: the items with the highest approximate scores, computed from 64 principal
-            directions of the items' sums of components and, for the blend, of their content vectors, and the items
-            with the strongest transitions from the history.
+            ranks only a shortlist on a CPU. The shortlist has the items with the highest approximate scores and, if the
+            blend uses transitions, the items with the strongest transitions from the history. The approximate scores
+            are computed from 64 principal directions of vectors that consist of the item's sum of components and, if
+            the blend uses content, the item's projected content vector.
 
         Returns:
           The recommended items, the best first. The list has fewer than k items only if no more items may be

@@ -124,7 +124,7 @@ class SemanticIdTokenizer:
         from sid_jax.training.state import level_sizes
 
         config = self._config.copy_and_resolve_references()
-        # First, so that warnings about the data look like all others.
+        # Logging is configured before the data is read, so that warnings about the data are formatted like all others.
         messages = Messages.to_logging(verbose=verbose)
         data = vector_set(
             vectors,
@@ -241,7 +241,8 @@ class SemanticIdTokenizer:
             items.
           on_known: What happens to items that are already in the table. "keep" keeps their IDs. "move" gives an item
             a new ID if its codes have changed. "error" rejects the items.
-          on_returned: "accept" or "error" for items that were removed earlier.
+          on_returned: What happens to items that were removed earlier. "accept" gives them their old IDs. "error"
+            rejects the items.
           on_unknown: "error" or "drop" for items of `remove` that were never in the table. "drop" ignores them, with a
             warning that states their number.
           on_bad_rows: "error" or "drop" for items whose vectors have NaN or infinite values. "drop" drops these items,
@@ -319,10 +320,10 @@ class SemanticIdTokenizer:
         Args:
           folder: A path that does not exist, or an empty folder. It is written atomically.
           report: Whether to write `report.html` as well.
-          onnx: Whether to write the encoder as `encoder.onnx` as well, for ONNX Runtime. A tokenizer that was loaded
+          onnx: Whether to write the encoder as `encoder.onnx` as well, for ONNX Runtime. A tokenizer from an export
             with this file always writes it.
           stablehlo: Whether to write the encoder as `encoder.stablehlo` as well, for JAX on CPU, CUDA or TPU. A
-            tokenizer that was loaded with this file always writes it.
+            tokenizer from an export with this file always writes it.
 
         Returns:
           The folder.

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.commands import COMPILE_QUICKLY
 
 # A shell starts background processes with SIGINT ignored, and nohup starts processes with SIGHUP ignored. The commands
-# that tests start would inherit this. So the default handlers are restored.
+# that tests start would also ignore these signals. So the default handlers are restored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

@@ -140,9 +140,10 @@ def test_a_preset_trains_as_it_did_before_the_defaults_were_a_recipe(name):
         recipe = {f"quantizer.{setting}": value for setting, value in flat(default_config()).items()}
         of_run = {"quantizer.train.num_epochs", "quantizer.train.warmup_epochs"} if "quick" in name else set()
         assert all(now[setting] == recipe[setting] for setting in allowed - of_run)
-    # The values that AUTO has replaced. For 2,048 to 41,943 items, AUTO gives the same numbers of levels and codes.
-    # A run had 45 epochs of AdamW with a batch size of 1,024. It now has 24 epochs (45 with Gumbel-softmax) of NAdamW
-    # with a batch size of 512. The learning rate is higher, and the encoder is frozen for a larger share of the run.
+    # The values of version 0.1 that AUTO has replaced. For 2,048 to 41,943 items, AUTO gives the same numbers of
+    # levels and codes. In version 0.1, a run had 45 epochs of AdamW with a batch size of 1,024. It now has 24 epochs
+    # (45 with Gumbel-softmax) of NAdamW with a batch size of 512. The learning rate is higher, and the encoder is
+    # frozen for a larger share of the run.
     derived = {
         "train.num_epochs": 45,
         "train.learning_rate": 5e-3,

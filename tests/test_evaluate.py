@@ -148,7 +148,7 @@ def test_measure_takes_arrays_lists_labels_as_texts_and_histories_of_any_form(fo
     found = measure(table, vectors.tolist(), labels=labels, histories=histories)
     assert found["explained_by_prefix"] == measure(table, vectors)["explained_by_prefix"]
     assert found["label_purity"] == measure(table, labels=[[each] for each in labels])["label_purity"]
-    # A text is one label. As a list of characters, all items would have the label "k".
+    # A text is one label. If texts were read as lists of characters, all items would have the label "k".
     assert found["label_purity"][0]["chance"] < 0.9 and "together_beyond_chance" in found
     assert measure(table, labels=["a|b"] * 200)["label_purity"][0]["purity"] == 1
     for given, words in (

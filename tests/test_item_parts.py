@@ -191,13 +191,13 @@ def test_bad_rows_are_dropped_and_the_parts_of_the_other_items_stay_theirs(read,
     assert data.ids.tolist() == [0, 1, 2, 5]
     np.testing.assert_array_equal(data.vectors, np.hstack([vectors, image])[data.ids])
     assert (data.left_out.rows, data.left_out.out_of) == ((3, 4), 6)
-    assert "row 3 (id 3)" in str(data.left_out) and "(id 4)" in str(data.left_out)
+    assert "row 3 (id 3)" in str(data.left_out) and "row 4 (id 4)" in str(data.left_out)
 
 
 @pytest.mark.parametrize("read", ["setting", "path"])
 @pytest.mark.parametrize("with_ids", [False, True])
 def test_an_item_whose_row_of_a_part_is_dropped_lacks_the_part(read, with_ids, tmp_path, caplog, capsys):
-    """One of the two features of item 3's image is NaN. Later, the vector of item 1 is infinite, too."""
+    """One of the two features of item 3's image is NaN. Later in the test, the vector of item 1 is infinite."""
     vectors, image = np.arange(1, 6, dtype=np.float32)[:, None], np.arange(1, 11, dtype=np.float32).reshape(5, 2)
     image[3, 1] = np.nan
     order = np.array([4, 3, 1, 0, 2]) if with_ids else np.arange(5)

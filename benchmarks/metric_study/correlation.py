@@ -30,8 +30,8 @@ def rank_correlations(
 ) -> RankCorrelations:
     """Returns the rank correlations of metrics of ID tables with a recommender's results for these tables.
 
-    Each bootstrap sample draws tables, users and, for each table, seeds with replacement. Confidence intervals from
-    these samples are therefore valid for new tables, new users and new training runs. Outcomes are noisy, and
+    For each bootstrap sample, tables, users and each table's seeds are drawn with replacement. Confidence intervals
+    from these samples are therefore valid for new tables, new users and new training runs. Outcomes are noisy, and
     resampling adds the same noise again, which lowers the correlations. The intervals are thus biased toward 0, never
     away from it.
 

@@ -19,8 +19,8 @@ from sid_jax.metrics.ids import (
 )
 from sid_jax.metrics.vectors import nearest_items
 
-# Dirichlet prior on transitions: pseudo-counts per prefix, distributed by popularity. With fewer pseudo-counts, the
-# estimated information would be negative for most tables.
+# Number of pseudo-counts that the Dirichlet prior adds to the counts of next prefixes after each prefix. They are
+# distributed by popularity. With fewer pseudo-counts, the estimated information would be negative for most tables.
 _PRIOR = 500.0
 
 

@@ -1,4 +1,4 @@
-"""Draws the study's figure from the tables of docs/which-metric.md, without any training.
+"""Draws the figure of the metric study from the tables of docs/which-metric.md, without any training.
 
 python benchmarks/metric_study/page.py --page=docs/which-metric.md --out=docs/images/which-metric.webp
 """

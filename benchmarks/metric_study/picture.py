@@ -1,4 +1,4 @@
-"""Draws the study's figure: the rank correlation of each metric with NDCG@10, and scatter plots for three metrics."""
+"""Draws the figure of the metric study: each metric's rank correlation with NDCG@10, and three scatter plots."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ class Point:
 
 
 def draw(points: Sequence[Point], groups: dict[str, dict[str, Any]], path: Path) -> None:
-    """Plots each metric's correlation with NDCG@10, and NDCG@10 against three metrics; `path` sets the file format."""
+    """Plots each metric's correlation with NDCG@10, and NDCG@10 against three metrics.
+
+    The extension of `path` determines the file format.
+    """
     figure = Figure(figsize=(12, 9), dpi=110, layout="constrained", facecolor=_PAGE)
     left, right = figure.subfigures(1, 2, width_ratios=(1.2, 1))
     _draw_correlations(left.subplots(), groups)

@@ -26,7 +26,8 @@ class Judged:
 
 
 # Groups of ID tables for which correlations are computed. Each group is a subset of the previous group: all tables;
-# tables that are not controls; tables made from content alone; and tables with R², which requires a decoder.
+# tables that are not controls; tables made from content alone; and, of these, the tables with R², which is computed
+# from decoded vectors.
 GROUPS: dict[str, Callable[[Judged], bool]] = {
     "all": lambda each: True,
     "no controls": lambda each: each.family != CONTROLS,

@@ -21,7 +21,8 @@ from sid_jax.recommend.data.id_makers import kmeans_ids, lsh_ids, random_ids
 from sid_jax.settings import set_field
 from sid_jax.training.quantizer import train
 
-# Families of tokenizers that the report treats separately.
+# Families of tokenizers that the report treats separately: controls, such as random or shuffled IDs, and tokenizers
+# that use interaction histories.
 CONTROLS, HISTORIES = "controls", "histories"
 
 _CONFIGS = Path(__file__).parents[2] / "configs"
@@ -37,7 +38,7 @@ class Made:
       codes: `[N, L]` int32, before IDs are made unique.
       sizes: K of each level.
       semantic_ids: `[N, L']` int32, the IDs; L' is L, or L + 1 with a suffix.
-      r2: R^2 of the vectors' reconstruction from codes; NaN without a decoder.
+      r2: R^2 of the vectors' reconstruction from codes; NaN if codes cannot be decoded to vectors.
     """
 
     codes: np.ndarray
@@ -94,7 +95,7 @@ def _trained(family: str, model: str, unique: str = "relocate", config: str = "m
 
 
 def _peer(contestant: str) -> Tokenizer:
-    """Returns a tokenizer that uses a method of benchmarks/quality.py; codes that are not unique get a suffix."""
+    """Returns a tokenizer that uses a method of benchmarks/quality.py; its IDs have a suffix if items share codes."""
 
     def make(world: World, folder: Path) -> Made:
         found, reconstructions = CONTESTANTS[contestant](world.vectors, 3, 128, 0)[0][1:]
@@ -106,7 +107,7 @@ def _peer(contestant: str) -> Tokenizer:
 
 
 def _plain(family: str, codes_of: Callable[[World], np.ndarray], sizes: Sequence[int] | None = None) -> Tokenizer:
-    """Returns a tokenizer that needs no training; codes that are not unique get a suffix.
+    """Returns a tokenizer that needs no training; its IDs have a suffix if items share codes.
 
     `sizes` has K of each level. If it is None, K of a level is the level's largest code plus 1.
     """
@@ -182,8 +183,8 @@ TOKENIZERS = {
     ),
     "ste-5-epochs": _trained("sid_jax", "early", train__num_epochs=5, train__warmup_epochs=1.0),
     # This tokenizer differs from "ste" in more than the encoder: configs/embeddings.py also has wider layers, more
-    # latent features, and augmentation. By default, configs/embeddings.py would give them 128 codes per level, and
-    # it has another optimizer than this study.
+    # latent features, and augmentation. The number of codes per level and the optimizer are set here, since the
+    # defaults of configs/embeddings.py are 128 codes for this number of movies, and NAdamW.
     "ste-residual": _trained(
         "sid_jax",
         "residual",

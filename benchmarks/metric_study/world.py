@@ -62,7 +62,7 @@ def load_world(path: str, num_known: int, folder: Path) -> World:
 
     Args:
       path: path of the copy.
-      num_known: maximum length of a training history. It has the user's last items before the test targets.
+      num_known: maximum length of a training history, which has the user's last items before the test targets.
       folder: folder for `known.txt`.
     """
     settings = default_config().data

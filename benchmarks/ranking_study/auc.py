@@ -1,4 +1,4 @@
-"""AUC, the probability that a liked item is ranked above one that is not liked, with bootstrap samples."""
+"""Computes AUC, the probability that a liked item is ranked above one that is not, also for bootstrap samples."""
 
 from __future__ import annotations
 

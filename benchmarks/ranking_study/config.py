@@ -32,7 +32,7 @@ UNCUT = "sentencepiece-uncut"
 SETTINGS: Declaration = {
     "seed": Setting(
         0,
-        "Seed. All random numbers are a function of the seed, a stream's name and the step; run r has seed + r.",
+        "Seed of the first run. Each further run has the seed of the previous run plus 1.",
         range=(0, 2**31),
     ),
     "runs": Setting(

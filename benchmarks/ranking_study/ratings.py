@@ -114,12 +114,12 @@ def make_ratings(catalog: MovieLens, *, liked_from: float, until: float, train_s
 def cold_items(ratings: Ratings, share: float, run: int, seed: int) -> np.ndarray:
     """Returns the cold items of a run, `[N]` bool: a share of all items, and items without training ratings.
 
-    Items are divided at random into as many parts of that share as possible. The cold items of consecutive runs are
-    consecutive parts; after the last part, the items are divided again.
+    The items are divided at random into groups, each of which has this share of the items. The cold items of
+    consecutive runs are consecutive groups. After the last group, the items are divided again.
     """
     num_items = len(ratings.item_ids)
     parts = int(1 / share)
-    # If the parts do not cover all items, the remainder is a smaller part that is never cold.
+    # If the groups do not cover all items, the remaining items form a smaller group that is never cold.
     part_of = stream_rng(seed + run // parts, "cold_items").permutation(num_items) % (1 / share) // 1
     dealt = part_of == run % parts
     rated = np.zeros(num_items, bool)
@@ -128,7 +128,7 @@ def cold_items(ratings: Ratings, share: float, run: int, seed: int) -> np.ndarra
 
 
 def make_examples(ratings: Ratings, cold: np.ndarray, window: int) -> Examples:
-    """Returns an example for each of R ratings, training and test, with ratings of cold items removed from histories.
+    """Returns an example for each of the R training and test ratings. Histories omit the ratings of cold items.
 
     The features of a user are computed only from ratings of earlier seconds, since ratings of the same second were
     given together.

@@ -15,8 +15,8 @@ from ranking_study.config import BASELINE, UNCUT, VECTORS
 from sid_jax.recommend.evaluation.report import figure, interval_text
 
 _TITLES = {
-    "sentencepiece": "SentencePiece",
-    UNCUT: "SentencePiece, all pieces",
+    "sentencepiece": "SentencePiece, split in training",
+    UNCUT: "SentencePiece, not split",
     "unigram": "one row per code",
     "prefix": "prefixes",
     "window": "windows",

@@ -43,7 +43,7 @@ class Side:
 
 
 def side_names(config: ConfigDict) -> list[tuple[str, int]]:
-    """Returns the kind and the number of rows of each side of a config; 0 rows stand for a kind with a fixed size."""
+    """Returns each side's kind and number of rows; the number is 0 if the kind determines the number of rows."""
     sized = [(kind, rows) for rows in config.sides.rows for kind in config.sides.kinds]
     return sized + [(kind, 0) for kind in config.sides.whole]
 

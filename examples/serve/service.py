@@ -66,7 +66,7 @@ class Catalog:
         window = recommender.config.model.window
         items = recommender.table.item_ids[: 2 * window].tolist()
         # The library compiles one program for short histories, one for histories of up to `window` items, and others
-        # for longer histories, of which more items are excluded.
+        # for longer histories, since more seen items are then excluded from the recommendations.
         for length, size, k in itertools.product((1, window, 2 * window), (1, TOGETHER), LENGTHS):
             catalog.recommender.recommend_batch([items[:length]] * size, k)
         return catalog
@@ -119,7 +119,7 @@ class Service:
 
 
 def _digest(folder: Path) -> str:
-    """Returns the digest of an export's files, from its manifest, or the folder's name if there is no digest."""
+    """Returns the digest in an export's manifest, or the folder's name if the manifest has no digest."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     return manifest.get("digest", folder.resolve().name)
 

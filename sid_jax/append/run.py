@@ -121,9 +121,10 @@ def append(
         files may have no rows.
       removed: a text file with the ids of the items to remove, one per line; may be empty.
       reuse_removed, on_known, on_returned, on_unknown: see `sid_jax.append.version.Policy`.
-      workdir: the run that the export was made from; optional, only to check that its model is the export's model.
+      workdir: the run that the export was made from; optional. It is only used to check that the run's model is the
+        export's model.
       step: step of the run's checkpoint; None for the export's step.
-      unique: the scheme; optional, only to check that it is the export's scheme.
+      unique: how IDs are made unique; optional. It is only used to check that the export has the same scheme.
       on_bad_rows: see `sid_jax.data.vector_files.treat_bad_rows`; None for the setting of the export's config.
       programs: further formats of the encoder to write, besides those of the export; see `sid_jax.export.programs`.
       finish: see `sid_jax.export.artifact.write_export`; also called for a version that already exists.
@@ -178,7 +179,7 @@ def append(
 def _request(
     published: Published, batch: Batch, leaving: pa.ChunkedArray, policy: Policy, programs: Sequence[str] = ()
 ) -> str:
-    """Returns the digest of everything that determines the version, independent of the order of rows and files."""
+    """Returns the digest of everything that determines the version. The order of rows and files has no effect."""
     parent = published.lineage()["manifest_sha256"] or published.export.table.fingerprint()
     blocks = (batch.vectors[np.arange(first, min(first + _ROWS, len(batch)))] for first in range(0, len(batch), _ROWS))
     vectors = [hashlib.sha256(block.astype("<f4").tobytes()).hexdigest() for block in blocks]

@@ -31,8 +31,8 @@ class Policy:
       on_known: for input items that have an ID. "keep" keeps the ID, even if the item's vector has changed. "move"
         gives a new ID to each item whose codes have changed, and reserves the old ID. "error" rejects items that have
         an ID.
-      on_returned: for input items that were removed earlier. "accept" gives them their old ID. "error" rejects them,
-        for example because the input could be an old file.
+      on_returned: for input items that were removed earlier. "accept" gives them their old ID. "error" rejects them.
+        It protects against an input that is an old file.
       on_unknown: for items to remove that were never in the catalog. "error" rejects them. "drop" ignores them, with a
         warning that states their number.
 
@@ -61,8 +61,8 @@ class Version:
       items: the remaining items in the order of the previous version; then added and returned items, sorted by id.
       new: the items of the batch that were never in the catalog.
       added: `[n]`, the rows of the new items in `items`.
-      known: the known and returned items: those items of the batch that are in the previous version or were in an
-        earlier one.
+      known: the known and returned items, that is, the items of the batch that are in the previous version or were in
+        an earlier one.
       known_rows: `[k]`, the rows in `items` of the items in `known`.
       retired: removed items. An item that returns gets its old ID.
       removed_in: `[R]` int32, for each retired item, the first version without it.

@@ -44,7 +44,7 @@ def _words_of_version(published: Published, made: Export) -> Iterator[str]:
 
 
 def of_returned(published: Published, made: Export, option: str) -> str:
-    """Returns a warning about items that had been removed and returned; `option` rejects such items."""
+    """Returns a warning about items that an earlier append removed and this append adds; `option` rejects them."""
     rows = places(published.retired.arrow_ids, made.table.arrow_ids) >= 0
     names = [repr(each) for each in published.retired.item_ids[rows][:_MOST_NAMED].tolist()]
     versions = sorted(set(published.removed_in[rows].tolist()))

@@ -24,8 +24,7 @@ MANIFEST, RUN_MANIFEST = "manifest.json", "workdir.json"
 UPLOADING = ".uploading"
 # Lists of item ids in a folder whose other files refer to items by number; see `sid_jax.data.numbered`.
 _BESIDE = ("item_ids.parquet", "item_ids.txt")
-# Copies of more than this number of bytes are announced, since they take a while. Files that a manifest lists are not
-# counted.
+# Copies of more than this number of bytes are announced, since they take a while.
 _ANNOUNCED_BYTES = 10**8
 _SECONDS_A_DAY = 86_400
 
@@ -39,8 +38,8 @@ class Found:
       version: a digest that changes with the content.
       content: maps the manifest's file name to the manifest's content; empty without a manifest.
       is_folder: whether the address is a prefix or a pattern, not a single file.
-      lengths: for a run, the length of each file in bytes in this version. A later version may have appended to the
-        file. JSON files are copied whole.
+      lengths: for a run, the length of each file in bytes in this version. A later version may have appended to a
+        file, so `download` truncates the copy to this length. JSON files are not truncated.
     """
 
     files: dict[str, Entry]

@@ -18,7 +18,8 @@ from sid_jax.locks import LOCK_FILE, alone
 from sid_jax.paths import bucket_address, local_path
 
 _FORMAT_VERSION = 1
-# A path that contains one of these texts is not copied: an unfinished checkpoint, an unfinished file or a lock.
+# Paths that contain one of these texts are not copied. They belong to unfinished checkpoints, unfinished files and
+# locks.
 _UNFINISHED = ("orbax-checkpoint-tmp", ".partial", LOCK_FILE)
 # Mirrors of this process, by local folder.
 _MIRRORS: dict[Path, Mirror] = {}

@@ -27,7 +27,8 @@ def output_folder(text: str | Path, *, unless: str = MANIFEST) -> Path:
     are copied to the local folder, so that a writer can compare them with its own output.
 
     Raises:
-      UserError: if the address is a file, has other files, or cannot be read or written.
+      UserError: if the address is a file, has files that belong neither to a finished folder nor to an unfinished
+        upload, or cannot be read or written.
     """
     if (address := bucket_address(text)) is None:
         return local_path(text)

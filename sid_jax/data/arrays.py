@@ -268,7 +268,10 @@ def _vectors_of_table(table: pa.Table, where: str) -> np.ndarray:
         if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
             remedy = "keep only the columns of numbers"
             if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
-                remedy = "give this column alone, or set vector_column and id_column to its name and that of the ids"
+                remedy = (
+                    "give this column alone, or set vector_column to its name, and id_column to the name of the column "
+                    "of ids"
+                )
             raise UserError(f"{where}: column {name!r} of the table holds {column.type}; {remedy}")
         with np.errstate(over="ignore"):
             vectors[:, place] = column.to_numpy()

@@ -40,8 +40,8 @@ def finite_rows(
       where: the name of the vectors in error messages.
 
     Raises:
-      UserError: if `on_bad_rows` is invalid; if a row is not finite and not dropped; or, without `allow_empty`, if all
-        rows would be dropped.
+      UserError: if `on_bad_rows` is invalid; if there is a row that is not finite, unless `on_bad_rows` is "drop"; or
+        if all rows would be dropped, unless `allow_empty` is set.
     """
     if on_bad_rows not in ON_BAD_ROWS:
         raise UserError(f"on_bad_rows is {on_bad_rows!r}; choose one of {', '.join(ON_BAD_ROWS)}")
@@ -53,8 +53,13 @@ def finite_rows(
     if 0 < len(bad) == len(ids) and not allow_empty:
         raise UserError(f"{where}: all {len(bad)} rows have NaN or infinite values; correct them")
     kept[bad] = False
-    first = tuple(f"row {row} (id {shown(ids[row : row + 1].tolist()[0])})" for row in bad[:_MOST_NAMED].tolist())
-    return kept, LeftOut(tuple(bad.tolist()), len(kept), first) if len(bad) else LeftOut()
+    return kept, LeftOut(tuple(bad.tolist()), len(kept), _named(bad, ids[bad])) if len(bad) else LeftOut()
+
+
+def _named(rows: np.ndarray, ids: np.ndarray) -> tuple[str, ...]:
+    """Describes the first few of the given rows by their numbers and ids."""
+    first = zip(rows[:_MOST_NAMED].tolist(), ids[:_MOST_NAMED].tolist(), strict=True)
+    return tuple(f"row {row} (id {shown(id_)})" for row, id_ in first)
 
 
 def finite_items(data: VectorSet, on_bad_rows: str, option: str = "", where: str = "vectors") -> VectorSet:
@@ -68,14 +73,18 @@ def finite_items(data: VectorSet, on_bad_rows: str, option: str = "", where: str
         vectors=data.vectors[kept],
         columns={name: values.filter(pa.array(kept)) for name, values in data.columns.items()},
         cold=None if data.cold is None else check_cold(data.cold[kept], "cold"),
-        left_out=_joined(data.left_out, left_out),
+        left_out=_joined(data.left_out, left_out, data.ids[~kept]),
     )
 
 
-def _joined(earlier: LeftOut, later: LeftOut) -> LeftOut:
-    """Returns the dropped rows of both. The row numbers in `later` do not count the rows that `earlier` dropped."""
+def _joined(earlier: LeftOut, later: LeftOut, later_ids: np.ndarray) -> LeftOut:
+    """Returns the dropped rows of both arguments, with their numbers in the input.
+
+    The row numbers in `later` do not count the rows that `earlier` dropped. `later_ids` are the ids of its rows.
+    """
     if not earlier.num_rows:
         return later
     remaining = np.delete(np.arange(earlier.out_of), earlier.rows)
-    rows = sorted([*earlier.rows, *remaining[list(later.rows)].tolist()])
-    return LeftOut(tuple(rows), earlier.out_of, (*earlier.first, *later.first)[:_MOST_NAMED])
+    rows = remaining[list(later.rows)]
+    first = (*earlier.first, *_named(rows, later_ids))[:_MOST_NAMED]
+    return LeftOut(tuple(sorted([*earlier.rows, *rows.tolist()])), earlier.out_of, first)

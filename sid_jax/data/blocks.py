@@ -14,8 +14,9 @@ _ROWS = 16_384
 # Maximum number of scattered rows of a memory-mapped file that are read together. This number limits memory, since the
 # operating system maps about 64 KiB for each row.
 _SCATTERED_ROWS = 1024
-# Vectors have the same direction if the features of their unit vectors differ by less than this, a few roundings in
-# float32. Their lengths are the same if they differ by less than the relative tolerance `_SAME_LENGTH`.
+# Two vectors have the same direction if each feature of their unit vectors differs by less than `_SAME_DIRECTION`, a
+# few rounding errors of float32. Their lengths are the same if they differ by less than the relative tolerance
+# `_SAME_LENGTH`.
 _SAME_DIRECTION, _SAME_LENGTH = 1e-6, 1e-3
 
 
@@ -55,8 +56,8 @@ def check_finite(
 ) -> None:
     """Raises UserError if a row of `[N, D]` has NaN or infinite values, see `not_finite`.
 
-    The error describes the first such row, with its id unless `ids` is None, and names `option`, the option that drops
-    such rows, unless it is "".
+    The error describes the first such row, with its id if `ids` is given. `option` is the option that drops such rows,
+    and the error names it if it is not "".
     """
     bad = bad_rows(vectors, layout)
     if len(bad):

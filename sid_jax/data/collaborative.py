@@ -1,4 +1,4 @@
-"""Collaborative vectors: truncated SVDs of the rating matrix, and of co-occurrences in interaction histories."""
+"""Computes collaborative vectors from ratings, and co-occurrence vectors from histories, by truncated SVDs."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def truncated_svd(matrix: scipy.sparse.csr_array, dimension: int) -> np.ndarray:
 def _largest_singular(matrix: scipy.sparse.csr_array, dimension: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns the left singular vectors `[N, D]` of the D largest singular values, and these values, in any order.
 
-    ARPACK can fail if many singular values are equal, for example if all histories have the same form. If it fails, a
-    small matrix gets a dense SVD.
+    ARPACK can fail if many singular values are equal, for example with disjoint histories of equal length. If it fails,
+    a small matrix gets a dense SVD.
     """
     # With a fixed start vector, the result is bit for bit the same in each run.
     start = np.random.default_rng(0).standard_normal(min(matrix.shape))
@@ -136,7 +136,7 @@ def pair_counts(histories: Histories, removed: str = "") -> scipy.sparse.csr_arr
 
     Args:
       histories: the histories.
-      removed: text for the error that says which interactions were removed before the call; optional.
+      removed: text that says which interactions were removed before the call, for the error message; optional.
 
     Raises:
       UserError: if no user has two different items at most three positions apart.
@@ -168,7 +168,7 @@ def cooccurrence_vectors(counts: scipy.sparse.csr_array, dimension: int) -> np.n
       dimension: C, below N.
 
     Raises:
-      UserError: if the dimension is out of its range.
+      UserError: see `truncated_svd`.
     """
     information = _positive_information(counts)
     vectors = truncated_svd(information, dimension)

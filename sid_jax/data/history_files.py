@@ -75,8 +75,8 @@ def read_sequences(
       The histories; user ids are kept as text.
 
     Raises:
-      UserError: if the file is missing, empty or not text, a line has no item, a user has two lines, or an item is not
-        in the catalog.
+      UserError: if the file is missing or empty, or is a table, JSON or not text; if a line has no item; or if a user
+        has two lines. See also `known_items`.
     """
     lines = numbered_lines(path, content="one line per user")
     fields = [line.split() for _, line in lines]

@@ -133,7 +133,7 @@ def known_items(
       names: the items' names `[n]`, or a function from position to name.
       option: the option that drops unknown items, named in the error.
       remedy: see `likely_cause`.
-      things: what the numbers in messages count.
+      things: the words after the numbers in messages, with a verb.
 
     Raises:
       UserError: if `on_unknown` is invalid; if an item is unknown and `on_unknown` is "error"; or if all are unknown.

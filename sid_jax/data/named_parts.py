@@ -69,8 +69,8 @@ def parse_parts(setting: str) -> list[NamedPart]:
 def main_part(settings: ConfigDict) -> str:
     """Returns the name of the part that `data.source` gives.
 
-    For the user's own data, it is "text" if the text is encoded, else "vectors". For a named catalog, it is the value
-    of `data.vectors`.
+    For the user's own data, it is "text" if the vectors are computed from columns of text, else "vectors". For a named
+    catalog, it is the value of `data.vectors`.
     """
     if settings.source == "vectors":
         return "text" if settings.text_column else "vectors"
@@ -165,7 +165,11 @@ def _vectors(part: NamedPart, settings: ConfigDict, option: str) -> tuple[np.nda
 
 
 def _column(part: NamedPart, settings: ConfigDict) -> tuple[Any, np.ndarray]:
-    """Returns a column and the ids of its rows: from a file if the source is FILE:COLUMN, else from the catalog."""
+    """Returns a column and the ids of its rows.
+
+    If the part's source is FILE:COLUMN, the column is read from FILE. If it is only COLUMN, the column is read from the
+    named catalog or, for the user's own data, from the files of `data.path`.
+    """
     path, _, column = part.source.rpartition(":")
     if not path and settings.source != "vectors":
         return catalog_column(settings, column)

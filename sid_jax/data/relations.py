@@ -59,8 +59,8 @@ def draw_partners(key: jax.Array, partners: Partners, items: jax.Array) -> tuple
       items: `[B]` int32.
 
     Returns:
-      `[B]` int32: a partner of each item, or the item itself if it has no partner; and `[B]` bool: whether the item has
-      a partner.
+      The row number of a partner of each item, `[B]` int32, and whether the item has a partner, `[B]` bool. For an item
+      without a partner, the row number is the item's own.
     """
     bounds = jnp.asarray(partners.bounds)
     low, high = bounds[items], bounds[items + 1]

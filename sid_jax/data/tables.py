@@ -52,8 +52,8 @@ def read_own_tables(path: str, id_column: str, names: Sequence[str]) -> tuple[np
     """Reads ids and columns of N items.
 
     Args:
-      path: a file; or a folder of files of one kind, or a pattern such as "items/*.csv", whose files are sorted by
-        name.
+      path: a file, a folder of files of one kind, or a pattern such as "items/*.csv". The files of a folder or a
+        pattern are read in the order of their names.
       id_column: column of strings or integers.
       names: further columns. Columns of a .csv file are text, so that "007" is kept.
 

@@ -65,7 +65,8 @@ def treat_bad_rows(
       option: the option that drops bad rows, for error messages.
 
     Raises:
-      UserError: if there are bad rows and `how` is "report"; if all rows are bad; or if a row cannot be read.
+      UserError: if there are bad rows and `how` is "report"; if `how` is "drop", all rows are bad and `allow_empty` is
+        False; or if a row cannot be read.
     """
     if how == "drop":
         return _without(parts, allow_empty)
@@ -214,7 +215,7 @@ def _write(parts: VectorParts, path: Path, option: str) -> np.ndarray:
     except OSError as error:
         raise UserError(
             f"{path}: cannot write {_size_in_memory(parts) / 1e9:.1f} GB of vectors ({error.strerror}); vectors larger "
-            "than config.train.resident_bytes are cached in this file: free some space, or set another "
+            "than config.train.resident_bytes are cached in this file, so free some space, or set another "
             "--config.data.cache_dir"
         ) from error
     finally:

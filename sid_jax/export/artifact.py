@@ -36,8 +36,8 @@ WHOLE_FILE = "ids.parquet"
 ROWS_A_FILE = 2**18
 # Table of removed items, whose IDs are retired; see `sid_jax.append`.
 RETIRED_FILE = "retired.parquet"
-# Table of the former IDs of items whose published ID an append changed (`--on_known=move`). No other item gets these
-# IDs.
+# Table of the former IDs of moved items, which got another ID in an append (`--on_known=move`). No other item gets
+# these former IDs.
 FORMER_FILE = "former.parquet"
 # Metrics of an export that are shown with its table.
 _SHOWN = ("r2", "distinct_rate", "max_distinct_rate")
@@ -51,8 +51,8 @@ class Export:
         export also has `created`, `versions`, `files` and `digest`.
       table: items, Semantic IDs, codes and further columns.
       retired: a table of removed items and their retired IDs, with a column `removed_in`; or None.
-      former: a table of the former Semantic IDs of items whose published ID an append changed, with a column `moved_in`
-        and one row per change; or None.
+      former: a table of the former Semantic IDs of moved items, with a column `moved_in` and one row per change; or
+        None.
       measured: metrics for the report, from `sid_jax.metrics.vectors.report_figures`.
       rows_a_file: rows per file if the table is written as several files; None for one file.
       programs: further formats of the encoder to write; see `sid_jax.export.programs`.

@@ -33,7 +33,8 @@ def atomic_folder(destination: str | Path) -> Iterator[Path]:
 
     The temporary folder is `.NAME.partial` in the destination's parent folder, so that the rename stays within one file
     system. If the block raises, the temporary folder is removed. If the process is killed, the temporary folder
-    stays, but its lock is released. The next process that writes to the same parent folder removes the folder.
+    stays, but its lock is released. The next process that writes to the same parent folder removes the temporary
+    folder.
 
     Args:
       destination: a folder that does not exist or is empty; missing parents are created.

@@ -77,7 +77,7 @@ def read_npz(path: Path) -> Content:
 
 
 def read_pt(path: Path) -> Content:
-    """Reads an integer tensor: `[L, N]`, levels first, as GRID and NVIDIA recsys-examples write it, or `[N, L]`."""
+    """Reads an integer tensor, either `[N, L]` or, as GRID and NVIDIA recsys-examples write it, `[L, N]`."""
     name, codes = open_tensor(path)
     if codes.ndim != 2 or codes.dtype.kind not in "iu":
         raise UserError(

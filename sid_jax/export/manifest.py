@@ -28,7 +28,7 @@ _NAME = "manifest.json"
 # The manifest lists neither itself nor the report, which may be rebuilt from the other files at any time.
 _NOT_LISTED = (_NAME, "report.html")
 _FRAME = ("format_version", "created", "versions", "files", "digest")
-# Names of metrics in older exports, and their current names.
+# Names of metrics and settings in older exports, and their current names.
 _RENAMED = {
     "duplicate_floor": "max_distinct_rate",
     "num_held_out": "num_cold",

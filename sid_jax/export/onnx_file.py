@@ -115,7 +115,7 @@ def _network(graph: _Graph, model: RQVAE, weights: dict[str, str], inputs: str) 
 
 
 def _codes(graph: _Graph, latents: str, codebooks: Sequence[np.ndarray]) -> str:
-    """Adds residual quantization as in `sid_jax.quantize.nearest.assign_codes`; returns the codes `[n, L]` int64."""
+    """Adds the nodes of `sid_jax.quantize.nearest.assign_codes`, and returns the name of the codes `[n, L]` int64."""
     left_over, codes = latents, []
     for level, codebook in enumerate(codebooks):
         name = graph.constant(f"quantization_layers.{level}.embedding.weight", codebook)

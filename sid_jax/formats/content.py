@@ -110,7 +110,7 @@ class Content:
 
         The test target is each user's last item, and the validation target is the item before it. The training targets
         are all earlier items except the user's first item. If `window` is None, all items before the target are
-        included, and only the last of the training targets is used.
+        included, and only the last training target of each user is used.
         """
         users, places = self.targets(split, every=window is not None)
         with self.messages.progress(f"writing, rows of {split}", len(users), transient=True) as progress:

@@ -86,7 +86,7 @@ def convert(
       histories: as for `SemanticIdTokenizer.fit`, or a path. Users with fewer than 3 interactions are dropped.
       items: titles and other columns of items, see `IdTable.with_columns`, or a path to a table of items.
       vocabulary: number of the language model's own tokens, for tools that use token ids.
-      on_unknown: for items of histories that are not in the table: "error" rejects them, "drop" drops them.
+      on_unknown: what to do with items of histories that are not in the table. "error" rejects them, "drop" drops them.
       messages: where text is printed; None prints nothing.
 
     Returns:

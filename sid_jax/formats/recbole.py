@@ -1,4 +1,4 @@
-"""RecBole's atomic files of a data set named D: `D.inter`, with one row per interaction, and `D.item`.
+"""Writes the files of a RecBole data set named D: `D.inter`, with one row per interaction, and `D.item`.
 
 The files are tab-separated, with the types of the columns in the header.
 """

@@ -49,10 +49,10 @@ class CodeAlternatives:
     def tuples(
         self, rows: np.ndarray, own: np.ndarray, first_codes: np.ndarray, search: Search, full: Full
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns the nearest free tuples under each item's given first code, the tuples' costs, and the own costs.
+        """Returns, for each item, the nearest free tuples under the given first code, with costs.
 
-        All costs here are approximate costs. The own costs are those of the items' own tuples. Among all tuples of the
-        nearest prefixes, only free tuples are compared; see `Alternatives`.
+        The results are the free tuples, their costs, and the costs of the items' own tuples. All costs here are
+        approximate costs. Among all tuples of the nearest prefixes, only free tuples are compared; see `Alternatives`.
         """
         codebooks, sizes = self._codebooks, self._model.quantizer.codebook_sizes
         if len(sizes) == 1:
@@ -158,7 +158,7 @@ def _encode(model: RQVAE, vectors: jax.Array) -> jax.Array:
 def _nearest_prefixes(
     codebooks: Codebooks, latents: jax.Array, own: jax.Array, first_codes: jax.Array, width: int
 ) -> tuple[jax.Array, ...]:
-    """Returns prefixes under the first codes, their squared distances to the latents, and the items' own costs."""
+    """Returns prefixes under the first codes, their squared distances to the latents, and the own tuples' costs."""
     first, *others = codebooks
     own_costs = squared_error(latents, sum_codewords(own, codebooks))
     rest, distances = beam_codes(latents - first[first_codes], others[:-1], width)

@@ -19,7 +19,7 @@ from sid_jax.ids.matching import deferred_acceptance, first_in_group
 
 # Number of prefixes, over all items, that are processed together, which limits memory for any N.
 _PREFIXES_AT_ONCE = 2**21
-# If the range of keys is at most this number of times as long as the number of keys, distinct keys are found without
+# If the length of the range of keys is at most this number times the number of keys, distinct keys are found without
 # sorting.
 _SMALL_RANGE = 8
 # Each sorted run of added tuples is more than this number of times as long as the next run (see `Occupancy`).
@@ -264,7 +264,9 @@ class Placing:
     def _parts(
         self, rows: np.ndarray, first_codes: np.ndarray, most: int, *, whole_buckets: bool
     ) -> Iterator[np.ndarray]:
-        """Splits rows into parts of at most `most` rows. With `whole_buckets`, the items of a tuple stay together.
+        """Splits rows into parts of at most `most` rows.
+
+        With `whole_buckets`, the items of a tuple stay together, even if their part then has more rows.
 
         A part contains either all rows of some first codes or some rows of a single first code. The result for a first
         code therefore does not depend on the other first codes.

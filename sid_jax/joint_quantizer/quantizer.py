@@ -42,10 +42,11 @@ class JointOutput:
       codes: `[..., L]` int32, the codes of the forward pass.
       quantized: `[..., Z]` float32, the sums of the codewords, with gradients to encoder and codebooks (with the
         estimator "ste", only to the encoder).
-      loss: scalar, the weighted loss of the quantizer itself. Add it to the model's loss.
-      terms: scalars by name: "anchor_loss" (the quantizer's own loss, divided by the vectors' mean squared length),
-        "reconstruction_loss", "codebook_loss", "commitment_loss", "unevenness", "temperature", "noise_scale", and
-        "agreement" (the share of items whose codes are all the nearest codes, which an export assigns).
+      loss: scalar, the weighted sum of the terms "anchor_loss" and "unevenness". Add it to the model's loss.
+      terms: scalars by name: "reconstruction_loss", "codebook_loss", "commitment_loss", "anchor_loss" (the weighted sum
+        of these three losses, divided by the mean squared length of the scaled vectors), "unevenness" (the balance
+        loss), "temperature", "noise_scale", and "agreement" (the share of items whose codes are all the nearest codes,
+        which an export assigns).
       weights: for each level `[U, K]`, the assignments of the U distinct items.
       places: `[...]` int32, each item's row in the weights.
       counted: `[...]` bool, False at empty positions.
@@ -134,7 +135,7 @@ class JointQuantizer(nnx.Module):
 
     @property
     def final_step(self) -> int:
-        """The step from which IDs no longer change. Then call `freeze`, and train the model on the returned IDs."""
+        """The step from which IDs no longer change. Call `freeze` at this step, then train the model on its IDs."""
         return max(self.course.last_step(group) for group in ("encoder", "codebooks"))
 
     @property

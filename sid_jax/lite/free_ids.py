@@ -20,9 +20,9 @@ _SEARCHES = ((16, 4), (32, 1))
 def free_tuple(model: Model, vector: np.ndarray, taken: Counter[tuple[int, ...]], capacity: int) -> tuple[int, ...]:
     """Returns the item's own codes if they are free, or else a nearby code tuple that is free.
 
-    Tuples under the item's own first code are tried first, in the order of their distance to the latent vector. Of the
-    nearest free tuples of a round, the one whose decoded vector is nearest to `vector` is returned. If no tuple near
-    the latent vector is free, all tuples under the first code are tried in numerical order, starting at the item's own
+    Tuples under the item's own first code are tried first, in rounds (`_SEARCHES`). A round takes the free tuples that
+    are nearest to the latent vector. Of these, the one whose decoded vector is nearest to `vector` is returned. If no
+    round finds a free tuple, all tuples under the first code are tried in numerical order, starting at the item's own
     later codes. If the first code has no free tuple, the other first codes are tried, the nearest first.
 
     Args:

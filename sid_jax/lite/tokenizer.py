@@ -75,8 +75,8 @@ def load(folder: str | os.PathLike[str]) -> LiteTokenizer:
     """Loads the model and table of an export's folder.
 
     Raises:
-      ValueError: if the folder is damaged or not an export; or if pyarrow is not installed, and the ID table has no
-        file `ids.csv` or the export has removed or moved items.
+      ValueError: if the folder is damaged or not an export; or if pyarrow is needed but not installed. It is needed if
+        the export has no file `ids.csv`, or was written by an append.
       OSError: if a file cannot be read.
     """
     path = Path(folder).expanduser()

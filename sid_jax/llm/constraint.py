@@ -231,9 +231,9 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Returns the scores `[R, V]` of the token after `input_ids` `[R, W]`; -inf for tokens that are not allowed."""
         kinds, nodes = self._kinds(input_ids)
-        # This transfer to the host determines which kinds occur. If all rows have the same kind, it is the only one in
-        # the step. `_rest` handles the last kind, `_FREE`. The other kinds' scores are read before, since `_rest` may
-        # overwrite them.
+        # The counts are transferred to the host, to determine which kinds occur. If all rows have the same kind, the
+        # step has no other transfer. `_rest` handles the last kind, `_FREE`. The other kinds' scores are read before,
+        # since `_rest` may overwrite them.
         counts = torch.bincount(kinds, minlength=self._levels + self._FREE + 1).tolist()
         kept = []
         for kind, count in enumerate(counts[:-1]):

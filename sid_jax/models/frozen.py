@@ -17,7 +17,7 @@ def with_gradient_unless(frozen: jax.Array, function: Callable[[Any], Any], para
 
     Args:
       frozen: bool, a scalar that may be traced.
-      function: a differentiable function. It gets no gradient with respect to arrays in its closure.
+      function: a differentiable function. There is no gradient with respect to arrays in its closure.
       params: a pytree of arrays.
     """
 

@@ -70,7 +70,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 class MLP(nnx.Module):
-    """Linear layers, each but the last followed by an activation and optional dropout.
+    """Linear layers. An activation and optional dropout follow each layer except the last one.
 
     Args:
       dimensions: number of features of the input, of each hidden layer, and of the output; with a single number, the

@@ -27,14 +27,14 @@ class ResidualQuantizer(nnx.Module):
       codebook_sizes: K of each level; L is the number of sizes.
       latent_dimension: Z.
       method: training method. With "simvq", a codebook is a fixed basis times a trained linear map. With "ema", each
-        code has a moving average of its count, the number of residuals per batch that get the code.
-      product: whether each level has its own part of the latent features (`quantize.product.parts_of`), so that the
-        residual quantizer is a product quantizer.
+        code has a moving average of its count. The count is the number of residuals in a batch that get the code.
+      product: whether each level quantizes its own subvector of the latent vector (`quantize.product.parts_of`), so
+        that the module is a product quantizer.
       rngs: random number generators of the codewords, which are standard normal until k-means replaces them.
 
     Attributes:
       levels: the L codebooks, `nnx.Param` of `[K, Z]` float32; with "simvq", their bases. In a product quantizer, a
-        level uses only the features of its own part.
+        level uses only the features of its own subvector.
       transforms: with "simvq", the L maps, `nnx.Param` of `[Z, Z]`, initialized as the identity.
       counts: with "ema", the moving averages of the counts, L arrays `[K]`.
       initialized: whether the codebooks have been set by `set_codebooks`; saved in checkpoints.

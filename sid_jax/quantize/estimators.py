@@ -39,8 +39,9 @@ def gumbel_softmax(
     Args:
       scores: `[..., K]`, unnormalized log-probabilities.
       key: PRNG key of the noise; None adds no noise.
-      columns: (first, total): the noise is a part of noise `[..., total]`, the K columns from column `first` on. Levels
-        that share a key get independent noise from different columns. None: the noise has the shape of the scores.
+      columns: a pair (first, total). The noise then consists of the K columns, from column `first` on, of an array of
+        noise `[..., total]`. Levels that share a key get independent noise from different columns. None: the array of
+        noise has the shape of the scores.
       temperature: above 0; may be traced.
       noise_scale: 0 or more; may be traced.
       hard: True returns one-hot weights with the gradient of the soft weights; False returns the soft weights.
@@ -81,7 +82,7 @@ def standard_gumbel(key: jax.Array, shape: tuple[int, ...], columns: tuple[int, 
     Args:
       key: PRNG key.
       shape: `(..., K)`, the shape of the noise.
-      columns: (first, end): only the columns of the last axis from `first` to `end` - 1 are returned.
+      columns: a pair (first, end). Only the columns of the last axis from `first` to `end` - 1 are returned. None: all.
     """
     first, end = columns or (0, shape[-1])
     # The two halves of a random word are the noise of two columns.
@@ -125,11 +126,11 @@ def _mixed(words: jax.Array) -> jax.Array:
 def rotate_to(latents: jax.Array, quantized: jax.Array) -> jax.Array:
     """Returns `quantized` with the gradient of a rotation and a scaling on `latents` (Fifty et al., 2410.06424).
 
-    The arguments `[..., Z]` are as in `straight_through`: e is one of the `latents`, and q its quantized vector. The
-    map `(|q| / |e|) R` takes e to q. R is the rotation in the plane of e and q that turns e toward q. The backward pass
-    treats the map as a constant, so the gradient with respect to e is a rotated and scaled copy of the gradient with
-    respect to q. With `straight_through`, the two gradients are equal. Without the scaling, the result would have the
-    length of e, and would not be the sum of the codewords.
+    The arguments `[..., Z]` are as in `straight_through`. Let e be one of the `latents`, and q its quantized vector.
+    The map `(|q| / |e|) R` takes e to q. R is the rotation in the plane of e and q that turns e toward q. The backward
+    pass treats the map as a constant, so the gradient with respect to e is a rotated and scaled copy of the gradient
+    with respect to q. With `straight_through`, the two gradients are equal. Without the scaling, the result would have
+    the length of e, and would not be the sum of the codewords.
     """
     fixed, target = jax.lax.stop_gradient((latents, quantized))
     latent_norm, target_norm = (_norm(each) for each in (fixed, target))

@@ -7,7 +7,7 @@ from jax.experimental.layout import Layout, with_layout_constraint
 
 
 def written_once(values: jax.Array) -> jax.Array:
-    """Returns values behind an optimization barrier. Without it, XLA for CPUs recomputes them for each transpose."""
+    """Returns values, on CPUs behind an optimization barrier. Without it, XLA recomputes them for each transpose."""
     return jax.lax.optimization_barrier(values) if jax.default_backend() == "cpu" else values
 
 

@@ -58,9 +58,9 @@ def product_kmeans(
     """Returns the rotation and the codebooks of optimized product quantization (Ge et al., section 3.1).
 
     The rotation is initialized by the parametric solution (section 3.2): principal axes, allocated so that the product
-    of variances is about the same in all subvectors. Two updates then alternate: one Lloyd iteration in each subvector,
-    and the rotation that minimizes the distance of the points to their codewords (orthogonal Procrustes). The result is
-    deterministic.
+    of variances is about the same in all subvectors. Two updates then alternate. The first is one Lloyd iteration in
+    each subvector. The second sets the rotation to the one that minimizes the distance of the points to their codewords
+    (orthogonal Procrustes). The result is deterministic.
 
     Args:
       points: `[N, Z]` float32, centered.

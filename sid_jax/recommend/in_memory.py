@@ -36,7 +36,8 @@ def fitted(
     verbose: bool,
 ) -> tuple[TrainedRecommender, Task]:
     """Returns a recommender trained on histories, and its task; see `sid_jax.recommender.Recommender.fit`."""
-    messages = Messages.to_logging(verbose=verbose)  # First, so that warnings about the histories look like all others.
+    # The log is set up before the histories are read, so that warnings about them have the same format as all others.
+    messages = Messages.to_logging(verbose=verbose)
     given = _histories(config, table, histories, on_unknown)
     split = divide(config, given)
     task = make_task(table, split, content=_content(config, table, vectors, split.cold))

@@ -161,9 +161,10 @@ def _ask(config: ConfigDict, ranker: Ranker, examples: EvaluationExamples, **whi
 
 
 def sasrec_config(config: ConfigDict, name: str = "sasrec") -> ConfigDict:
-    """Returns the settings of the SASRec baseline `name`: the run's, with the model and the section of the baseline.
+    """Returns the settings with which the SASRec baseline `name` is trained.
 
-    "sasrec_content" has the section of "sasrec".
+    They are the run's settings, except for the kind of model and the settings in the baseline's section. This section
+    is `esasrec` for "esasrec", and `sasrec` for "sasrec" and "sasrec_content".
     """
     changed = config.copy_and_resolve_references()
     changed.model.kind = "sasrec"

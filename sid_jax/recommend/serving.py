@@ -35,8 +35,8 @@ class Recommendation:
       title: from the ID table; None if the table has no titles.
       score: the natural logarithm of a probability, 0 or less. The probability is the model's probability of the item's
         Semantic ID, or of the item if the model scores items. For an empty history, the probability is the item's share
-        of all interactions. The score of a cold item in a slot for cold items is only comparable with scores of other
-        cold items.
+        of the training interactions, with 1 added to each item's count. The score of a cold item in a slot for cold
+        items is only comparable with scores of other cold items.
     """
 
     item_id: int | str

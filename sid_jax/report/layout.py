@@ -17,8 +17,8 @@ from sid_jax.one_thread import one_blas_thread
 
 # These colors are readable on white and on black. Nearby islands of the map have different colors.
 COLORS = ("#4c8df6", "#f28e2b", "#2ca25f", "#e15759", "#9467bd", "#17a2b8", "#d4a017", "#e377c2", "#8c6d4f")
-# Maximum number K of codes of level 1 for t-SNE, whose cost grows with K squared. If there are more codes, the islands
-# are placed by principal axes.
+# Maximum number K of codes of level 1 for t-SNE, whose cost grows with K squared. If there are more codes, or fewer
+# than 8, the islands are placed by principal axes.
 _MOST_ISLANDS = 1024
 _PERPLEXITY = 20.0
 # An island's radius (two standard deviations of its items), relative to the distance to the nearest island.

@@ -25,7 +25,7 @@ _MOST_BYTES = 1_400_000
 _MOST_ITEMS = 120_000
 # Numbers of items in two samples, whose packed sizes give an estimate of how many items fit.
 _SAMPLES = (12_000, 24_000)
-# Maximum number of points on the map: more would overlap, and be slow on a phone.
+# Maximum number of points on the map. More points would overlap, and would make the map slow on a phone.
 _MOST_POINTS = 6_000
 # Maximum number of columns besides the title, and maximum number of characters per value.
 _MOST_COLUMNS = 4

@@ -1,8 +1,9 @@
 """Computes initial embeddings of new tokens from the content of their items.
 
 The usual initialization, the mean of the old embeddings, makes all new tokens equal, and fine-tuning separates them
-only partially (Chen et al., 2604.02324). Here, the token of a code is initialized with the mean embedding, or the mean
-remainder, of the items with this code.
+only partially (Chen et al., 2604.02324). Here, the token of a first code is initialized with the mean embedding of the
+items with this code. For later codes, the mean remainder of the items is used. The remainder is the part of an item's
+embedding that the tokens of its earlier codes do not represent.
 """
 
 from __future__ import annotations

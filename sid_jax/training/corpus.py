@@ -58,7 +58,7 @@ class ResidentCorpus:
     def __init__(self, vectors: np.ndarray, relations: Relations | None, mesh: Mesh):
         self._mesh = mesh
         self._vectors, self._relations = on_every_device((vectors, relations), mesh)
-        # The number and the order of the latest epoch.
+        # The number of the latest epoch, and the order of the items in it.
         self._order: tuple[int, jax.Array] | None = None
 
     def __enter__(self) -> ResidentCorpus:
@@ -90,7 +90,7 @@ class StreamedCorpus:
       vectors: `[N, D]` float32, memory-mapped.
       relations: co-occurrences of the items; None if no loss uses them.
       mesh: the devices.
-      seed: seed of the order of the epochs, and of the draws of partners.
+      seed: seed of the order of the items in each epoch, and of the draws of partners.
       batch_size: B.
     """
 

@@ -29,8 +29,8 @@ _MEASURED_ITEMS = 65_536
 # Number of items per call: intermediate arrays must fit into a CPU's cache.
 _ITEMS_A_CALL = 2048
 
-# A code is a near tie if its margin (see `code_margins`) is below this value. Rounding errors after one or two hidden
-# layers are about a hundred times the epsilon of float32.
+# A residual is a near-tie if the margin of its code (see `code_margins`) is below this value. Rounding errors
+# after one or two hidden layers are about a hundred times the epsilon of float32.
 NEAR_TIE = 1e-5
 
 

@@ -42,10 +42,10 @@ _ITEMS_A_CALL = 2**13
 def with_levels(config: ConfigDict, data: VectorSet, workdir: Path | None, messages: Messages) -> ConfigDict:
     """Returns a config in which `model.num_levels` and `model.codebook_size` are not "auto", see `with_sizes`.
 
-    If `with_sizes` gives more than three levels, items are also encoded by residual k-means. A level is added as long
-    as more than a tenth of the items share their code tuple with another item, and the level decreases this share by at
-    least a quarter. The choice is printed with its reason. A resumed run keeps its number of levels. All processes use
-    the choice of the first process.
+    If `with_sizes` gives a residual quantizer more than three levels, items are also encoded by residual k-means. A
+    level is added as long as more than a tenth of the items share their code tuple with another item, and the level
+    decreases this share by at least a quarter. The choice is printed with its reason. A resumed run keeps its number of
+    levels. All processes use the choice of the first process.
     """
     chosen = with_sizes(config, len(data.ids))
     by_number, size = chosen.model.num_levels, config.model.codebook_size

@@ -37,7 +37,7 @@ def reset_moments(
 ) -> optax.OptState:
     """Returns the optimizer's state with the moments of some parameters reset to their initial values.
 
-    A codeword that is reset must not keep the momentum of the dead codeword.
+    The new codeword of a dead code must not keep the momentum of the old codeword.
 
     `forget` has the tree structure of the parameters. Its bool arrays broadcast to the parameters, and True marks the
     elements whose moments are reset.

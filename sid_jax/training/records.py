@@ -41,7 +41,7 @@ class Records(Protocol):
     rows: Sequence[dict[str, Any]]
 
     def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
-        """Records one row; `kind` is "train" for metrics of the latest steps, and `Job.kind` for an evaluation."""
+        """Records one row; `kind` is "train" for the latest steps, and `run_loop.Job.kind` for an evaluation."""
 
     def close(self) -> None:
         """Writes the remaining rows, and closes the destination."""

@@ -26,11 +26,13 @@ _FEWEST_TUPLES_PER_ITEM = 4
 def with_sizes(config: ConfigDict, num_items: int) -> ConfigDict:
     """Returns a config in which `model.num_levels` (L) and `model.codebook_size` (K) are numbers instead of "auto".
 
-    Settings that are "auto" are derived from the number N of items in the data, `num_items`, and from the number of
-    items in the catalog, `data.catalog_size`, which is N unless the data are a sample. L is the smallest number of
-    levels, at least 3, that gives at least 400 possible code tuples per item of the catalog at 256 codes per level. K
-    is 256 for 2,048 items or more. For fewer items, K is the largest power of two that is at most N / 8. If this K
-    gives fewer than 4 possible code tuples per item, a larger power of two is chosen.
+    The automatic L is the smallest number of levels, at least 3, that gives at least 400 possible code tuples per item
+    of the catalog at 256 codes per level. The catalog has `data.catalog_size` items or, if this setting is 0, as many
+    items as the data. If `model.codebook_size` has one number per level, L is the number of these numbers.
+
+    The automatic K depends on the number N of items in the data, `num_items`. K is 256 if N is 2,048 or more. For a
+    smaller N, K is the largest power of two that is at most N / 8. If this K gives fewer than 4 possible code tuples
+    per item, a larger power of two is chosen. K is never above 256 or N.
 
     Raises:
       UserError: if the data have more items than the catalog.

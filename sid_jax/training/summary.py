@@ -31,7 +31,7 @@ def steps_text(metrics: dict[str, Any], distinct: float | None) -> str:
 
 
 def evaluation_text(last: dict[str, Any], metrics: dict[str, Any]) -> str:
-    """Returns one line with the losses of the last steps and the metrics of the whole corpus."""
+    """Returns one line with the losses of the last steps and the metrics of all items."""
     return (
         f"reconstruction {last['reconstruction_loss']:8.3f}  codebook {last['codebook_loss']:7.3f}  "
         f"temperature {last['temperature']:.3f}  R2 {metrics['r2']:.4f}  "
@@ -40,7 +40,7 @@ def evaluation_text(last: dict[str, Any], metrics: dict[str, Any]) -> str:
 
 
 def show_summary(messages: Messages, metrics: dict[str, Any], step: int, seconds: float, startup: float | None) -> None:
-    """Prints the metrics of the whole corpus and the total time, which includes `startup` seconds of start-up."""
+    """Prints the metrics of all items and the total time, which includes `startup` seconds of start-up."""
     spent = f"{seconds:.1f} s" + (f", of which start-up {startup:.1f} s" if startup else "")
     rows = [*_summary_rows(metrics), ("time", spent, "")]
     messages.closing(f"All {metrics['num_items']:,} items at step {step:,}", rows)

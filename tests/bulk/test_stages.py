@@ -1,4 +1,4 @@
-"""The stages of a bulk export give the same IDs and metrics as an export in memory."""
+"""The stages of a bulk export (`sid_jax.bulk`) give the same IDs and metrics as an export in memory."""
 
 from __future__ import annotations
 

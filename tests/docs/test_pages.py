@@ -1,4 +1,4 @@
-"""Every command and every snippet of the documents is run, or is listed in tests/docs/exceptions.py with a reason."""
+"""Every command and every snippet of the docs pages is run, or is listed in tests/docs/exceptions.py with a reason."""
 
 import re
 

@@ -154,7 +154,10 @@ def test_a_write_that_fails_leaves_nothing(tmp_path):
 
 
 def write_old_export(folder, method):
-    """Writes an export as sid_jax did before 0.2, with other names, and with neither method nor dropout in `info`."""
+    """Writes an export as versions of sid_jax before 0.2 did.
+
+    Settings and metrics have other names, and the model's `info` has neither quantization method nor dropout.
+    """
     export, vectors = make(method, retired=False)
     folder.mkdir()
     model, table = export.model, export.table.to_arrow()

@@ -142,7 +142,7 @@ def test_columns_of_noise_are_those_of_the_whole_noise(key):
     whole = standard_gumbel(key, (6, 2, 9))
     for first, end in ((0, 9), (0, 4), (3, 7), (8, 9)):
         np.testing.assert_array_equal(standard_gumbel(key, (6, 2, 9), (first, end)), whole[..., first:end])
-    # The scores of a level get the columns of the level, so that levels with the same key get independent noise.
+    # The scores of a level get the level's own columns of the noise, so levels with the same key get independent noise.
     scores = jax.random.normal(jax.random.fold_in(key, 1), (6, 2, 4))
     _, codes = gumbel_softmax(scores, key, columns=(3, 9), temperature=1.0, noise_scale=0.5)
     np.testing.assert_array_equal(codes, jnp.argmax(scores + 0.5 * whole[..., 3:7], axis=-1))

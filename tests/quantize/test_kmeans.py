@@ -83,7 +83,10 @@ def test_rows_are_filled_in_the_order_of_priority_and_over_again_if_need_be(num_
 
 @pytest.mark.parametrize("seed", range(3))
 def test_groups_along_few_axes_are_found_under_noise_along_many(seed):
-    """The 32 groups are at the corners of a five-dimensional cube. The noise along 300 axes has a larger variance."""
+    """The 32 groups are at the corners of a five-dimensional cube. The noise has a larger total variance than the cube.
+
+    The cube has five axes, and the noise has 300.
+    """
     rng = np.random.default_rng(seed)
     groups = np.repeat(np.arange(32), 30)
     points = rng.normal(size=(len(groups), 300))

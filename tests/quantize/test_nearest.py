@@ -105,8 +105,8 @@ def test_codewords_and_scores_have_the_gradients_of_their_formulas(key, monkeypa
 
 
 def test_a_margin_is_the_lead_over_the_second_nearest_in_units_of_the_residual():
-    # At level 1, the squared distances from 3 to 0 and 4 are 9 and 1, and the residual has the square 9. At level 2,
-    # the squared distances from -1 to 1 and -1 are 4 and 0, and the residual has the square 1.
+    # At level 1, the residual is 3. Its square is 9, and its squared distances to the codewords 0 and 4 are 9 and 1.
+    # At level 2, the residual is -1. Its square is 1, and its squared distances to the codewords 1 and -1 are 4 and 0.
     codebooks = [jnp.array([[0.0], [4.0]]), jnp.array([[1.0], [-1.0]])]
     np.testing.assert_allclose(code_margins(jnp.array([[3.0]]), codebooks), [[8 / 9, 4.0]])
     assert code_margins(jnp.array([3.0]), [jnp.array([[1.0]])])[0] == jnp.inf

@@ -32,7 +32,7 @@ def test_every_config_has_a_space_that_holds_its_own_settings(name, argument):
     own = own_settings(config, space)
     assert own is not None and with_settings(config, own).to_dict() == config.to_dict()
     assert ("model.temperature" in space) == (argument == "gumbel")
-    # Settings that only improve the codes of new items are not searched, nor are the numbers of levels and codes.
+    # The space has neither the settings that only improve the codes of new items, nor the numbers of levels and codes.
     assert not {"model.dropout", "train.augmentation", "model.num_levels", "model.codebook_size"} & set(space)
     # The ends of each range are valid settings.
     for end in ("low", "high"):

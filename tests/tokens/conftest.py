@@ -1,4 +1,4 @@
-"""A small export of each scheme, made without training, and its tokens."""
+"""A small export for each scheme (a value of --unique), made without training, and its tokens."""
 
 import functools
 

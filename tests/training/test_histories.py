@@ -135,7 +135,7 @@ def test_last_items_and_held_out_ones_are_not_looked_at(config, tmp_path):
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])
 def test_data_is_the_same_where_another_machine_rounds_otherwise(config, monkeypatch, weight):
-    """On the machine that exports a run, the last bits of a truncated SVD may differ; the fingerprint must not."""
+    """On another machine, the last bits of a truncated SVD may differ, but the fingerprint of the data must not."""
     config.data.collaborative_weight = weight
     here = load_vectors(config.data, with_collaborative=True)
     monkeypatch.setattr(collaborative, "truncated_svd", lambda *args: truncated_svd(*args) * np.float32([1, 1.00001]))

@@ -84,9 +84,9 @@ def shares(vectors, num_levels=3):
 
 @pytest.mark.parametrize("features", [3, 100])
 def test_shares_are_those_of_the_quantized_vectors(features):
-    """With 256 sites, in 16 distant groups of 16, two levels of 16 codes distinguish all sites.
+    """There are 256 points (`sites`) in 16 distant groups of 16, so two levels of 16 codes distinguish all points.
 
-    Half of the sites have one item, and the other half have three items with equal vectors.
+    Half of the points are the vector of one item each, and the other half are the equal vectors of three items each.
     """
     random = np.random.default_rng(1)
     far, near = (random.normal(size=(16, features)) for _ in range(2))

@@ -69,7 +69,8 @@ def test_settings_that_are_derived_from_the_number_of_items_are_told(config, tmp
 def test_in_mixed_precision_codes_are_as_good_and_those_of_training_are_those_of_export(config, tmp_path, console):
     config.model.quantization_method = "gumbel_softmax"
     # In mixed precision, the steps with a frozen encoder use float32. With this share, these steps would start at step
-    # 75. The precision can change only between compiled calls, which have 10 steps each, so they start at step 70.
+    # 75. The precision can change only between compiled calls, which have 10 steps each, so the steps
+    # in float32 start at step 70.
     config.train.settle_share = 0.25
     measured = {}
     for precision in ("float32", "bfloat16"):

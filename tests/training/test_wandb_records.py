@@ -35,7 +35,7 @@ class FakeRun:
 
 @pytest.fixture
 def fake(monkeypatch):
-    """A fake of the package `wandb`, which records its calls."""
+    """A fake `wandb` package that records the calls to it."""
     module = types.SimpleNamespace(calls=[], logged_in=True, fails=(), run=None)
     module.url, module.Error = "http://localhost:1", RuntimeError
     module.Settings = types.SimpleNamespace

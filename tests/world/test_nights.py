@@ -404,7 +404,8 @@ def test_too_few_codes_are_a_warning_of_training_and_export_with_what_to_set(run
     assert "codebook_size=" not in crowding_line({**figures, "num_items": 300})
     # Equal vectors cannot be distinguished by any codes.
     assert crowding_line({**figures, "max_distinct_rate": 0.25}) is None
-    # A short run leaves codes unused. More levels are the remedy only if items outnumber the possible code tuples.
+    # A short run leaves codes unused. More levels are the remedy after such a run only if items outnumber the possible
+    # code tuples.
     short = crowding_line({**figures, "usage": [0.8, 0.75]})
     assert "75.0%" in short and "--config.train.num_epochs" in short and "num_levels" not in short
     few = crowding_line({**figures, "codebook_size": [64, 64], "usage": [0.8, 0.75]})

@@ -161,7 +161,7 @@ def test_figures_for_a_folder_that_is_not_there_yet_are_written_and_what_cannot_
     write_ids(tmp_path / "ids.parquet", [0, 1])
     ids, out = str(tmp_path / "ids.parquet"), tmp_path / "new" / "figures.json"
     evaluate_ids(ids, out=str(out), messages=Messages.silent())
-    # IDs in a file of the usual name are named after its folder.
+    # An ID table in a file named `ids.parquet` is named after the file's folder.
     written = json.loads(out.read_text())
     assert written["ids"] == tmp_path.name and written["num_items"] == 2
     diff(ids, ids, out=str(tmp_path / "other" / "diff.json"), messages=Messages.silent())

@@ -1,4 +1,4 @@
-"""Reads vectors from table files: Parquet, and Arrow as Feather and Hugging Face's `datasets` write it."""
+"""Reads vectors from table files: Parquet, and Arrow, such as Feather files and files of Hugging Face's `datasets`."""
 
 from __future__ import annotations
 

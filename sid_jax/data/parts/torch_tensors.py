@@ -2,7 +2,8 @@
 
 `torch.save` writes an uncompressed zip archive with the bytes of each storage and a pickle of the structure, in which a
 tensor is a call of `torch._utils._rebuild_tensor_v2` on a storage. This module interprets the few opcodes that such a
-pickle needs. Any other opcode, and the name of any other Python object, is rejected. No object in the pickle is called.
+pickle needs. Other opcodes, and names of Python objects that tensors do not need, are rejected. No object in the pickle
+is called.
 """
 
 from __future__ import annotations

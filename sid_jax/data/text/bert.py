@@ -161,7 +161,7 @@ def _tokenizer(settings: BertFolder) -> Any:
 
 
 def read_weights(settings: BertFolder) -> dict[str, Any]:
-    """Returns a model's weights as float32 arrays; if mixed, the kernels are bfloat16.
+    """Returns a model's weights as float32 arrays. With `settings.mixed`, the kernels of linear layers are bfloat16.
 
     The entries are "words", the embeddings `[V, D]` of the V tokens of the vocabulary; "positions", the embeddings
     `[T, D]` of T positions, to which the first token type's embedding is added; "norm", the scale and bias of a layer

@@ -54,7 +54,7 @@ class Candidates:
 
         Args:
           table, popularity, cold, content: see the attributes.
-          sizes: K of each level; None: one more than the level's largest code.
+          sizes: K of each level; None takes one more than the level's largest code in the table.
         """
         known = tuple(sizes or (table.semantic_ids.max(axis=0) + 1).tolist())
         return cls(table, popularity, cold, known, np.arange(len(table)), len(table), content)

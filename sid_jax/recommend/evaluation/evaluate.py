@@ -14,7 +14,7 @@ from sid_jax.recommend.data.split import EvaluationExamples
 from sid_jax.recommend.evaluation.metrics import bootstrap_interval, ndcg_at, ranks, recall_at, reciprocal_rank, summary
 from sid_jax.recommend.ranker import ModelRanker, first_allowed
 
-# Length of a recommendation list: the mean reciprocal rank uses the whole list, other metrics the first 5 or 10 items.
+# Length of a recommendation list. The mean reciprocal rank uses the whole list. Other metrics use the first 5 or 10.
 LIST_LENGTH = 50
 # The metrics that are means over users, and therefore have a bootstrap interval.
 PER_USER = {

@@ -99,8 +99,8 @@ def _refuse_repetitions(lists: np.ndarray) -> None:
         )
 
 
-# Several bootstrap samples are computed together. This is the maximum of their total number of users, which take tens
-# of megabytes.
+# Several bootstrap samples are computed together. This is the maximum total number of users in these samples. It limits
+# memory to tens of megabytes.
 _DRAWS = 2_000_000
 
 

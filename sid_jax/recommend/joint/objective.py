@@ -33,7 +33,8 @@ def joint_loss(
     The recommender's targets are the codes of the ID table. The table is recomputed only every
     `joint.refresh_every_steps` steps, so that targets are stable in between. If `joint.target_gradient` is above 0, an
     additional term moves an item's assignment toward the codes that the recommender predicts at positions whose target
-    is this item. The metric "loss" is the recommender's part of the loss, without the anchor and the balance.
+    is this item. The metric "loss" is the recommender's loss, without the anchor and without the term that
+    `joint.balance_weight` weights.
 
     Args:
       recipe: a `sid_jax.recommend.joint.step.JointRecipe`.

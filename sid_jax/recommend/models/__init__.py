@@ -18,7 +18,7 @@ from sid_jax.recommend.models.parallel import Parallel
 from sid_jax.recommend.models.scorer import Scorer
 from sid_jax.streams import stream_key
 
-# With train.loss=auto, a scorer is trained with the sampled loss if it is trained on more items than this.
+# With train.loss=auto, a scorer has the sampled loss if the number of its training items exceeds this number.
 _MOST_ITEMS_IN_FULL = 50_000
 
 

@@ -18,7 +18,8 @@ from sid_jax.recommend.data.blend import Blend
 
 # In the terms "transitions" and "content", the weight of an item of the history is the term's decay times the weight of
 # the item after it. Both terms use only the last 20 items. In "transitions", an older item would have at most .65 ** 20
-# of the last item's weight. The values were chosen on the validation data of Amazon Beauty and MovieLens-100K.
+# of the last item's weight. These three constants were chosen on the validation data of Amazon Beauty and
+# MovieLens-100K.
 _TRANSITIONS_DECAY, _CONTENT_DECAY, _LAST_ITEMS = 0.65, 0.8, 20
 
 

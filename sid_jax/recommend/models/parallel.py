@@ -16,7 +16,7 @@ from sid_jax.recommend.models.history_encoder import HistoryEncoder, last_hidden
 
 
 class Parallel(nnx.Module):
-    """Predicts all codes of an ID independently of each other, from a causal transformer over items.
+    """Predicts all codes of an ID independently of each other, with a causal transformer over items.
 
     The model follows RPG (Hou et al., 2506.05781). An item's input is the sum of its codes' embeddings. For each
     level, one head transforms the hidden state at an item's position. The logits of a level's codes are the cosines of

@@ -26,7 +26,7 @@ _GROUP = 16
 _BLOCK = 4096
 # The shortlist has at least `_LENGTH` items, and at least `_MULTIPLE` times as many items as the list.
 _LENGTH, _MULTIPLE = 256, 4
-# For longer lists than this, all items are scored.
+# For lists longer than this, all items get exact scores.
 MOST_LISTED = 1024
 
 

@@ -1,1 +1,1 @@
-"""Amazon reviews and product metadata, in every edition that their authors publish."""
+"""Amazon reviews and product metadata, in the editions of 2014, 2018 and 2023."""
