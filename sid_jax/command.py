@@ -99,7 +99,10 @@ def refuse_empty(*holders: flags.FlagHolder[str | None]) -> None:
 
 
 def _guarded(main: Callable[[list[str]], None], argv: Sequence[str]) -> None:
-    """Calls `main`, and reports any failure by the exit status and at most one line on standard error."""
+    """Calls `main`, and reports any failure by the exit status and at most one line on standard error.
+
+    With --debug, it also prints the traceback of an error.
+    """
     try:
         with signals.stopping():
             main(list(argv[1:]))

@@ -57,8 +57,8 @@ class World:
 def load_world(path: str, num_known: int, folder: Path) -> World:
     """Loads the study's data from a copy of MovieLens-100K.
 
-    Of each user's history, only the last `num_known` + `QUESTIONS` ratings are used. Movies that a user rated earlier
-    are not part of the data, so they may still be recommended.
+    Of each user's history, only the last `num_known` + `QUESTIONS` ratings are used. Earlier
+    ratings are dropped, so their movies do not count as seen items of the user, and may be recommended.
 
     Args:
       path: path of the copy.

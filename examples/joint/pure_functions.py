@@ -71,7 +71,7 @@ def train_jointly(quantizer, model_loss, model, vectors, item_ids, batches):
 
 
 def main(num_items=300, num_steps=100, out="exports"):
-    """Trains both models, each with a quantizer that starts from k-means over the vectors."""
+    """Trains both models, each with a quantizer that starts from k-means over the latent vectors."""
     if any(Path(out, name).exists() for name in ("bare", "linen")):
         raise SystemExit(f"{out} has earlier exports; remove them first")
     vectors, item_ids, sequences = make_data(num_items, 640)

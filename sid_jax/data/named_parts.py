@@ -40,7 +40,8 @@ def parse_parts(setting: str) -> list[NamedPart]:
     """Returns the parts of a setting such as "image=image.npy*0.5,genres=categories:genres*0.3".
 
     Raises:
-      UserError: if the setting does not have this form, two parts have the same name, or a name is reserved.
+      UserError: if the setting does not have this form, a weight is not above 0, two parts have the same name, or a
+        name is reserved.
     """
     parts: list[NamedPart] = []
     for text in filter(None, map(str.strip, setting.split(","))):
@@ -150,7 +151,7 @@ def _read(part: NamedPart, data: VectorSet, settings: ConfigDict, option: str) -
 def _vectors(part: NamedPart, settings: ConfigDict, option: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Returns the vectors of a part's files, and their ids. The ids are None if the files have none.
 
-    Without ids, a dropped row is a row of NaN, so that the rows of the other items keep their positions.
+    If the files have no ids, each dropped row is replaced by a row of NaN, so that the other rows keep their positions.
     """
     path, _, ids_path = part.source.partition("@")
     found = read_part(part.name, path, settings, option, ids_path)

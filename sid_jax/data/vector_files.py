@@ -111,7 +111,8 @@ def _without(parts: VectorParts, allow_empty: bool) -> tuple[VectorParts, LeftOu
         if len(rows) < part.num_rows
     )
     if not kept and not allow_empty:
-        raise UserError(f"{parts.parts[0].path}: all {parts.num_rows} rows hold NaN or infinite values; correct them")
+        files = f"{parts.parts[0].path}" + (f" and {len(parts.parts) - 1} other files" if len(parts.parts) > 1 else "")
+        raise UserError(f"{files}: all {parts.num_rows} rows hold NaN or infinite values; correct them")
     rows = [part.first_item + place for part, places in zip(parts.parts, left_out, strict=True) for place in places]
     return dataclasses.replace(parts, parts=kept), LeftOut(tuple(rows), parts.num_rows, tuple(first))
 

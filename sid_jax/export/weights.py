@@ -28,7 +28,8 @@ def torch_weights(model: RQVAE) -> dict[str, np.ndarray]:
     """Returns every weight by its name in the original PyTorch project; weights of linear layers are `[out, in]`.
 
     The original's layers are in a Sequential with an activation between two layers, so layer i here is module 2 i
-    there. The shortcut of a residual encoder, which the original lacks, is `encoder.shortcut.weight`.
+    there. The shortcuts of a residual encoder and its decoder, which the original lacks, are `encoder.shortcut.weight`
+    and `decoder.shortcut.weight`.
     """
     weights: dict[str, np.ndarray] = {}
     for part, mlp in (("encoder", model.encoder), ("decoder", model.decoder)):

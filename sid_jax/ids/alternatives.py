@@ -52,11 +52,13 @@ class CodeAlternatives:
         """Returns, for each item, the nearest free tuples under the given first code, with costs.
 
         The results are the free tuples, their costs, and the costs of the items' own tuples. All costs here are
-        approximate costs. Among all tuples of the nearest prefixes, only free tuples are compared; see `Alternatives`.
+        approximate costs. The nearest prefixes are completed in all possible ways, and the nearest free tuples among
+        the results are chosen; see `Alternatives`. With a single level, there are no alternatives: the result is the
+        first code with an infinite cost.
         """
         codebooks, sizes = self._codebooks, self._model.quantizer.codebook_sizes
         if len(sizes) == 1:
-            # With a single level, the first code is the whole tuple, which therefore has no alternatives.
+            # The first code is the whole tuple.
             return first_codes[:, None, None], np.full((len(rows), 1), np.inf, np.float32), np.zeros(len(rows))
         size = min(_PREFIXES_A_CALL, _COMPLETED_A_CALL // sizes[-1]) // search.prefixes
 

@@ -293,8 +293,8 @@ class IdTable:
             # If both sides have integer ids, one side may count from 0 and the other from 1.
             numbered = pa.types.is_integer(have.type) and pa.types.is_integer(wanted.type)
             shift = (
-                "; if one side numbers items from 0 and the other from 1, write FILE.json+1, which adds 1 to the item "
-                "ids of FILE.json"
+                "; if the IDs number items from 0 and the data from 1, give the file of IDs as FILE.json+1, which adds "
+                "1 to its item ids"
             )
             shift = shift if numbered else ""
             raise UserError(

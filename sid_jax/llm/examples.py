@@ -27,8 +27,9 @@ class Rows:
       tasks: `[E]` int8, positions in the list of tasks.
       users: `[E]` int64, the number of each row's user in the histories; -1 for a row about a single item.
       first, last: `[E]` int64. The history is the interactions from `first` up to, but not including, `last`, and the
-        interaction `last` is the answer. For a row about a single item, `first` and `last` are both the item's row
-        number in the ID table.
+        interaction `last` is the answer. In a training row of the task "sequence", the question is the interaction
+        `first`, and the answer is all later interactions up to `last`. For a row about a single item, `first` and
+        `last` are both the item's row number in the ID table.
       wording: `[E]` int64, random numbers that choose among a task's prompts.
     """
 
@@ -54,7 +55,8 @@ class Examples:
       max_text: maximum number of characters of a title or description.
       copies: number of training rows for each answer of a task with histories, or for each user if the task is
         "sequence".
-      item_dropout: probability that an item of a history is left out of a training row, see `write_training_data`.
+      item_dropout: probability that an item of a history is left out, in half of the training rows; see
+        `write_training_data`.
       seed: seed of the order of training rows, their wording and the items that are left out.
     """
 

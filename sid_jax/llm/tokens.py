@@ -121,7 +121,10 @@ def id_tokens(
 
 
 def read_tokens(source: Any, *, pattern: str, markers: tuple[str, str], items: Any) -> tuple[IdTokens, int | None]:
-    """Returns the tokens of a source (see `id_tokens`), and the first token id (None if the source has none)."""
+    """Returns the tokens of a source (see `id_tokens`), and the first token id.
+
+    The token id is None if the source is an `IdTokens`, or does not set it.
+    """
     if isinstance(source, IdTokens):
         return source, None
     table, levels, pattern, first_id, codewords = _described(source, pattern)
@@ -205,7 +208,9 @@ def _read_folder(folder: Path) -> tuple[IdTable, int, str, int, np.ndarray]:
         codewords = safetensors.numpy.load_file(folder / _EMBEDDINGS_FILE)["codewords"]
     except (pa.ArrowException, KeyError, TypeError, ValueError, OSError, safetensors.SafetensorError) as error:
         raise UserError(f"{folder}: cannot be read ({reason(error)}); run sid-jax tokens again") from error
-    if not len(rows) or semantic_ids.min() < 0:
+    if not len(rows):
+        raise UserError(f"{folder / _ITEMS_FILE}: has no items; run sid-jax tokens again")
+    if semantic_ids.min() < 0:
         raise UserError(f"{folder / _ITEMS_FILE}: has token ids that {_TOKENS_FILE} lacks; run sid-jax tokens again")
     table = IdTable(
         rows[id_name], semantic_ids, sizes=vocabulary.sizes, name=folder.name, id_name=id_name, shared=True, check=False

@@ -154,8 +154,9 @@ def sum_codewords(codes: jax.Array, codebooks: Codebooks) -> jax.Array:
 def codewords_by_one_hot(one_hot: jax.Array, codebook: jax.Array) -> jax.Array:
     """Returns the codewords `[..., Z]` of assignments `[..., K]`, one-hot or soft; exact for one-hot assignments.
 
-    This is a matrix product instead of a look-up, so its gradient is also a matrix product, and the same in every run.
-    The gradient of a look-up is a scatter, whose order of additions is not deterministic on accelerators.
+    This is a matrix product instead of a look-up. Its gradient is then also a matrix product, with the same result, bit
+    for bit, in every run. The gradient of a look-up is a scatter, whose order of additions is not deterministic on
+    accelerators.
     """
     return jnp.matmul(one_hot, codebook, precision=jax.lax.Precision.HIGHEST)
 

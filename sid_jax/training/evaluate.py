@@ -54,7 +54,8 @@ class Evaluation:
           step.
       errors: each item's squared error in `r2`, summed over all features, `[N]` float32. With a sample, the array has
         only the items of the sample.
-      spread: the squared distance to the mean in `r2`, summed over the same items and all features.
+      spread: the denominator of `r2`: the squared distance to the mean, summed over the items of `errors` and all
+        features.
     """
 
     codes: np.ndarray

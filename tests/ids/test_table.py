@@ -162,7 +162,7 @@ def test_numbers_and_text_are_matched_as_text_and_the_catalogs_ids_stay(have, wa
 def test_catalog_items_without_an_id_are_refused():
     with pytest.raises(UserError, match="IDs 'films': 2 of 3 items have no.*first one is 7") as caught:
         table_of([30, 10, 20]).align(np.array([10, 7, 8]))
-    assert "\n" not in str(caught.value) and "make IDs for them; if one side numbers items from 0" in str(caught.value)
+    assert "\n" not in str(caught.value) and "make IDs for them; if the IDs number items from 0" in str(caught.value)
 
 
 def test_the_fingerprint_is_of_items_and_ids_alone():

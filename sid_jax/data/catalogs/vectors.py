@@ -1,4 +1,4 @@
-"""Computes vectors of items from texts or ratings, for MovieLens, Amazon, or the user's own table."""
+"""Computes vectors of items or users from texts or ratings, for MovieLens, Amazon, or the user's own table."""
 
 from __future__ import annotations
 
