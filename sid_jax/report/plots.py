@@ -79,6 +79,7 @@ def _usage(gathered: Gathered) -> figure:
             height=8,
             title="items per code, relative to the mean (red: no item)",
             title_text_font_style="normal",
+            background_fill_color=None,
         ),
         "above",
     )

@@ -12,7 +12,7 @@ function paintPlots() {
     Axis: { axis_label_text_color: quiet, major_label_text_color: quiet, axis_line_color: line, major_tick_line_color: line },
     Grid: { grid_line_color: line },
     Legend: { label_text_color: text },
-    ColorBar: { title_text_color: quiet, major_label_text_color: quiet, background_fill_color: null },
+    ColorBar: { title_text_color: quiet, major_label_text_color: quiet },
   };
   for (const plot of Bokeh.documents.flatMap((each) => each.roots())) {
     for (const model of plot.references()) {
