@@ -5,8 +5,7 @@ Examples:
   sid-jax recommend --config=recommend:beauty --compare a/ids.parquet b/ids.parquet --minutes=10 --workdir=runs/ab
   sid-jax recommend --config=recommend:ml100k --draw_cold=100 --config.data.cold_items=cold.txt
 
-To train in several processes, run the same command in each process; see sid-jax train --help. In several processes,
-config.ids must name existing IDs, since a quantizer cannot be trained there, and joint training is not possible.
+Training in several processes needs existing IDs (config.ids): run the same command in each; see sid-jax train --help.
 """
 
 from __future__ import annotations

@@ -307,5 +307,7 @@ def test_the_module_imports_no_jax():
 
 def test_a_table_with_vectors_under_another_name_says_which_settings_name_them():
     table = pa.table({"emb": VECTORS.tolist(), "sku": IDS})
-    with pytest.raises(UserError, match="column 'emb' of the table holds list.*set vector_column and id_column"):
+    with pytest.raises(
+        UserError, match="column 'emb' of the table holds list.*set vector_column to its name, and id_column"
+    ):
         vector_set(table, settings=default_config().data)

@@ -43,7 +43,7 @@ def test_ids_say_of_cold_items_what_a_hash_does_not_and_a_second_start_trains_no
     assert first["cold"]["auc"] == pytest.approx(np.mean(first["cold"]["runs"]))
     assert first["cold"]["minus_random"][0] == pytest.approx(difference)
     told = console.export_text()
-    assert "SentencePiece, 20 rows" in told and "Difference from random hashing" in told
+    assert "SentencePiece, split in training, 20 rows" in told and "Difference from random hashing" in told
 
     monkeypatch.setattr(run_module, "rank", lambda *args: pytest.fail("a finished ranker is trained again"))
     again = run(config, tmp_path / "run", console=console)
