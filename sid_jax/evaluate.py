@@ -161,9 +161,11 @@ def evaluate_ids(
         write_json(path, {"ids": table.name, **figures})
         messages.line(f"The metrics are in {path}")
     content = f" --config.quantizer.data.path={shlex.quote(vectors)}" if vectors else ""
+    content += f" --config.quantizer.data.ids_path={shlex.quote(vector_ids)}" if vectors and vector_ids else ""
+    taken = shlex.quote(histories) if isinstance(histories, str) and histories else "HISTORIES"
     messages.line(
         f"Next, to measure recommendation quality: sid-jax recommend --config=recommend:beauty --config.ids="
-        f"{shlex.quote(ids)} --config.data.path=HISTORIES{content} --workdir=DIR"
+        f"{shlex.quote(ids)} --config.data.path={taken}{content} --workdir=DIR"
     )
     return figures
 

@@ -72,7 +72,9 @@ def test_training_with_an_export_writes_what_the_two_commands_write(tmp_path, ve
     flags += ["--config.model.codebook_size=8", "--config.model.hidden_dimensions=(8,)"]
     together = train(tmp_path, *flags, f"--export={tmp_path / 'one'}")
     assert together.returncode == 0, together.stderr
-    assert "Next: sid-jax export" not in together.stdout and "Next: sid-jax evaluate" in together.stdout
+    assert "Next: sid-jax export" not in together.stdout
+    evaluate = f"Next: sid-jax evaluate --ids={tmp_path / 'one'} --vectors={vectors}\n"
+    assert evaluate in together.stdout.replace("\r\n", "\n")
     apart = run("export.py", f"--workdir={tmp_path / 'run'}", f"--out={tmp_path / 'two'}")
     assert apart.returncode == 0, apart.stderr
     one, two = tmp_path / "one", tmp_path / "two"

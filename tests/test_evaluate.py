@@ -188,6 +188,18 @@ def test_the_command_prints_and_writes_and_a_mistake_is_one_line(folder):
     assert "no such file" in refused(run(*words[:3], f"--ids={folder / 'nothing.npy'}"))
 
 
+def test_the_next_command_has_the_files_that_were_given(folder, tmp_path):
+    (tmp_path / "ids.txt").write_text("\n".join(map(str, range(200))))
+    taken = [[f"u{first}", *map(str, range(first, first + 6))] for first in range(0, 90, 3)]
+    (tmp_path / "histories.txt").write_text("\n".join(map(" ".join, taken)))
+    console, vectors = Console(file=io.StringIO(), width=400), str(folder / "items.npy")
+    more = {"vector_ids": str(tmp_path / "ids.txt"), "histories": str(tmp_path / "histories.txt")}
+    evaluate_ids(str(folder / "ids.csv"), vectors=vectors, **more, messages=Messages.to_console(console))
+    told = console.file.getvalue()
+    assert f"--config.data.path={more['histories']} --config.quantizer.data.path={vectors}" in told
+    assert f"--config.quantizer.data.ids_path={more['vector_ids']} --workdir=DIR" in told
+
+
 def test_ids_of_another_kind_are_an_error_that_names_the_flags(tmp_path):
     np.save(tmp_path / "codes.npy", np.arange(12).reshape(4, 3))
     vectors = pa.array(list(np.eye(4, dtype=np.float32)))

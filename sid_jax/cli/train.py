@@ -10,6 +10,7 @@ otherwise with --coordinator_address, --num_processes and --process_id.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,4 +77,7 @@ def _export(trained: TrainedRun, workdir: Path, out: Path) -> None:
     signals.end_with_publication()
     messages = Messages.to_console()
     export(workdir, out, run=trained, finish=report_of(out, messages), messages=messages)
-    messages.line(f"Next: sid-jax evaluate --ids={typed(out)} --vectors=FILE")
+    data = trained.config.data
+    vectors = shlex.quote(data.path) if data.source == "vectors" else "FILE"
+    ids = f" --vector_ids={shlex.quote(data.ids_path)}" if data.source == "vectors" and data.ids_path else ""
+    messages.line(f"Next: sid-jax evaluate --ids={typed(out)} --vectors={vectors}{ids}")

@@ -117,7 +117,7 @@ def convert(
         rows.append(("users", f"{len(taken):,}", dropped))
     messages.closing(f"Written in the format of {to}", rows)
     messages.line(f"The files are in {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
-    messages.line(f"Next: use these files with {to}; docs/formats.md describes each file")
+    messages.line(f"Next: use these files with {to}; docs/formats.md lists the files")
     return folder
 
 

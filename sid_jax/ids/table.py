@@ -187,7 +187,11 @@ class IdTable:
             )
         first, end = self._sorted.ranges_of(wanted)
         for wrong, error, words in (
-            (first == end, KeyError, "no item has the Semantic ID {text}; give the ID of an item"),
+            (
+                first == end,
+                KeyError,
+                "no item has the Semantic ID {text}; a removed or moved item may have had it",
+            ),
             (end - first > 1, UserError, "{count} items share the Semantic ID {text}; call items() to get all of them"),
         ):
             if wrong.any():

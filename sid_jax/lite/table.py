@@ -79,13 +79,19 @@ class Table:
             raise KeyError(f"no item has the id {item!r}{like}")
         return self._rows[item]
 
-    def item(self, semantic_id: Sequence[int] | str) -> int | str:
-        """Returns the id of the item with a Semantic ID.
+    @overload
+    def item(self, semantic_id: Sequence[int] | str) -> int | str: ...
+    @overload
+    def item(self, semantic_id: list[tuple[int, ...]] | list[str]) -> list[int | str]: ...
+    def item(self, semantic_id: Any) -> int | str | list[int | str]:
+        """Returns the id of the item with a Semantic ID, or a list of the ids for several Semantic IDs.
 
         Raises:
           KeyError: if no item has the Semantic ID.
           ValueError: if the Semantic ID does not have L codes, or several items share it (`items` returns all of them).
         """
+        if _are_several(semantic_id):
+            return [self.item(each) for each in semantic_id]
         codes, levels = self._codes(semantic_id), self.semantic_ids.shape[1]
         if len(codes) != levels:
             raise ValueError(f"{codes} has {len(codes)} codes, but a Semantic ID of this table has {levels}")
@@ -120,8 +126,10 @@ class Table:
             else:
                 codes = tuple(map(operator.index, prefix))
         except (TypeError, ValueError) as error:
+            shown = repr(prefix)
+            shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
             raise ValueError(
-                f'{prefix!r} is not a Semantic ID or a prefix of one; give whole numbers, as in (12, 4) or "12-4"'
+                f'{shown} is not a Semantic ID or a prefix of one; give whole numbers, as in (12, 4) or "12-4"'
             ) from error
         if len(codes) > self.semantic_ids.shape[1]:
             raise ValueError(
@@ -140,6 +148,13 @@ class Table:
     @functools.cached_property
     def _sorted(self) -> np.ndarray:
         return self.semantic_ids[self._order]
+
+
+def _are_several(semantic_ids: Any) -> bool:
+    """Returns whether the argument is a list of Semantic IDs, or an array `[n, L]`, and not a single ID."""
+    if isinstance(semantic_ids, str) or not hasattr(semantic_ids, "__len__") or not len(semantic_ids):
+        return False
+    return isinstance(semantic_ids[0], str) or hasattr(semantic_ids[0], "__len__")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def max_distinct_rate(vectors: np.ndarray) -> float:
     """
     hashes = np.concatenate([row_hashes(block) for _, block in in_blocks(vectors)])
     hashes.sort()
-    return (1 + np.count_nonzero(hashes[1:] != hashes[:-1])) / len(vectors)
+    return (1 + int(np.count_nonzero(hashes[1:] != hashes[:-1]))) / len(vectors)
 
 
 def usage(codes: np.ndarray, sizes: Sequence[int]) -> list[float]:

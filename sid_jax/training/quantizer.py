@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from sid_jax.config import check_config, default_config
 from sid_jax.data.blocks import rescaled_rows, zero_rows
+from sid_jax.data.catalogs.vectors import column_names
 from sid_jax.data.load import load_corpus
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError, shown
@@ -38,7 +39,7 @@ from sid_jax.training.schedules import peak_learning_rate, settle_share_of
 from sid_jax.training.sharding import all_devices, on_every_device, refuse_uneven_batches
 from sid_jax.training.state import TrainState, abstract_model, abstract_state, begin, level_sizes, make_state
 from sid_jax.training.summary import evaluation_text, show_samples, show_summary, steps_text
-from sid_jax.training.workdir import claimed_workdir
+from sid_jax.training.workdir import claimed_workdir, has_run, read_run
 
 # A warning is printed if the last noise scale is above this share of the initial noise scale. Presets have an initial
 # scale of at most 0.2 (in units of the squared distance between neighboring codewords), so the limit is at most 0.0002.
@@ -122,6 +123,7 @@ def train_quantizer(
         fingerprint = data.fingerprint() if workdir else ""
     claim: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if workdir:
+        _warn_of_dropped_columns(config, workdir, messages)
         shape, num_left_out = trained.vectors.shape, data.left_out.num_rows
         claim = claimed_workdir(
             workdir,
@@ -246,6 +248,19 @@ def _derived_settings(asked: ConfigDict, job: _QuantizerJob) -> str:
         "train.learning_rate": (asked.train.learning_rate, peak_learning_rate(train, job.lengths.num_steps)),
     }
     return ", ".join(f"{name}={value:.3g}" for name, (setting, value) in derived.items() if setting == AUTO)
+
+
+def _warn_of_dropped_columns(config: ConfigDict, workdir: Path, messages: Messages) -> None:
+    """Warns if exports of an existing run had columns that the config no longer names."""
+    if not has_run(workdir):
+        return
+    before = column_names(read_run(workdir, default_config())[0].data.columns)
+    dropped = [name for name in before if name not in column_names(config.data.columns)]
+    if dropped:
+        messages.warn(
+            f"later exports of this run will not have the columns {', '.join(dropped)}, since config.data.columns does "
+            f"not name them; to keep them, add --config.data.columns={','.join(before)}"
+        )
 
 
 def _refuse_too_few_items(config: ConfigDict, data: VectorSet) -> None:

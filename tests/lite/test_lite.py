@@ -67,12 +67,19 @@ def test_an_item_leads_to_its_id_and_a_prefix_to_its_items(fitted):
     with pytest.raises(ValueError, match="has 2 codes, but a Semantic ID of this table has 3"):
         read.table.item(own[:2])
     text = "-".join(map(str, own))
+    assert read.table.item([own, text]) == read.table.item(np.array([own, own])) == [item, item]
+    assert read.table.item([text]) == [item]
     assert read.table.item(text) == item and read.table.items(text[: text.rindex("-")]) == read.table.items(own[:2])
     assert read.table.items("") == read.table.items(())
-    for wrong in ("1-x", "1-", [1.5], [own], 3, None):
+    with pytest.raises(ValueError, match="is not a Semantic ID or a prefix of one; give whole numbers"):
+        read.table.items([own])
+    for wrong in ("1-x", "1-", [1.5], ["1-x"], [own, "1-x"], 3, None):
         for look_up in (read.table.item, read.table.items):
             with pytest.raises(ValueError, match="is not a Semantic ID or a prefix of one; give whole numbers"):
                 look_up(wrong)
+    with pytest.raises(ValueError) as caught:
+        read.table.items([own] * 1000)
+    assert len(str(caught.value)) < 200
     with pytest.raises(ValueError, match="has 4 codes, but a Semantic ID of this table has 3"):
         read.table.items((*own, 0))
     assert item in read.table and "nobody" not in read.table and 3 not in read.table and own not in read.table

@@ -235,6 +235,12 @@ def test_columns_are_added_to_a_finished_run_without_a_step(config, corpus, tmp_
     again = restore_run(tmp_path / "run")
     assert again.data.columns["title"].to_pylist() == table["title"] and same_state(again.state, state)
     assert len(read_records(tmp_path / "run", "eval")) == 1
+    warning = "later exports of this run will not have the columns title"
+    assert warning not in console.export_text()
+    config.data.columns = ""
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
+    told = console.export_text()
+    assert warning in told and "--config.data.columns=title" in told
 
 
 def test_a_folder_with_something_else_in_it_is_not_taken_for_a_workdir(config, tmp_path, console):
