@@ -128,7 +128,7 @@ def _parse(argv: list[str], about: str, settings: Mapping[str, Setting]) -> list
     except UserError as error:
         _leave(str(error))
     except flags.UnrecognizedFlagError as error:
-        _leave(_unknown_field(argv, list(settings)) or f"{error}{_example(about)}")
+        _leave(_unknown_field(argv, list(settings)) or f"{error}{_own_name(error.flagname, settings)}{_example(about)}")
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         _leave(_unknown_field(argv, list(settings)) or _missing_flag(str(error)) or _last_line(error))
     except Exception as error:  # A config file is a program, which may raise anything.
@@ -201,6 +201,15 @@ def _unknown_field(argv: Sequence[str], known: Sequence[str]) -> str | None:
         hint = f"; did you mean config.{close[0]}?" if close else ""
         return f"there is no setting config.{name}{hint}; the settings of this section are {', '.join(beside)}"
     return None
+
+
+def _own_name(flag: str, settings: Iterable[str]) -> str:
+    """Returns this command's flag for a file of item ids, if `flag` is that of another command; "" otherwise."""
+    if flag not in ("vector_ids", "input_ids", "ids_path"):
+        return ""
+    own = [name for name in ("vector_ids", "input_ids") if name in flags.FLAGS]
+    own += [f"config.{name}" for name in settings if name.endswith("data.ids_path")]
+    return f"; in this command, --{own[0]} gives the file of item ids" if own else ""
 
 
 def _example(about: str) -> str:

@@ -249,12 +249,15 @@ class SemanticIdTokenizer:
             with a warning that states their number. None takes the value of the setting `data.on_bad_rows`.
 
         Returns:
-          The tokenizer itself, with the next version of the table.
+          The tokenizer itself, with the next version of the table. The numbers of added, removed and other items, and
+          whether retraining is due, are logged at level INFO.
 
         Raises:
           UserError: If the input cannot be used, or there are not enough free IDs.
         """
         from sid_jax.append.run import append_items
+        from sid_jax.append.words import append_line
+        from sid_jax.messages import LOGGER
 
         self._export = append_items(
             self.export,
@@ -268,6 +271,7 @@ class SemanticIdTokenizer:
             on_unknown=on_unknown,
             on_bad_rows=on_bad_rows,
         )
+        LOGGER.info("%s", append_line(self.export.manifest))
         return self
 
     @in_32_bits

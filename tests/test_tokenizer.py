@@ -116,10 +116,13 @@ def test_a_gumbel_tokenizer_is_one_after_loading_too(vectors, tmp_path):
     assert loaded.config.train.annealing_schedule == "cosine"
 
 
-def test_new_items_get_free_ids_and_published_ones_stay(vectors, skus, tmp_path):
+def test_new_items_get_free_ids_and_published_ones_stay(vectors, skus, tmp_path, caplog):
     tokenizer = sid_jax.SemanticIdTokenizer(**SETTINGS).fit(vectors[:300], item_ids=skus[:300], verbose=False)
     before = {sku: tokenizer.table.semantic_id(sku) for sku in skus[:300]}
-    assert tokenizer.append(skus[300:], vectors[300:], remove=["sku-7"]) is tokenizer
+    with caplog.at_level(logging.INFO, logger="sid_jax"):
+        assert tokenizer.append(skus[298:], vectors[298:], remove=["sku-7"]) is tokenizer
+    told = "version 2: 100 added, 1 removed, 0 returned, 0 moved; the input has 2 known items; retraining is "
+    assert any(record.getMessage().startswith(told) for record in caplog.records)
     assert len(tokenizer.table) == NUM_ITEMS - 1
     for sku in skus[:300]:
         if sku != "sku-7":

@@ -148,7 +148,7 @@ def batch_of_arrays(
     source = as_vectors(vectors, "vectors") if len(vectors) else np.empty((0, num_features), np.float32)
     if source.shape != (len(ids), num_features):
         raise UserError(
-            f"vectors have shape {list(source.shape)}; {len(ids)} items of this export need [{len(ids)}, "
+            f"vectors have shape {list(source.shape)}, but {len(ids)} new items of this export need [{len(ids)}, "
             f"{num_features}]"
         )
     source = source.astype(np.float32, copy=False)

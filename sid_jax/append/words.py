@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from sid_jax.append.published import Published
 from sid_jax.append.verdict import in_words
@@ -26,6 +27,15 @@ def show_version(messages: Messages, published: Published, made: Export, export:
     for line in _words_of_version(published, made):
         messages.line(line)
     messages.line(f"The version is in {out}: {files_of(out)}")
+
+
+def append_line(manifest: Mapping[str, Any]) -> str:
+    """Returns the result of an append in one line, from the manifest of the new version."""
+    counts, verdict = manifest["version"], manifest["drift"]["verdict"]
+    numbers = ", ".join(f"{counts[name]} {name}" for name in ("added", "removed", "returned", "moved"))
+    known = counted(counts["already_there"], "known item", "known items")
+    due = "retraining is due" if verdict["retraining_is_due"] else "retraining is not due"
+    return f"version {counts['number']}: {numbers}; the input has {known}; {due}"
 
 
 def _words_of_version(published: Published, made: Export) -> Iterator[str]:

@@ -336,7 +336,7 @@ def test_in_memory_unknown_and_bad_items_are_dropped_on_request(first, tmp_path,
 def test_what_cannot_be_appended_in_memory_is_said(first):
     export, vectors = load_export(first), made_vectors([70, 71])
     for words, given, more in (
-        (r"vectors have shape \[2, 5\]; 2 items of this export need \[2, 6\]", ([70, 71], vectors[:, :5]), {}),
+        (r"vectors have shape \[2, 5\], but 2 new items of this export need \[2, 6\]", ([70, 71], vectors[:, :5]), {}),
         (r"has nan .* \(on_bad_rows=\"drop\"\)", ([70, 71], np.where(np.eye(2, 6), np.nan, 0)), {}),
         ("has no vector: it is null, or all its values are NaN", ([70, 71], np.full((2, 6), np.nan)), {}),
         ("id 70 is in row 0 and again in row 1", ([70, 70], vectors), {}),

@@ -45,6 +45,18 @@ def test_a_command_that_there_is_not_is_refused_with_a_list():
     assert "'trian'" in line and "train, export, evaluate" in line
 
 
+@pytest.mark.parametrize(
+    ("words", "own"),
+    [
+        (["export", "--vector_ids=x"], "--input_ids"),
+        (["evaluate", "--ids=a", "--input_ids=x"], "--vector_ids"),
+        (["recommend", "--vector_ids=x"], "--config.quantizer.data.ids_path"),
+    ],
+)
+def test_the_flag_of_another_command_for_a_file_of_ids_is_answered_with_the_own_one(words, own):
+    assert f"in this command, {own} gives the file of item ids" in refused(run("-m", "sid_jax", *words))
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_is_the_commands_own_flags_and_then_its_settings(name, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
