@@ -133,7 +133,7 @@ def _exported(folder: Path, workdir: Path, vectors: Path, num_items: int, flags:
         **used,
         "distinct_rate": manifest["metrics"]["distinct_rate"],
         "r2": manifest["metrics"]["r2_sampled"],
-        "moved": manifest["semantic_ids"]["moved"],
+        "moved": manifest["semantic_ids"]["relocated"],
         "unique": _unique_share(out, manifest["semantic_ids"]["sizes"]),
     }
 

@@ -100,7 +100,7 @@ def test_the_manifest_says_what_made_the_export_and_what_it_is_worth(job):
     made = manifest["semantic_ids"]
     assert (made["scheme"], made["length"], made["sizes"]) == ("relocate", 3, [128] * 3)
     # In each bucket, all items but one are relocated, and R^2 hardly changes.
-    assert made["moved"] == pytest.approx(1 - metrics["distinct_rate"])
+    assert made["relocated"] == pytest.approx(1 - metrics["distinct_rate"])
     assert metrics["r2"] - 0.008 < metrics["r2_unique"] < metrics["r2"] + 0.008
     files = {"ids.parquet", "ids.csv", "trie.npz", "codebooks.safetensors", "codebooks.pt", "report.json"}
     assert set(manifest["files"]) == files

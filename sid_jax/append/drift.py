@@ -57,7 +57,7 @@ def drift_of(published: Published, version: Version) -> dict[str, Any]:
             **fit,
             "code_shift": code_shift(code_counts(batch.codes, sizes), code_counts(codes, sizes)),
             "collide": float(is_among(tuple_keys(batch.codes, sizes), distinct(tuple_keys(taken, sizes))).mean()),
-            "moved": float((semantic_ids != batch.codes).any(axis=1).mean()),
+            "relocated": float((semantic_ids != batch.codes).any(axis=1).mean()),
         }
     before = manifest.get("drift", {})
     drift = {
@@ -147,7 +147,7 @@ def add_up(before: Mapping[str, Any] | None, num_added: int, new_items: Mapping[
     """
     num_before = before["num_items"] if before else 0
     total, found = num_before + num_added, {}
-    for name in ("r2", "moved"):
+    for name in ("r2", "relocated"):
         earlier = (before.get(name) if before else 0.0) or 0.0
         new = new_items[name] if new_items else 0.0
         found[name] = (num_before * earlier + num_added * new) / total if total else None

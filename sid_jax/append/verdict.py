@@ -68,7 +68,7 @@ _CHECKS = {
         _DRIFT,
         ("shift of the first codes above chance",),
     ),
-    "new_moved": _Check(
+    "new_relocated": _Check(
         "share of new items that were relocated",
         MOVED,
         _CROWDED,
@@ -77,7 +77,7 @@ _CHECKS = {
             "share of new items whose IDs differ from their codes",
         ),
     ),
-    "moved_since_training": _Check(
+    "relocated_since_training": _Check(
         "share of items added since training that were relocated",
         MOVED,
         _CROWDED,
@@ -94,7 +94,9 @@ _CHECKS = {
         ("share of all IDs that are in use or kept",),
     ),
 }
+# Names of checks, by their texts and by the names that they had in earlier versions of the package.
 _NAMES = {text: name for name, check in _CHECKS.items() for text in (check.what, *check.earlier)}
+_NAMES |= {"new_moved": "new_relocated", "moved_since_training": "relocated_since_training"}
 
 
 def verdict(
@@ -199,9 +201,9 @@ def _checks(drift: Mapping[str, Any], num_items: int) -> list[dict[str, Any]]:
         first = new["code_shift"][0]
         check("code_shift", first["distance"] - first["by_chance"])
     if enough:
-        check("new_moved", new["moved"])
-    if since["num_items"] >= _FEWEST and since.get("moved") is not None:
-        check("moved_since_training", since["moved"])
+        check("new_relocated", new["relocated"])
+    if since["num_items"] >= _FEWEST and since.get("relocated") is not None:
+        check("relocated_since_training", since["relocated"])
     if drift.get("free") is not None:
         check("fill", drift["fill"])
     return checks
@@ -221,7 +223,8 @@ def _standing(before: Mapping[str, Any] | None, number: int) -> list[dict[str, A
 
 
 def _named(reason: Mapping[str, Any], number: int) -> dict[str, Any]:
-    name = reason.get("name") or _NAMES.get(reason["what"], reason["what"])
+    name = reason.get("name") or reason["what"]
+    name = _NAMES.get(name, name)
     known = _CHECKS.get(name)
     return {
         "name": name,

@@ -125,13 +125,18 @@ def _write_places(job: Job, number: int, items: Items, rows: np.ndarray, codes: 
 
 
 def _moves(before: np.ndarray, after: np.ndarray, leaving: np.ndarray) -> dict[str, Any]:
-    return {"moved": len(before), "moved_by_level": (before != after).sum(axis=0), "leaving": leaving, "suffixes": 1}
+    return {
+        "relocated": len(before),
+        "relocated_by_level": (before != after).sum(axis=0),
+        "leaving": leaving,
+        "suffixes": 1,
+    }
 
 
 def all_moves(results: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Adds up the counts of relocated and leaving items over the results of all pieces."""
     results = list(results)
-    added = {name: sum(each[name] for each in results) for name in ("moved", "moved_by_level", "leaving")}
+    added = {name: sum(each[name] for each in results) for name in ("relocated", "relocated_by_level", "leaving")}
     return {**added, "suffixes": max(each["suffixes"] for each in results)}
 
 

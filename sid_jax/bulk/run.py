@@ -143,7 +143,7 @@ def export_files(
             finish(folder)
     messages.closing(f"{parts.num_items:,} Semantic IDs of step {step:,}", export_rows(made))
     messages.line(f"The export is in {out}: {files_of(out)}")
-    if crowded := crowding_line(made["metrics"], made["semantic_ids"]["moved"]):
+    if crowded := crowding_line(made["metrics"], made["semantic_ids"]["relocated"]):
         messages.warn(crowded)
     if alignment is not None:
         messages.warn(words_of_reassigned(alignment))
@@ -269,8 +269,8 @@ def run_stages(job: Job, engine: Engine, messages: Messages) -> dict[str, Any]:
             job.scheme,
             job.capacity,
             sizes,
-            moves["moved"] / num_items if moves else 0.0,
-            moves["moved_by_level"] / num_items if moves else np.zeros(len(counts)),
+            moves["relocated"] / num_items if moves else 0.0,
+            moves["relocated_by_level"] / num_items if moves else np.zeros(len(counts)),
         ),
         "metrics": {
             "num_items": num_items,

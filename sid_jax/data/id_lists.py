@@ -180,8 +180,8 @@ def likely_cause(
 ) -> str:
     """Returns the likely reason why ids are not in a catalog, and a remedy; "" if no reason is found.
 
-    A single unknown id counts as an id of another kind only if it is a number and the catalog's ids are text, or the
-    reverse.
+    A single unknown id counts as an id of another kind only if it is a number and the catalog's ids are text, the
+    reverse, or if it contains spaces and the catalog's ids do not.
 
     Args:
       unknown: distinct ids that are not in the catalog, as text, at least one.
@@ -203,6 +203,8 @@ def likely_cause(
         return ""
     kinds = ["numbers" if all(map(_NUMBER.fullmatch, texts)) else "text" for texts in (unknown, map(str, ids))]
     differ = f" ({kinds[0]}; the catalog has {kinds[1]})" if kinds[0] != kinds[1] else ""
+    if all(" " in name for name in unknown) and not any(" " in str(item_id) for item_id in ids):
+        differ = " (they contain spaces, and those of the catalog do not; a list has one id per line)"
     if len(unknown) == 1 and not differ:
         return ""
     remedy = remedy or "set the column or the file that has the catalog's ids"

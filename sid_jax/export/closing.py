@@ -18,7 +18,7 @@ def export_rows(manifest: Mapping[str, Any]) -> list[Row]:
     metrics, ids = manifest["metrics"], manifest["semantic_ids"]
     rows = code_rows(metrics)
     if ids["scheme"] == "relocate":
-        rows.append(("relocated items", f"{ids['moved']:.2%}", "their IDs differ from their codes"))
+        rows.append(("relocated items", f"{ids['relocated']:.2%}", "their IDs differ from their codes"))
     if "r2" in metrics:
         unique = f"{metrics['r2_unique']:.4f} if decoded from the unique IDs" if "r2_unique" in metrics else ""
         rows.append(("reconstruction R^2", f"{metrics['r2']:.4f}", unique))
@@ -55,7 +55,7 @@ def version_rows(manifest: Mapping[str, Any]) -> list[Row]:
             ("R^2 of the new items", f"{new['r2']:.3f}", ", ".join(compared)),
             ("shift of the code distribution, by level", " / ".join(distances), f"by chance {' / '.join(chances)}"),
             ("new items whose codes are already taken", f"{new['collide']:.1%}", ""),
-            ("relocated new items", f"{new['moved']:.1%}", "their IDs differ from their codes"),
+            ("relocated new items", f"{new['relocated']:.1%}", "their IDs differ from their codes"),
         ]
     return [*rows, ("IDs in use or reserved", f"{drift['fill']:.2%}", "of all possible IDs")]
 

@@ -35,6 +35,8 @@ _RENAMED = {
     "r2_held_out": "r2_cold",
     **RENAMED,
 }
+# Names that older exports have in all sections except "version", where "moved" is the number of moved items.
+_RENAMED_OUTSIDE_VERSION = {"moved": "relocated", "moved_by_level": "relocated_by_level"}
 MEASURED_FILE = "report.json"
 MEASURED_VERSION = 1
 _MOST_POINTS = 200
@@ -113,7 +115,7 @@ def content_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def semantic_ids_section(
-    scheme: str, capacity: int, sizes: Sequence[int], moved: float, moved_by_level: np.ndarray
+    scheme: str, capacity: int, sizes: Sequence[int], relocated: float, relocated_by_level: np.ndarray
 ) -> dict[str, Any]:
     """Returns the manifest's section on how Semantic IDs were made.
 
@@ -121,16 +123,16 @@ def semantic_ids_section(
       scheme: how the IDs were made unique.
       capacity: maximum number of items per ID.
       sizes: K of each level, including the suffix.
-      moved: share of items whose ID differs from the codes that the model assigned.
-      moved_by_level: for each level, the share of items whose ID and codes differ at this level.
+      relocated: share of items whose ID differs from the codes that the model assigned.
+      relocated_by_level: for each level, the share of items whose ID and codes differ at this level.
     """
     return {
         "scheme": scheme,
         "capacity": capacity,
         "length": len(sizes),
         "sizes": list(sizes),
-        "moved": float(moved),
-        "moved_by_level": moved_by_level.tolist(),
+        "relocated": float(relocated),
+        "relocated_by_level": relocated_by_level.tolist(),
     }
 
 
@@ -205,10 +207,11 @@ def _flat(row: Mapping[str, Any]) -> list[tuple[str, float | None]]:
     return numbers
 
 
-def _with_names_of_today(content: Any) -> Any:
+def _with_names_of_today(content: Any, section: str = "") -> Any:
     if not isinstance(content, dict):
         return content
-    return {_RENAMED.get(name, name): _with_names_of_today(value) for name, value in content.items()}
+    names = _RENAMED if section == "version" else {**_RENAMED, **_RENAMED_OUTSIDE_VERSION}
+    return {names.get(name, name): _with_names_of_today(value, name) for name, value in content.items()}
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:

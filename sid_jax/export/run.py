@@ -81,7 +81,7 @@ def export(
         made = make_export(run, unique=unique, align_to=to, about={REQUEST: request}, done=progress.move)
         write_export(made, out, records=workdir, programs=programs, finish=finish)
     show_export(messages, made, out)
-    if crowded := crowding_line(made.metrics, made.manifest["semantic_ids"]["moved"], nested=nested):
+    if crowded := crowding_line(made.metrics, made.manifest["semantic_ids"]["relocated"], nested=nested):
         messages.warn(crowded)
     if to is not None:
         messages.warn(words_of_reassigned(made.manifest["renumbered"]))

@@ -125,7 +125,7 @@ def _data(gathered: Gathered, shown: Shown) -> dict[str, Any]:
         "columns": shown.columns,
         "scheme": made["scheme"],
         "length": made["length"],
-        "numMoved": round(made["moved"] * gathered.num_items),
+        "numMoved": round(made["relocated"] * gathered.num_items),
         "colors": [COLORS[number] for number in shown.layout.colors],
         **_groups(gathered, shown),
     }

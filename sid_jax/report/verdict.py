@@ -198,11 +198,11 @@ def _moved(manifest: dict[str, Any]) -> Figure:
         )
     beside = "of the items got a nearby code tuple, since their own tuple belongs to another item"
     if "r2_unique" not in metrics or "r2" not in metrics:
-        return Figure(question, percent(made["moved"]), beside, "none")
+        return Figure(question, percent(made["relocated"]), beside, "none")
     cost = max(metrics["r2"] - metrics["r2_unique"], 0)
     beside += f"; this lowers R² by {cost:.3f}"
     remedy = "more codes, more levels or a longer run, since fewer collisions need fewer relocations"
-    return Figure(question, percent(made["moved"]), beside, _at_least(-cost, _COST_OF_MOVES), remedy)
+    return Figure(question, percent(made["relocated"]), beside, _at_least(-cost, _COST_OF_MOVES), remedy)
 
 
 def _same_codes(manifest: dict[str, Any]) -> list[Figure]:

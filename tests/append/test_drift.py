@@ -43,16 +43,16 @@ def test_codes_of_the_same_items_have_not_shifted_and_others_have():
 
 
 def test_items_since_training_add_up():
-    first = add_up(None, 10, {"r2": 0.5, "moved": 0.2})
-    assert first == {"num_items": 10, "r2": 0.5, "moved": 0.2}
-    second = {"num_items": 40, "r2": pytest.approx(0.8), "moved": pytest.approx(0.5)}
-    assert add_up(first, 30, {"r2": 0.9, "moved": 0.6}) == second
+    first = add_up(None, 10, {"r2": 0.5, "relocated": 0.2})
+    assert first == {"num_items": 10, "r2": 0.5, "relocated": 0.2}
+    second = {"num_items": 40, "r2": pytest.approx(0.8), "relocated": pytest.approx(0.5)}
+    assert add_up(first, 30, {"r2": 0.9, "relocated": 0.6}) == second
     assert add_up(first, 0, None) == first
-    assert add_up(None, 0, None) == {"num_items": 0, "r2": None, "moved": None}
+    assert add_up(None, 0, None) == {"num_items": 0, "r2": None, "relocated": None}
 
 
 def case(*, r2=0.7, noise=0.0, since=(10, 0.7), shift=0.0, moved=0.0, cold=None):
-    new = {"r2": r2, "r2_unique": r2, "r2_standard_error": noise, "moved": moved, "collide": 0.1}
+    new = {"r2": r2, "r2_unique": r2, "r2_standard_error": noise, "relocated": moved, "collide": 0.1}
     new["code_shift"] = [{"distance": 0.2 + shift, "by_chance": 0.2}]
     found = {
         "reference": {"r2": 0.7, "spread": 2.0, "r2_cold": cold},
@@ -93,7 +93,7 @@ def test_new_items_that_are_unlike_all_others_make_it_due_and_the_sum_goes_on(tm
     append(tmp_path / "v2", tmp_path / "v3", far, messages=Messages.silent())
     first, second = (read_manifest(tmp_path / name)["drift"] for name in ("v2", "v3"))
     assert first["reference"] == second["reference"]
-    assert first["new_items"]["collide"] == first["new_items"]["moved"] == 1.0
+    assert first["new_items"]["collide"] == first["new_items"]["relocated"] == 1.0
     assert second["since_training"]["num_items"] == 11
     assert second["new_items"]["r2"] < 0 and second["verdict"]["retraining_is_due"]
     # The expected R^2 is 1 - error / spread, with the error of the decoded codes, and with the spread of the vectors of

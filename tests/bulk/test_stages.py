@@ -76,11 +76,11 @@ def test_ids_are_those_of_an_export_in_memory(make_job, sizes, scheme, capacity,
         assert np.unique(semantic_ids, axis=0, return_counts=True)[1].max() <= capacity
     moved = (semantic_ids[:, : len(sizes)] != codes).astype(float)
     about, metrics = made["semantic_ids"], made["metrics"]
-    assert about["moved"] == pytest.approx(moved.any(axis=1).mean())
-    assert about["moved_by_level"] == pytest.approx(moved.mean(axis=0))
+    assert about["relocated"] == pytest.approx(moved.any(axis=1).mean())
+    assert about["relocated_by_level"] == pytest.approx(moved.mean(axis=0))
     assert about["sizes"] == [*sizes, *([int(semantic_ids[:, -1].max()) + 1] if scheme == "suffix" else [])]
     if uneven and scheme == "relocate":
-        assert about["moved_by_level"][0] > 0.1
+        assert about["relocated_by_level"][0] > 0.1
     for name, value in code_figures(codes, sizes, max_distinct_rate(vectors)).items():
         assert metrics[name] == pytest.approx(value), name
     assert {"gini", "entropy"} <= set(metrics)

@@ -16,6 +16,9 @@ def test_items_are_read_line_by_line(tmp_path: Path):
     path.write_text("b\nx\n")
     with pytest.raises(UserError, match="items.txt: line 2: item 'x' is not in the catalog"):
         read_item_list(path, ids)
+    path.write_text("b c\n")
+    with pytest.raises(UserError, match="contain spaces, and those of the catalog do not; a list has one id per line"):
+        read_item_list(path, np.array(["b", "c"], dtype=object))
     path.write_text("")
     with pytest.raises(UserError, match="empty; give a file"):
         read_item_list(path, ids)

@@ -179,6 +179,8 @@ def write_old_export(folder, method):
         "data": {"num_items": NUM_ITEMS, "num_held_out": 4},
         "metrics": {"codebook_size": [8, 8], "distinct_rate": 0.9, "duplicate_floor": 0.95, "r2_held_out": 0.4},
         "codebooks": info,
+        "semantic_ids": {"scheme": "none", "capacity": 1, "length": 2, "sizes": [8, 8], "moved": 0.25},
+        "version": {"number": 1, "moved": 3},
     }
     manifest["files"] = {
         path.name: {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
@@ -197,6 +199,7 @@ def test_an_export_of_an_earlier_version_is_read(tmp_path, method):
     np.testing.assert_array_equal(loaded.encode(vectors), export.table.codes)
     assert loaded.table.to_arrow().equals(export.table.to_arrow())
     assert loaded.metrics["max_distinct_rate"] == 0.95 and loaded.metrics["r2_cold"] == 0.4
+    assert loaded.manifest["semantic_ids"]["relocated"] == 0.25 and loaded.manifest["version"]["moved"] == 3
     assert loaded.manifest["data"]["num_cold"] == 4 and loaded.measured == {} and loaded.retired is None
     config = loaded.manifest["config"]
     assert config["data"] == {"center": False, "standardize": "none", "cold_items": "cold.txt"}

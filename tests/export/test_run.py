@@ -66,8 +66,10 @@ def test_the_default_relocates_and_says_what_it_cost(exports):
     made, metrics = manifest["semantic_ids"], manifest["metrics"]
     assert len(np.unique(semantic_ids, axis=0)) == 300 and semantic_ids.shape == (300, 3)
     assert (made["scheme"], made["length"], made["sizes"]) == ("relocate", 3, [8, 8, 8])
-    assert made["moved"] == pytest.approx((codes != semantic_ids).any(axis=1).mean()) == 1 - metrics["distinct_rate"]
-    assert made["moved_by_level"] == pytest.approx((codes != semantic_ids).mean(axis=0))
+    assert (
+        made["relocated"] == pytest.approx((codes != semantic_ids).any(axis=1).mean()) == 1 - metrics["distinct_rate"]
+    )
+    assert made["relocated_by_level"] == pytest.approx((codes != semantic_ids).mean(axis=0))
     assert metrics["gini"] > 0 and len(metrics["entropy"]) == 3
     assert metrics["r2"] - 0.05 < metrics["r2_unique"] != metrics["r2"]
     assert metrics["r2_unique"] == pytest.approx(metrics["r2_of_ids"], abs=1e-6)
@@ -78,7 +80,7 @@ def test_a_suffix_and_nothing_at_all(exports):
     np.testing.assert_array_equal(semantic_ids[:, :3], codes)
     assert len(np.unique(semantic_ids, axis=0)) == 300
     assert manifest["semantic_ids"]["sizes"] == [8, 8, 8, semantic_ids[:, 3].max() + 1]
-    assert manifest["semantic_ids"]["moved"] == 0
+    assert manifest["semantic_ids"]["relocated"] == 0
     assert manifest["metrics"]["r2_unique"] == pytest.approx(manifest["metrics"]["r2"], abs=1e-6)
     codes, semantic_ids, manifest = exports["none"]
     np.testing.assert_array_equal(semantic_ids, codes)

@@ -55,7 +55,7 @@ def make_export(folder: Path, num_items: int, *, size: int = 16, titles: bool = 
     workdir.mkdir()
     (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in _records()))
     metrics = {"num_items": num_items, "codebook_size": sizes, **code_figures(codes, sizes, max_distinct_rate(vectors))}
-    made = {"scheme": "relocate", "capacity": 1, "length": 3, "sizes": sizes, "moved": 1 / num_items}
+    made = {"scheme": "relocate", "capacity": 1, "length": 3, "sizes": sizes, "relocated": 1 / num_items}
     manifest = {
         "step": 490,
         "semantic_ids": made,

@@ -7,7 +7,7 @@ import pytest
 from sid_jax.report.verdict import percent, verdict
 
 MANIFEST = {
-    "semantic_ids": {"scheme": "relocate", "capacity": 1, "length": 3, "moved": 0.04},
+    "semantic_ids": {"scheme": "relocate", "capacity": 1, "length": 3, "relocated": 0.04},
     "metrics": {
         "num_items": 1000,
         "codebook_size": [16, 16, 16],

@@ -318,11 +318,18 @@ def test_retraining_that_is_due_stays_due_in_later_versions_with_cause_and_remed
 
 def drift_of(*, r2=0.7, moved=0.1, num_new=20, fill=0.1):
     shift = [{"distance": 0.2, "by_chance": 0.2}]
-    new = {"num_items": num_new, "r2": r2, "r2_unique": r2, "r2_standard_error": 0.0, "moved": moved, "collide": 0.1}
+    new = {
+        "num_items": num_new,
+        "r2": r2,
+        "r2_unique": r2,
+        "r2_standard_error": 0.0,
+        "relocated": moved,
+        "collide": 0.1,
+    }
     return {
         "reference": {"r2": 0.7, "spread": 2.0, "r2_cold": None},
         "new_items": {**new, "code_shift": shift},
-        "since_training": {"num_items": num_new, "r2": r2, "moved": moved},
+        "since_training": {"num_items": num_new, "r2": r2, "relocated": moved},
         "fill": fill,
         "free": 10,
     }
@@ -363,23 +370,29 @@ def test_reasons_in_manifests_of_earlier_versions_of_the_package_still_count():
     checks = [{"what": what, "value": 0.9, "threshold": 0.5, "due": what != "y"} for what in (crowded, other, "y")]
     judged = verdict(drift_of(), 1000, number=5, before={"retraining_is_due": True, "checks": checks})
     assert judged["due_since"] == 4
-    assert [(each["name"], each["cause"]) for each in judged["standing"]] == [("new_moved", "crowded"), ("x", "drift")]
+    assert [(each["name"], each["cause"]) for each in judged["standing"]] == [
+        ("new_relocated", "crowded"),
+        ("x", "drift"),
+    ]
     assert "too few codes" in judged["remedy"]
     # Manifests of somewhat later versions of the package have texts and causes, but no names of checks. A check that is
     # due again is listed once, with the first version of the export in which it was due.
     before = {**checks[0], "cause": "crowded", "version": 3, "due": True}
     judged = verdict(drift_of(moved=0.95), 1000, number=5, before={"standing": [before]})
     found = {each["name"]: each for each in judged["standing"]}
-    assert set(found) == {"new_moved", "moved_since_training"}
-    assert (found["new_moved"]["version"], found["new_moved"]["value"]) == (3, 0.95)
-    assert found["new_moved"]["what"] == "share of new items that were relocated"
+    assert set(found) == {"new_relocated", "relocated_since_training"}
+    assert (found["new_relocated"]["version"], found["new_relocated"]["value"]) == (3, 0.95)
+    assert found["new_relocated"]["what"] == "share of new items that were relocated"
+    # Later versions of the package have names of checks, two of which have been renamed.
+    renamed = verdict(drift_of(), 1000, number=5, before={"standing": [{**before, "name": "new_moved"}]})
+    assert [each["name"] for each in renamed["standing"]] == ["new_relocated"]
     # The next version of the export keeps these reasons.
     assert verdict(drift_of(), 1000, number=6, before=judged)["standing"] == judged["standing"]
     # Earlier texts of these two checks are recognized, too.
     whose = "whose IDs differ from their codes"
     texts = {
-        "new_moved": f"share of new items {whose}",
-        "moved_since_training": f"share of items added since training {whose}",
+        "new_relocated": f"share of new items {whose}",
+        "relocated_since_training": f"share of items added since training {whose}",
     }
     standing = [{"what": what, "value": 0.9, "threshold": 0.5, "version": 2} for what in texts.values()]
     judged = verdict(drift_of(), 1000, number=3, before={"standing": standing})
