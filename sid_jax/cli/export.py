@@ -8,7 +8,6 @@ Examples: an export of the training items, an export of other items, and the nex
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,10 +140,7 @@ def _main() -> None:
     if _APPEND_TO.value is not None:
         messages.line(f"Next: sid-jax diff {typed(as_path(_APPEND_TO.value))} {typed(out)}")
     else:
-        one = len(_INPUT.value) == 1
-        vectors = shlex.quote(_INPUT.value[0]) if one else "FILE"
-        ids = f" --vector_ids={shlex.quote(_INPUT_IDS.value[0])}" if one and _INPUT_IDS.value else ""
-        messages.line(f"Next: sid-jax evaluate --ids={typed(out)} --vectors={vectors}{ids}")
+        messages.line(f"Next: sid-jax evaluate --ids={typed(out)} --vectors=FILE")
 
 
 def _export(out: Path, programs: Collection[str], finish: Finish | None) -> None:

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from sid_jax import command, presets, signals
 from sid_jax.buckets.mirror import workdir_of
 from sid_jax.buckets.outputs import output_folder
 from sid_jax.cli import processes
-from sid_jax.config import SETTINGS
+from sid_jax.config import SETTINGS, default_config
 from sid_jax.messages import Messages
 from sid_jax.paths import typed
 
@@ -77,7 +78,13 @@ def _export(trained: TrainedRun, workdir: Path, out: Path) -> None:
     signals.end_with_publication()
     messages = Messages.to_console()
     export(workdir, out, run=trained, finish=report_of(out, messages), messages=messages)
-    data = trained.config.data
-    vectors = shlex.quote(data.path) if data.source == "vectors" else "FILE"
-    ids = f" --vector_ids={shlex.quote(data.ids_path)}" if data.source == "vectors" and data.ids_path else ""
-    messages.line(f"Next: sid-jax evaluate --ids={typed(out)} --vectors={vectors}{ids}")
+    messages.line(f"Next: sid-jax evaluate --ids={typed(out)} {_vectors(trained.config.data)}")
+
+
+def _vectors(data: ConfigDict) -> str:
+    """Returns the flags with which sid-jax evaluate reads the training vectors; with a placeholder if they are made."""
+    names = ("id_column", "vector_column", "text_column", "parts")
+    if data.source != "vectors" or any(data[name] != default_config().data[name] for name in names):
+        return "--vectors=FILE"
+    ids = f" --vector_ids={shlex.quote(data.ids_path)}" if data.ids_path else ""
+    return f"--vectors={shlex.quote(data.path)}{ids}"
