@@ -22,7 +22,6 @@ from sid_jax.presets import QUANTIZER
 from sid_jax.recommend import ranker as ranker_module
 from sid_jax.recommend.config import TERMS
 from sid_jax.recommend.run import run
-from sid_jax.recommend.serving import _parts
 from sid_jax.recommend.training import loop
 from sid_jax.recommender import GenerativeRecommender, Recommender, load_recommender
 from tests.commands import run as run_words
@@ -401,24 +400,6 @@ def test_all_histories_that_fit_the_window_share_two_programs_of_a_scorer(scored
         for length in range(1, window + 1):
             assert len(served.recommend(items[:length], k=5)) == 5
     assert compilations.count == 0
-
-
-@pytest.mark.parametrize(
-    ("num_users", "splits", "expected"),
-    [
-        (1, True, [1]),
-        (38, True, [16, 16, 6]),
-        (38, False, [38]),
-        (128, True, [16] * 8),
-        (129, True, [129]),
-        (300, True, [256, 16, 16, 12]),
-        (300, False, [256, 44]),
-    ],
-)
-def test_calls_on_a_cpu_have_few_histories_of_padding(num_users, splits, expected):
-    parts = list(_parts(np.arange(num_users), [1, 16, 256], splits=splits))
-    assert [len(part) for part in parts] == expected
-    np.testing.assert_array_equal(np.concatenate(parts), np.arange(num_users))
 
 
 def test_a_recommender_scores_all_items(scored):

@@ -31,6 +31,7 @@ from sid_jax.data.parts.vector_parts import VectorParts, list_parts
 from sid_jax.data.vector_set import LeftOut, VectorSet
 from sid_jax.errors import UserError, shown
 from sid_jax.paths import bucket_address
+from sid_jax.wording import counted
 
 _ROWS_A_BLOCK = 8192
 _MOST_NAMED = 5
@@ -111,7 +112,8 @@ def _without(parts: VectorParts, allow_empty: bool) -> tuple[VectorParts, LeftOu
         if len(rows) < part.num_rows
     )
     if not kept and not allow_empty:
-        files = f"{parts.parts[0].path}" + (f" and {len(parts.parts) - 1} other files" if len(parts.parts) > 1 else "")
+        others = len(parts.parts) - 1
+        files = f"{parts.parts[0].path}" + (f" and {counted(others, 'other file')}" if others else "")
         raise UserError(f"{files}: all {parts.num_rows} rows hold NaN or infinite values; correct them")
     rows = [part.first_item + place for part, places in zip(parts.parts, left_out, strict=True) for place in places]
     return dataclasses.replace(parts, parts=kept), LeftOut(tuple(rows), parts.num_rows, tuple(first))

@@ -166,8 +166,11 @@ def test_of_good_rows_nothing_is_said_and_none_is_left_out(tmp_path, capsys):
 
 def test_of_bad_rows_alone_nothing_is_left(tmp_path):
     np.save(tmp_path / "a.npy", np.full((3, 2), np.nan))
-    with pytest.raises(UserError, match="all 3 rows hold NaN"):
+    with pytest.raises(UserError, match=r"a\.npy: all 3 rows hold NaN"):
         read_vector_files(str(tmp_path / "a.npy"), on_bad_rows="drop")
+    np.save(tmp_path / "b.npy", np.full((2, 2), np.nan))
+    with pytest.raises(UserError, match=r"a\.npy and 1 other file: all 5 rows hold NaN"):
+        read_vector_files(str(tmp_path / "*.npy"), on_bad_rows="drop")
 
 
 def test_a_float64_too_large_for_float32_is_a_bad_row(tmp_path):
